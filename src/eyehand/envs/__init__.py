@@ -1,0 +1,1 @@
+"""Simulators behind Gymnasium: one benchmark a file; rendering, vector workers, rollouts."""

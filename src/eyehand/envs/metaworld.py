@@ -1,0 +1,279 @@
+"""Meta-World: fifty manipulation tasks of one robot arm, as vision-language-action papers use them.
+
+Source: Yu et al., 2019, https://arxiv.org/abs/1910.10897, package ``metaworld``. The protocol is
+that of the published scores (SmolVLA, https://arxiv.org/abs/2506.01844, and its code in LeRobot):
+one camera, the hand's position and the gripper's opening as state, 500 steps, success at any step.
+"""
+
+import warnings
+from copy import copy
+from functools import lru_cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from eyehand.envs import rendering  # first: it chooses the OpenGL library before mujoco is loaded
+from eyehand.envs.instructions import instructions
+from eyehand.functional.names import unknown_name
+from eyehand.types import InputError
+
+import mujoco  # isort: skip
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
+from metaworld.policies import ENV_POLICY_MAP  # isort: skip
+
+TIERS: dict[str, tuple[str, ...]] = {
+    "easy": (
+        "button-press", "button-press-topdown", "button-press-topdown-wall", "button-press-wall",
+        "coffee-button", "dial-turn", "door-close", "door-lock", "door-open", "door-unlock",
+        "drawer-close", "drawer-open", "faucet-close", "faucet-open", "handle-press",
+        "handle-press-side", "handle-pull", "handle-pull-side", "lever-pull", "peg-unplug-side",
+        "plate-slide", "plate-slide-back", "plate-slide-back-side", "plate-slide-side", "reach",
+        "reach-wall", "window-close", "window-open",
+    ),
+    "medium": (
+        "basketball", "bin-picking", "box-close", "coffee-pull", "coffee-push", "hammer",
+        "peg-insert-side", "push-wall", "soccer", "sweep", "sweep-into",
+    ),
+    "hard": ("assembly", "hand-insert", "pick-out-of-hole", "pick-place", "push", "push-back"),
+    "very-hard": ("disassemble", "pick-place-wall", "shelf-place", "stick-pull", "stick-push"),
+}  # fmt: skip
+"""Tiers of difficulty (Seo et al., 2022, https://arxiv.org/abs/2206.14244): the score is the mean
+of their success rates."""
+TASKS: tuple[str, ...] = tuple(task for tier in TIERS.values() for task in tier)
+"""All fifty tasks, by tier."""
+FPS = 80
+"""Control steps in one second."""
+STATE_DIM = 4
+"""Hand x, y, z in metres, then the gripper's opening from 0 (closed) to 1."""
+ACTION_DIM = 4
+"""Displacement of the hand in x, y, z (1 is a centimetre), then the gripper's effort (1 closes)."""
+MAX_STEPS = 500
+"""Length of an episode without success."""
+CAMERA = "corner4"
+"""The camera of the published scores, which LeRobot makes by moving ``corner2`` there."""
+
+
+def select_tasks(text: str) -> tuple[str, ...]:
+    """Return the tasks that a person named: ``all``, tiers, tasks, or a mix separated by commas.
+
+    Raises:
+        InputError: If a name is neither a tier nor a task.
+
+    Example:
+        >>> select_tasks("reach,hard")[:3]
+        ('reach', 'assembly', 'hand-insert')
+    """
+    chosen: dict[str, None] = {}
+    for name in (part.strip() for part in text.split(",")):
+        if name == "all":
+            tasks = TASKS
+        elif name in TIERS:
+            tasks = TIERS[name]
+        elif name in TASKS:
+            tasks = (name,)
+        else:
+            raise InputError(unknown_name("task", name, ["all", *TIERS, *TASKS]))
+        chosen.update(dict.fromkeys(tasks))
+    return tuple(chosen)
+
+
+class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
+    """One Meta-World task behind Gymnasium's contract.
+
+    The start state, and all that follows from it under the same actions, depends on the task and
+    on ``reset(seed=...)`` alone: every episode gets a new Meta-World object, new simulation data
+    and the model as it was loaded, because Meta-World leaves traces of an episode in all three.
+
+    What the robot may know is in the observation; object poses and the goal stay inside, where only
+    the scripted expert reads them.
+
+    Args:
+        task: A name of ``TASKS``.
+        image_size: Height and width of the picture, pixels.
+        quality: ``fast`` for policies, ``film`` for people.
+        render_observations: Whether observations hold a picture; without, ``image`` is empty.
+
+    Raises:
+        InputError: If there is no such task.
+
+    Example:
+        >>> env = MetaWorldEnv("reach", render_observations=False)
+        >>> observation, _ = env.reset(seed=0)
+        >>> observation["state"].shape
+        (4,)
+        >>> env.close()
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  (declared thus by gymnasium)
+        "render_modes": ["rgb_array"],
+        "render_fps": FPS,
+    }
+    render_mode = "rgb_array"
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        image_size: int = 96,
+        quality: rendering.Quality = "fast",
+        render_observations: bool = True,
+    ) -> None:
+        if task not in TASKS:
+            raise InputError(unknown_name("task", task, TASKS))
+        self.task = task
+        self.instruction = instructions(task).canonical
+        self._image_size = image_size
+        self._quality = quality
+        self._render_observations = render_observations
+        self._renderer: rendering.Renderer | None = None
+        self._simulator = _Simulator(task)
+        self._privileged: np.ndarray | None = None
+        self._steps = 0
+        picture = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        self.observation_space = gymnasium.spaces.Dict({
+            "image": gymnasium.spaces.Dict({CAMERA: picture} if render_observations else {}),
+            "state": gymnasium.spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32),
+            "instruction": gymnasium.spaces.Text(200, charset=frozenset(map(chr, range(32, 127)))),
+        })  # fmt: skip
+        self.action_space = gymnasium.spaces.Box(-1, 1, (ACTION_DIM,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin the episode that ``seed`` names; without a seed, one that chance names."""
+        super().reset(seed=seed)
+        if seed is None:
+            seed = int(self.np_random.integers(2**31))
+        self._privileged = self._simulator.reset(seed)
+        self._steps = 0
+        return self._observation(), {"success": False}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Do one action: four numbers, clipped to [-1, 1].
+
+        Returns:
+            Observation, reward, terminated (success), truncated (500 steps without success), and
+            ``{"success": bool}``.
+
+        Raises:
+            InputError: If the action is not four finite numbers.
+            RuntimeError: If no episode has begun, or 500 steps are over.
+        """
+        if self._privileged is None or self._steps >= MAX_STEPS:
+            raise RuntimeError(f"the episode of {self.task!r} is over; call `reset` to begin one.")
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != (ACTION_DIM,):
+            raise InputError(
+                f"an action is {ACTION_DIM} numbers. Got an array of shape {action.shape}."
+            )
+        if not np.isfinite(action).all():
+            raise InputError(f"an action is finite numbers. Got {action.tolist()}.")
+        self._privileged, reward, success = self._simulator.step(np.clip(action, -1, 1))
+        self._steps += 1
+        truncated = self._steps == MAX_STEPS and not success
+        return self._observation(), reward, success, truncated, {"success": success}
+
+    def expert_action(self) -> Float32[np.ndarray, "4"]:
+        """Return what Meta-World's scripted expert would do now, clipped to [-1, 1].
+
+        Raises:
+            RuntimeError: If no episode has begun.
+        """
+        if self._privileged is None:
+            raise RuntimeError("no episode has begun; call `reset` first.")
+        return self._simulator.expert_action(self._privileged)
+
+    def render(self) -> UInt8[np.ndarray, "height width 3"]:
+        """Return the picture of the present state."""
+        if self._renderer is None:
+            self._renderer = rendering.Renderer(
+                self._simulator.model, camera=CAMERA, size=self._image_size, quality=self._quality
+            )
+        picture = self._renderer.render(self._simulator.data)
+        return np.ascontiguousarray(picture[::-1, ::-1])  # the camera hangs upside down
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _observation(self) -> dict[str, Any]:
+        assert self._privileged is not None
+        return {
+            "image": {CAMERA: self.render()} if self._render_observations else {},
+            "state": self._privileged[:STATE_DIM].astype(np.float32),
+            "instruction": self.instruction,
+        }
+
+
+@lru_cache(maxsize=8)
+def _model(path: str) -> Any:
+    """Return a model as compiled from its file; copying it is five times faster than compiling."""
+    return mujoco.MjModel.from_xml_path(path)
+
+
+class _Simulator:
+    """Meta-World's own objects, made anew for every episode on one model.
+
+    Meta-World writes object places into the model, keeps arrays of the last episode as attributes,
+    and runs its reset twice, from where the hand was. Here each reset starts from the same three:
+    the model's arrays as loaded, new ``MjData``, and a new environment object.
+    """
+
+    def __init__(self, task: str) -> None:
+        kind = ALL_V3_ENVIRONMENTS[f"{task}-v3"]
+        simulator = self
+
+        class Task(kind):  # type: ignore[misc, valid-type]  # metaworld's classes are untyped
+            """The task's class on a model that is loaded already."""
+
+            def _initialize_simulation(self) -> tuple[Any, Any]:
+                if simulator.model is None:
+                    simulator.model = copy(_model(self.fullpath))
+                return simulator.model, mujoco.MjData(simulator.model)
+
+        self.model: Any = None
+        self._kind = Task
+        self._expert_kind = ENV_POLICY_MAP[f"{task}-v3"]
+        self._env: Any = Task()
+        # Meshes and textures are most of the bytes, and nothing writes to them.
+        self._loaded = {
+            name: value.copy()
+            for name in dir(self.model)
+            if not name.startswith(("mesh_", "tex_", "bvh_"))
+            and isinstance(value := getattr(self.model, name), np.ndarray)
+            and value.flags.writeable
+        }
+
+    @property
+    def data(self) -> Any:
+        return self._env.data
+
+    def reset(self, seed: int) -> np.ndarray:
+        for name, value in self._loaded.items():
+            getattr(self.model, name)[...] = value
+        self._env = self._kind()
+        self._env._set_task_called = True
+        self._env._freeze_rand_vec = False
+        self._env.seeded_rand_vec = True
+        self._env._partially_observable = False  # the expert needs the goal
+        self._env.__dict__.pop(
+            "sawyer_observation_space", None
+        )  # its bounds depend on the line above
+        self._env.seed(seed)
+        self._expert = self._expert_kind()
+        return self._env.reset()[0]
+
+    def step(self, action: Float32[np.ndarray, "4"]) -> tuple[np.ndarray, float, bool]:
+        observation, reward, _, _, info = self._env.step(action)
+        return observation, float(reward), bool(info["success"])
+
+    def expert_action(self, observation: np.ndarray) -> Float32[np.ndarray, "4"]:
+        with warnings.catch_warnings():
+            # It warns that its constants exceed the limits, which clipping deals with.
+            warnings.filterwarnings("ignore", message="Constant", category=UserWarning)
+            action = self._expert.get_action(observation)
+        return np.clip(action, -1, 1).astype(np.float32)

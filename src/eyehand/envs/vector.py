@@ -1,0 +1,269 @@
+"""Many environments in worker processes, with observations in shared memory.
+
+Each worker holds several slots, and each slot one environment. Commands go through a pipe and are
+answered in order; pictures and states are written to memory that both sides see. OpenGL is set up
+inside the worker, because a context does not survive a fork. A worker leaves as soon as its pipe
+closes, so none outlives its parent, however that ends.
+"""
+
+import ctypes
+import math
+import multiprocessing
+import signal
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from eyehand.types import InputError
+
+
+class WorkerError(RuntimeError):
+    """A worker process failed or was killed; the message says which, at what task, and why."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a slot answers to a command. Its picture and state are in ``VectorEnv``'s arrays."""
+
+    slot: int
+    """The slot that the command went to."""
+    steps: int
+    """How many actions were executed; 0 after a reset."""
+    success: bool
+    """Whether the last of them solved the task."""
+    ended: bool
+    """Whether the episode is over, solved or out of steps; no picture is drawn then."""
+
+
+class VectorEnv:
+    """Environments in worker processes; slot ``i`` lives in worker ``i % workers``.
+
+    ``reset`` and ``step`` only send; ``receive`` waits for answers. A slot takes one command at a
+    time, and its picture and state may be read between the answer and the next command. Use it as a
+    context manager, so that the workers are gone afterwards.
+
+    Args:
+        make: Makes the environment of a task, ``make(task, image_size=..., render_observations=
+            False)``. It is called in the worker, so it is a function or class that can be imported
+            by name.
+        slots: Number of environments, at least 1.
+        workers: Number of processes, at least 1; no more than ``slots`` are started.
+        image_size: Height and width of the pictures, pixels.
+        state_dim: Length of the state.
+
+    Raises:
+        InputError: If ``slots``, ``workers`` or ``image_size`` is below 1.
+    """
+
+    image: UInt8[np.ndarray, "slot height width 3"]
+    """The last picture of each slot."""
+    state: Float32[np.ndarray, "slot state"]
+    """The last state of each slot."""
+
+    def __init__(
+        self,
+        make: Callable[..., Any],
+        *,
+        slots: int,
+        workers: int,
+        image_size: int,
+        state_dim: int,
+    ) -> None:
+        for name, value in (
+            ("environments", slots),
+            ("workers", workers),
+            ("image_size", image_size),
+        ):
+            if value < 1:
+                raise InputError(f"`{name}` must be at least 1. Got {value}.")
+        # Not fork: torch and OpenGL have threads, and locks that those hold stay locked in a fork.
+        context = multiprocessing.get_context("spawn")
+        # RawArray has no name in the file system, so nothing is left of it even after a kill.
+        images = context.RawArray(ctypes.c_uint8, slots * image_size * image_size * 3)
+        states = context.RawArray(ctypes.c_float, slots * state_dim)
+        self.image, self.state = _arrays(images, states, slots)
+        self._doing = ["nothing yet"] * slots
+        self._busy: set[int] = set()
+        self._connections: list[Connection] = []
+        self._processes: list[Any] = []
+        self._shut_down = weakref.finalize(self, _shut_down, self._connections, self._processes)
+        with _children_ignore_interrupt():
+            for _ in range(min(workers, slots)):
+                ours, theirs = context.Pipe()
+                process = context.Process(
+                    target=_work, args=(theirs, images, states, slots, make), daemon=True
+                )
+                process.start()
+                theirs.close()
+                self._connections.append(ours)
+                self._processes.append(process)
+
+    def __enter__(self) -> "VectorEnv":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close, whatever happened."""
+        self.close()
+
+    def reset(self, slot: int, task: str, seed: int) -> None:
+        """Send: begin the episode that ``seed`` names, and draw its first picture.
+
+        Raises:
+            WorkerError: If the worker is dead.
+        """
+        self._doing[slot] = f"{task!r} (seed {seed})"
+        self._send(slot, ("reset", slot, task, seed))
+
+    def step(self, slot: int, actions: Float32[np.ndarray, "time action"]) -> None:
+        """Send: execute actions until the episode ends, and draw one picture after the last.
+
+        Raises:
+            WorkerError: If the worker is dead.
+        """
+        self._send(slot, ("step", slot, actions))
+
+    def receive(self, timeout: float | None = None) -> list[Reply]:
+        """Return the answers that are there, waiting for the first.
+
+        Args:
+            timeout: Longest time to wait, seconds; 0 takes what is there, ``None`` waits.
+
+        Raises:
+            InputError: If what was sent cannot be used, such as a task that does not exist.
+            WorkerError: If a worker failed or died.
+        """
+        replies: list[Reply] = []
+        ready = wait(self._connections, timeout)
+        for worker, connection in enumerate(self._connections):
+            while connection in ready and connection.poll():
+                try:
+                    answer = connection.recv()
+                except (EOFError, OSError):
+                    raise self._death(worker) from None
+                if isinstance(answer, InputError):
+                    raise answer
+                if not isinstance(answer, Reply):
+                    slot, text = answer
+                    raise WorkerError(
+                        f"the simulator of {self._doing[slot]} failed in worker {worker}:\n{text}"
+                    )
+                self._busy.discard(answer.slot)
+                replies.append(answer)
+        return replies
+
+    def close(self) -> None:
+        """End the workers; a second call does nothing."""
+        self._shut_down()
+
+    def _send(self, slot: int, command: tuple[Any, ...]) -> None:
+        if slot in self._busy:
+            raise RuntimeError(f"slot {slot} has not answered its last command yet.")
+        worker = slot % len(self._connections)
+        try:
+            self._connections[worker].send(command)
+        except OSError:
+            raise self._death(worker) from None
+        self._busy.add(slot)
+
+    def _death(self, worker: int) -> WorkerError:
+        process = self._processes[worker]
+        process.join(timeout=5)
+        code = process.exitcode
+        if code is not None and code < 0:
+            cause = f"was killed by {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                cause += " (the machine may be out of memory)"
+        else:
+            cause = f"ended with exit code {code}"
+        slots = sorted(slot for slot in self._busy if slot % len(self._processes) == worker)
+        doing = ", ".join(self._doing[slot] for slot in slots) or "nothing"
+        return WorkerError(f"simulator worker {worker} {cause} while it did {doing}.")
+
+
+def _arrays(images: Any, states: Any, slots: int) -> tuple[np.ndarray, np.ndarray]:
+    size = math.isqrt(len(images) // (3 * slots))
+    return (
+        np.frombuffer(images, np.uint8).reshape(slots, size, size, 3),
+        np.frombuffer(states, np.float32).reshape(slots, -1),
+    )
+
+
+@contextmanager
+def _children_ignore_interrupt() -> Iterator[None]:
+    """Have processes started here ignore Ctrl-C, which a terminal sends to all of them at once.
+
+    The parent alone decides; its workers leave when it closes their pipes.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one may set signals
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _shut_down(connections: list[Connection], processes: list[Any]) -> None:
+    for connection in connections:
+        connection.close()
+    for process in processes:
+        process.join(timeout=3)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _work(
+    connection: Connection, images: Any, states: Any, slots: int, make: Callable[..., Any]
+) -> None:
+    """Serve a worker's slots until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    image, state = _arrays(images, states, slots)
+    environments: dict[int, tuple[str, Any]] = {}
+
+    def reset(slot: int, task: str, seed: int) -> Reply:
+        if slot in environments and environments[slot][0] != task:
+            environments.pop(slot)[1].close()
+        if slot not in environments:
+            environments[slot] = (
+                task,
+                make(task, image_size=image.shape[1], render_observations=False),
+            )
+        environment = environments[slot][1]
+        state[slot] = environment.reset(seed=seed)[0]["state"]
+        image[slot] = environment.render()
+        return Reply(slot, steps=0, success=False, ended=False)
+
+    def step(slot: int, actions: np.ndarray) -> Reply:
+        environment = environments[slot][1]
+        for steps, action in enumerate(actions, start=1):
+            observation, _, success, truncated, _ = environment.step(action)
+            if success or truncated:
+                return Reply(slot, steps=steps, success=success, ended=True)
+        state[slot] = observation["state"]
+        image[slot] = environment.render()
+        return Reply(slot, steps=len(actions), success=False, ended=False)
+
+    commands: dict[str, Callable[..., Reply]] = {"reset": reset, "step": step}
+    with suppress(EOFError, OSError):  # the parent closed the pipe, or is gone
+        while True:
+            name, slot, *arguments = connection.recv()
+            try:
+                answer: Reply | InputError | tuple[int, str] = commands[name](slot, *arguments)
+            except InputError as error:
+                answer = error
+            except Exception:  # reported, with its traceback, where somebody reads it
+                answer = slot, traceback.format_exc()
+            connection.send(answer)
+    for _, environment in environments.values():
+        environment.close()

@@ -1,0 +1,212 @@
+"""A small real network is the policy; which processes run it may not change one bit."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eyehand.envs.metaworld import CAMERA, MAX_STEPS, MetaWorldEnv
+from eyehand.envs.rollout import ROWS, Execution, Start, _Episode, _plan, _Queue, rollout
+from eyehand.types import Batch, InputError, Observation
+
+
+class Network(nn.Module):
+    """Random weights that react to the picture, the state, the sentence and their own memory."""
+
+    def __init__(self, horizon: int = 6) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.horizon = horizon
+        self.see = nn.Sequential(
+            nn.Conv2d(3, 16, 4, 4), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.Flatten()
+        )
+        self.act_on = nn.Linear(32 * 4 * 4 + 4 + 1 + 1, horizon * 4)
+        self.memory: dict[int, int] = {}
+        self.seen: list[Observation] = []
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        for env_id in env_ids:
+            assert env_id not in self.memory, "an id is used twice"
+            self.memory[env_id] = 0
+
+    def act(self, observation: Observation) -> Tensor:
+        assert len(observation.env_ids) == len(observation.instruction) == ROWS
+        calls = []
+        for env_id in observation.env_ids:
+            if env_id >= 0:
+                self.memory[env_id] += 1
+            calls.append(float(self.memory.get(env_id, 0) % 3))
+        self.seen.append(observation)
+        picture = observation.image[CAMERA].permute(0, 3, 1, 2).float() / 255
+        words = torch.tensor([float(len(text)) for text in observation.instruction])
+        features = torch.cat(
+            [self.see(picture), observation.state, words[:, None], torch.tensor(calls)[:, None]], 1
+        )
+        return 3 * self.act_on(features).unflatten(1, (self.horizon, 4)).tanh()
+
+
+STARTS = [
+    Start(task, seed, f"{task} please")
+    for task, seed in [("reach", 1), ("push", 2), ("reach", 3), ("push", 2), ("reach", 9)]
+]
+LONG = Execution(steps=50)
+"""Few pictures make an episode short: all 500 steps take a third of a second then."""
+
+
+def test_outcomes_depend_on_neither_workers_nor_environments(opengl: None) -> None:
+    runs = []
+    for workers, environments in ((1, 1), (1, 3), (2, 8)):
+        policy, order = Network(horizon=60), []
+        outcomes = rollout(
+            policy, STARTS, execution=LONG, workers=workers, environments=environments,
+            image_size=32, on_outcome=order.append,
+        )  # fmt: skip
+        assert [outcome.start for outcome in outcomes] == STARTS
+        assert sorted(map(id, order)) == sorted(map(id, outcomes))
+        assert sorted(policy.memory) == list(range(len(STARTS)))
+        runs.append(outcomes)
+    for one, *others in zip(*runs, strict=True):
+        assert one.steps == len(one.actions) <= MAX_STEPS
+        assert np.abs(one.actions).max() <= 1
+        for other in others:
+            assert (one.success, one.steps) == (other.success, other.steps)
+            np.testing.assert_array_equal(one.actions, other.actions)
+    first, second, _, twin, _ = runs[0]
+    np.testing.assert_array_equal(second.actions, twin.actions)  # the same task and seed
+    assert not np.array_equal(first.actions, second.actions)
+
+
+class Replay:
+    """Plans what the expert did in each episode."""
+
+    def __init__(self, plans: Sequence[np.ndarray], steps: int) -> None:
+        self.plans, self.steps = plans, steps
+        self.at = [0] * len(plans)
+        self.seen: list[Observation] = []
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        for env_id in env_ids:
+            self.at[env_id] = 0
+
+    def act(self, observation: Observation) -> Tensor:
+        self.seen.append(observation)
+        chunks = torch.zeros(ROWS, self.steps, 4)
+        for row, env_id in enumerate(observation.env_ids):
+            if env_id >= 0:
+                plan = self.plans[env_id][self.at[env_id] :][: self.steps]
+                chunks[row, : len(plan)] = torch.from_numpy(plan)
+                self.at[env_id] += self.steps
+        return chunks
+
+
+def test_expert_succeeds_and_episode_ends_there(opengl: None) -> None:
+    starts = [Start("drawer-close", 1, "Close it"), Start("button-press", 2, "Press it")]
+    plans, states = [], []
+    for start in starts:
+        env = MetaWorldEnv(start.task, render_observations=False)
+        observation, _ = env.reset(seed=start.seed)
+        states.append(observation["state"])
+        plan, solved = [], False
+        while not solved:
+            plan.append(env.expert_action())
+            solved = env.step(plan[-1])[2]
+        plans.append(np.stack(plan))
+
+    policy = Replay(plans, steps=4)
+
+    def darken(observation: Observation) -> Observation:
+        dark = {name: torch.zeros_like(image) for name, image in observation.image.items()}
+        return replace(observation, image=dark)
+
+    outcomes = rollout(
+        policy, starts, execution=Execution(steps=4), workers=1, image_size=16, transform=darken
+    )
+    for outcome, plan in zip(outcomes, plans, strict=True):
+        assert (outcome.success, outcome.steps) == (True, len(plan))
+        np.testing.assert_array_equal(outcome.actions, plan)
+    first = policy.seen[0]
+    assert all(not image.any() for image in first.image.values())
+    assert sorted(set(first.env_ids)) == [-1, 0, 1]
+    assert first.env_ids.count(-1) == ROWS - 2
+    row = first.env_ids.index(1)
+    np.testing.assert_array_equal(first.state[row].numpy(), states[1])
+    assert first.instruction[row] == "Press it"
+
+
+def test_no_starts() -> None:
+    assert rollout(Network(), [], execution=Execution()) == []
+
+
+def plan_all(chunks: Sequence[Tensor], execution: Execution) -> np.ndarray:
+    episode = _Episode(0, STARTS[0])
+    for chunk in chunks:
+        episode.executed.append(_plan(episode, chunk, execution))
+    return np.concatenate(episode.executed)
+
+
+def test_plan_without_ensembling_takes_the_newest() -> None:
+    chunks = [torch.full((3, 4), value) for value in (0.1, 0.2, 7.0)]
+    got = plan_all(chunks, Execution(steps=2))
+    np.testing.assert_allclose(got[:, 0], [0.1, 0.1, 0.2, 0.2, 1, 1])  # the last is clipped
+
+
+def test_plan_with_ensembling_by_hand() -> None:
+    """Plans of three steps, made at steps 0, 1, 2, 3, with weights 1, 1/2, 1/4 from the oldest."""
+    planned = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9], [-0.2, 0, 0]])
+    chunks = [plan[:, None].expand(3, 4) for plan in planned]
+    got = plan_all(chunks, Execution(steps=1, temporal_ensembling=float(np.log(2))))
+    want = [
+        0.1,
+        (0.2 + 0.4 / 2) / 1.5,
+        (0.3 + 0.5 / 2 + 0.7 / 4) / 1.75,
+        (0.6 + 0.8 / 2 - 0.2 / 4) / 1.75,  # the first plan is used up
+    ]
+    np.testing.assert_allclose(got[:, 0], want, atol=1e-6)
+
+
+def test_plan_with_ensembling_every_two_steps() -> None:
+    chunks = [torch.full((3, 4), 0.3), torch.full((3, 4), 0.6)]
+    got = plan_all(chunks, Execution(steps=2, temporal_ensembling=0.0))
+    np.testing.assert_allclose(got[:, 0], [0.3, 0.3, 0.45, 0.6], atol=1e-6)
+
+
+def test_refuses_chunks() -> None:
+    episode = _Episode(0, Start("reach", 5, ""))
+    with pytest.raises(InputError, match=r"plans 2 actions of 4 numbers; at least 4"):
+        _plan(episode, torch.zeros(2, 4), Execution(steps=4))
+    with pytest.raises(InputError, match=r"plans 8 actions of 7 numbers"):
+        _plan(episode, torch.zeros(8, 7), Execution(steps=4))
+    with pytest.raises(InputError, match=r"'reach' \(seed 5\) are not finite at step 0"):
+        _plan(episode, torch.full((8, 4), torch.nan), Execution(steps=4))
+
+
+def test_refuses_execution() -> None:
+    with pytest.raises(InputError, match=r"at least 1\. Got 0"):
+        Execution(steps=0)
+    with pytest.raises(InputError, match=r"Got -0\.5"):
+        Execution(temporal_ensembling=-0.5)
+
+
+@pytest.mark.parametrize("slots", [1, 3, 7])
+def test_queue_deals_every_start_once_and_changes_tasks_rarely(slots: int) -> None:
+    starts = [Start(task, seed, "") for seed in range(12) for task in "abcde"]
+    queue, chance = _Queue(starts), random.Random(0)
+    taken: list[int] = []
+    tasks: dict[int, list[str]] = {slot: [] for slot in range(slots)}
+    while (index := queue.take(slot := chance.randrange(slots))) is not None:
+        taken.append(index)
+        tasks[slot].append(starts[index].task)
+    assert sorted(taken) == list(range(len(starts)))
+    changes = sum(a != b for done in tasks.values() for a, b in pairwise(["", *done]))
+    assert changes <= 5 + slots
