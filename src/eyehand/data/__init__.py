@@ -1,0 +1,1 @@
+"""Episodes in, batches out: the LeRobot format, memory-mapped frames, windows, augmentation."""

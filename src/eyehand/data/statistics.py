@@ -1,0 +1,141 @@
+"""Statistics of states and actions, which policies normalise by; kept in LeRobot's own file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from eyehand.data.lerobot import ACTION, STATE, STATISTICS_PATH, Dataset
+from eyehand.types import InputError, Statistics
+
+QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
+"""The quantiles of LeRobot's file, by its names."""
+_PICTURES = 32
+_FIELDS = {
+    "mean": "mean",
+    "std": "std",
+    "minimum": "min",
+    "maximum": "max",
+    "quantile_01": "q01",
+    "quantile_99": "q99",
+}
+"""Fields of `Statistics` and their names in LeRobot's file."""
+
+
+def describe(values: Float[np.ndarray, "frame feature"]) -> dict[str, list[float]]:
+    """Return LeRobot's statistics of one feature: min, max, mean, std, count and five quantiles.
+
+    The standard deviation divides by the number of frames; quantiles lie between the two nearest
+    values, in proportion (numpy's default).
+
+    Args:
+        values: One row a frame.
+
+    Example:
+        >>> describe(np.array([[0.0], [1.0], [2.0]]))["mean"]
+        [1.0]
+    """
+    values = values.astype(np.float64)
+    quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
+    return {
+        "min": values.min(axis=0).tolist(),
+        "max": values.max(axis=0).tolist(),
+        "mean": values.mean(axis=0).tolist(),
+        "std": values.std(axis=0).tolist(),
+        "count": [len(values)],
+        **dict(zip(QUANTILES, quantiles.tolist(), strict=True)),
+    }
+
+
+def describe_pictures(film: UInt8[np.ndarray, "time height width 3"]) -> dict[str, Any]:
+    """Return LeRobot's statistics of pictures: a channel each, in [0, 1], with two empty axes.
+
+    Of at most 32 frames evenly spread: neighbouring frames are nearly the same.
+
+    Example:
+        >>> describe_pictures(np.full((2, 4, 4, 3), 255, np.uint8))["mean"]
+        [[[1.0]], [[1.0]], [[1.0]]]
+    """
+    some = film[:: -(-len(film) // _PICTURES)]
+    level = np.arange(256) / 255
+    found = []
+    for channel in range(3):
+        weight = np.bincount(some[..., channel].reshape(-1), minlength=256) / some[..., 0].size
+        seen = level[weight > 0]
+        mean = (weight * level).sum()
+        found.append((seen[0], seen[-1], mean, np.sqrt((weight * (level - mean) ** 2).sum())))
+    columns = zip(("min", "max", "mean", "std"), np.transpose(found), strict=True)
+    return {name: v.reshape(3, 1, 1).tolist() for name, v in columns} | {"count": [len(film)]}
+
+
+def combine_descriptions(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the min, max, mean, std and count of all frames from those of the episodes.
+
+    Args:
+        parts: What `describe_pictures` returned for each episode.
+
+    Example:
+        >>> part = describe_pictures(np.zeros((2, 4, 4, 3), np.uint8))
+        >>> combine_descriptions([part, part])["count"]
+        [4]
+    """
+    values = {key: np.array([part[key] for part in parts]) for key in parts[0]}
+    weight = values["count"].reshape(-1, 1, 1, 1) / values["count"].sum()
+    mean = (weight * values["mean"]).sum(axis=0)
+    variance = (weight * (values["std"] ** 2 + (values["mean"] - mean) ** 2)).sum(axis=0)
+    return {
+        "min": values["min"].min(axis=0).tolist(),
+        "max": values["max"].max(axis=0).tolist(),
+        "mean": mean.tolist(),
+        "std": np.sqrt(variance).tolist(),
+        "count": [int(values["count"].sum())],
+    }
+
+
+def load_statistics(folder: Path) -> dict[str, Statistics]:
+    """Return the statistics of ``state`` and ``action`` of a data set.
+
+    They are read from ``meta/stats.json``. A file that lacks the quantiles (older LeRobot) or
+    counts other frames than the data set has is not used: they are computed from the frames then.
+
+    Args:
+        folder: The data set's folder.
+
+    Raises:
+        InputError: If the folder is no data set, or a file of it is damaged.
+    """
+    dataset = Dataset(folder)
+    stored = _stored(folder / STATISTICS_PATH)
+    statistics = {}
+    for name, feature, dim in (
+        ("state", STATE, dataset.state_dim),
+        ("action", ACTION, dataset.action_dim),
+    ):
+        found = stored.get(feature, {})
+        usable = found.get("count") == [len(dataset)] and all(
+            np.shape(found.get(key)) == (dim,) for key in _FIELDS.values()
+        )
+        if not usable:
+            found = describe(getattr(dataset.frames, name))
+        statistics[name] = Statistics(**{f: _vector(found[k]) for f, k in _FIELDS.items()})
+    return statistics
+
+
+def _stored(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        stored = json.loads(path.read_bytes())
+        return {name: dict(found) for name, found in stored.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} cannot be read as a LeRobot statistics file: it is truncated or altered. "
+            "Delete it, and the statistics are computed anew."
+        ) from error
+
+
+def _vector(values: list[float]) -> Float32[np.ndarray, " feature"]:
+    return np.asarray(values, np.float32)

@@ -1,0 +1,220 @@
+"""Decoded pictures of a data set in memory-mapped files, so that a loader only copies.
+
+Built once from the videos into ``<data set>/.frames/<size>/``: one ``.npy`` file a camera with all
+frames, and ``manifest.json`` with what it was made from and checksums. It is written under another
+name and renamed when whole; two processes that want it at once build it once.
+
+Opening checks everything: that the source files have the size and time noted in the manifest, and
+that every byte of the store sums to its CRC-32. That costs 0.3 s a gigabyte on two cores (1.7 GB/s
+a core), reads from the disk what training reads anyway, and notices what sizes and times do not. A
+store that fails is built anew.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+from numpy.lib.format import open_memmap
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eyehand.data.lerobot import Dataset
+from eyehand.data.statistics import load_statistics
+from eyehand.types import InputError, Statistics
+
+_LOGGER = logging.getLogger(__name__)
+_FORMAT = 1
+_PIECE = 1 << 26
+"""Bytes under one checksum."""
+_EPISODES_AT_ONCE = 8
+"""Episodes that one thread decodes before it takes the next."""
+_THREADS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """Every frame of a data set, ready to copy, with its states, actions and sentences."""
+
+    image: Mapping[str, UInt8[np.ndarray, "frame _ _ 3"]]
+    """All frames of each camera, memory-mapped and read-only."""
+    state: Float32[np.ndarray, "frame state"]
+    """As in `eyehand.types.Episode`, of all episodes one after another."""
+    action: Float32[np.ndarray, "frame action"]
+    """As in `eyehand.types.Episode`, of all episodes one after another."""
+    sentence: Int64[np.ndarray, " frame"]
+    """Index into ``sentences``."""
+    sentences: tuple[str, ...]
+    """Every sentence of the data set."""
+    episode_start: Int64[np.ndarray, " episode"]
+    """First frame of each episode."""
+    episode_length: Int64[np.ndarray, " episode"]
+    """Frames of each episode."""
+    statistics: Mapping[str, Statistics]
+    """Of ``state`` and ``action``."""
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.state)
+
+
+def open_store(folder: Path, *, image_size: int | None = None) -> FrameStore:
+    """Open the store of a data set; build it where there is none, or one that is not right.
+
+    Args:
+        folder: The data set's folder.
+        image_size: Height and width of the pictures, pixels; every picture is scaled to it with a
+            box filter, whatever its proportions. ``None`` keeps the size of each camera.
+
+    Raises:
+        InputError: If the data set or a file of it is damaged, or the disk is too small.
+    """
+    if image_size is not None and image_size < 1:
+        raise InputError(f"`image_size` must be at least 1 pixel. Got {image_size}.")
+    dataset = Dataset(folder)
+    frames = dataset.frames
+    path = folder / ".frames" / ("original" if image_size is None else str(image_size))
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path.parent} cannot be made ({error.strerror}); the decoded frames lie beside their "
+            "data set, which must be in a folder that you may write to."
+        ) from error
+    with (path.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        problem = _problem(path, dataset, image_size)
+        if problem is not None:
+            if path.exists():
+                _LOGGER.warning("%s is built anew: %s.", path, problem)
+            _build(path, dataset, image_size)
+    return FrameStore(
+        image={
+            name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in dataset.cameras
+        },
+        state=frames.state,
+        action=frames.action,
+        sentence=frames.sentence,
+        sentences=dataset.sentences,
+        episode_start=np.array([row.start for row in dataset.episodes]),
+        episode_length=np.array([row.length for row in dataset.episodes]),
+        statistics=load_statistics(folder),
+    )
+
+
+def _expected(dataset: Dataset, image_size: int | None) -> dict[str, Any]:
+    """Return what a right manifest says besides the checksums."""
+    places = [
+        (dataset.cameras[name], row.videos.get(name, row.data), row.length)
+        for row in dataset.episodes
+        for name in dataset.cameras
+    ]
+    paths = sorted({str(place.path) for _, place, _ in places})
+    for path in paths:
+        if not (dataset.folder / path).is_file():
+            raise InputError(f"{dataset.folder / path} is missing. Restore the file.")
+    status = {path: (dataset.folder / path).stat() for path in paths}
+    layout = [[camera.feature, place.first, length] for camera, place, length in places]
+    return {
+        "format": _FORMAT,
+        "sources": {path: [found.st_size, found.st_mtime_ns] for path, found in status.items()},
+        "layout": zlib.crc32(json.dumps(layout).encode()),
+        "shapes": {
+            name: [len(dataset), image_size or camera.height, image_size or camera.width, 3]
+            for name, camera in dataset.cameras.items()
+        },
+    }
+
+
+def _problem(path: Path, dataset: Dataset, image_size: int | None) -> str | None:
+    """Return what is wrong with the store, or None."""
+    expected = _expected(dataset, image_size)
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        checksums = manifest.pop("checksums")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return "its manifest cannot be read"
+    if manifest != expected:
+        return "the data set has changed since"
+    for name in dataset.cameras:
+        file = path / f"{name}.npy"
+        if not file.is_file() or _checksums(file) != checksums.get(name):
+            return f"{file.name} is truncated or altered"
+    return None
+
+
+def _checksums(path: Path) -> list[int]:
+    """Return the size of a file and the CRC-32 of each of its pieces."""
+    size = path.stat().st_size
+    if size == 0:
+        return [0]
+    content = np.memmap(path, np.uint8, "r")
+    with ThreadPoolExecutor(_THREADS) as threads:
+        pieces = [content[start : start + _PIECE] for start in range(0, size, _PIECE)]
+        return [size, *threads.map(zlib.crc32, pieces)]
+
+
+def _build(path: Path, dataset: Dataset, image_size: int | None) -> None:
+    manifest = _expected(dataset, image_size)
+    needed = sum(int(np.prod(shape)) for shape in manifest["shapes"].values())
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise InputError(
+            f"the decoded frames of {dataset.folder} need {needed / 1e9:.1f} GB beside it; "
+            f"{free / 1e9:.1f} GB are free. Free some space, or choose a smaller `image_size`."
+        )
+    new = path.with_name(f"{path.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for name in dataset.cameras:
+        _decode(new / f"{name}.npy", dataset, name, manifest["shapes"][name])
+    manifest["checksums"] = {name: _checksums(new / f"{name}.npy") for name in dataset.cameras}
+    (new / "manifest.json").write_text(json.dumps(manifest))
+    shutil.rmtree(path, ignore_errors=True)
+    new.rename(path)
+
+
+def _decode(path: Path, dataset: Dataset, camera: str, shape: list[int]) -> None:
+    """Write every frame of one camera, scaled, into one ``.npy`` file."""
+    target = open_memmap(path, "w+", np.uint8, tuple(shape))
+    size = (shape[2], shape[1])
+
+    def decode(first: int) -> int:
+        count = 0
+        for number, picture in dataset.images(camera, first=first, stop=first + _EPISODES_AT_ONCE):
+            if picture.shape[1::-1] != size:
+                scaled = Image.fromarray(picture).resize(size, Image.Resampling.BOX)
+                picture = np.asarray(scaled)
+            target[number] = picture
+            count += 1
+        return count
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
+        ThreadPoolExecutor(_THREADS) as threads,
+    ):
+        bar = progress.add_task(f"decoding {camera}", total=shape[0])
+        jobs = [
+            threads.submit(decode, first)
+            for first in range(0, len(dataset.episodes), _EPISODES_AT_ONCE)
+        ]
+        try:
+            for job in as_completed(jobs):
+                progress.advance(bar, job.result())
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    target.flush()

@@ -1,0 +1,364 @@
+import io
+import json
+import os
+import subprocess
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from eyehand.data.check import check_dataset
+from eyehand.data.lerobot import Dataset
+from eyehand.data.store import open_store
+from eyehand.data.windows import WindowConfig, WindowLoader
+from eyehand.types import Episode, InputError
+
+MakeDataset = Callable[..., Path]
+MakeEpisode = Callable[..., Episode]
+INFO, TASKS = "meta/info.json", "meta/tasks.parquet"
+DATA = "data/chunk-000/file-000.parquet"
+EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+VIDEO = "videos/observation.images.top/chunk-000/file-000.mp4"
+
+
+def read_all(folder: Path) -> None:
+    dataset = Dataset(folder)
+    for index in range(len(dataset.episodes)):
+        dataset.episode(index)
+
+
+def change_info(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    info = json.loads((folder / INFO).read_bytes())
+    change(info)
+    (folder / INFO).write_text(json.dumps(info))
+
+
+def change_table(folder: Path, path: str, name: str, column: pa.Array) -> None:
+    """Change one column, and forget the checksum, as another program would write the file."""
+    table = pq.read_table(folder / path)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), folder / path)
+    episodes = pq.read_table(folder / EPISODES)
+    kept = [n for n in episodes.column_names if not n.startswith("eyehand/checksum")]
+    pq.write_table(episodes.select(kept), folder / EPISODES)
+
+
+@pytest.mark.parametrize("path", [INFO, TASKS, DATA, EPISODES, VIDEO])
+@pytest.mark.parametrize("kept", [0.0, 0.6, 0.98])
+def test_a_truncated_file_is_named(
+    tmp_path: Path, make_dataset: MakeDataset, path: str, kept: float
+) -> None:
+    file = make_dataset(tmp_path) / path
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(InputError, match=rf"{Path(path).name}.* truncated or altered"):
+        read_all(tmp_path)
+
+
+@pytest.mark.parametrize("path", [INFO, TASKS, DATA, EPISODES, VIDEO])
+def test_a_missing_file_is_named(tmp_path: Path, make_dataset: MakeDataset, path: str) -> None:
+    (make_dataset(tmp_path) / path).unlink()
+    with pytest.raises(InputError, match=rf"{path.split('/chunk')[0]}"):
+        read_all(tmp_path)
+
+
+@pytest.mark.parametrize("path", [DATA, VIDEO])
+def test_one_altered_bit_is_noticed(tmp_path: Path, make_dataset: MakeDataset, path: str) -> None:
+    file = make_dataset(tmp_path) / path
+    content = bytearray(file.read_bytes())
+    for place in range(4, len(content), len(content) // 20):
+        content[place] ^= 4
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=rf"{file.name} is not the file that was recorded"):
+            read_all(tmp_path)
+        content[place] ^= 4
+
+
+def test_altered_totals_are_noticed(tmp_path: Path, make_dataset: MakeDataset) -> None:
+    make_dataset(tmp_path)
+    change_info(tmp_path, lambda info: info.update(total_frames=19))
+    with pytest.raises(InputError, match=r"promises 3 episodes with 19 frames.* have 3 with 20"):
+        Dataset(tmp_path)
+    change_info(tmp_path, lambda info: info.update(total_episodes=4, total_frames=20))
+    with pytest.raises(InputError, match="promises 4 episodes with 20 frames"):
+        Dataset(tmp_path)
+
+
+def test_another_version_is_named_with_the_way_out(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    make_dataset(tmp_path)
+    change_info(tmp_path, lambda info: info.update(codebase_version="v2.1"))
+    with pytest.raises(InputError, match=r"format v2\.1; eyehand reads v3\.0.*convert_dataset"):
+        Dataset(tmp_path)
+
+
+def test_no_data_set_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a LeRobot data set: it has no meta/info"):
+        Dataset(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("missing", ["action", "observation.state"])
+def test_a_missing_feature_is_named(
+    tmp_path: Path, make_dataset: MakeDataset, missing: str
+) -> None:
+    make_dataset(tmp_path)
+    change_info(tmp_path, lambda info: info["features"].pop(missing))
+    with pytest.raises(InputError, match=f"has no feature '{missing}'; it has: "):
+        Dataset(tmp_path)
+
+
+def test_wrong_types_are_named(tmp_path: Path, make_dataset: MakeDataset) -> None:
+    make_dataset(tmp_path)
+    change_table(tmp_path, DATA, "action", pa.array([["a", "b"]] * 20))
+    with pytest.raises(InputError, match="'action' .* 2 floating-point numbers a frame"):  # noqa: RUF043
+        read_all(tmp_path)
+
+
+@pytest.mark.parametrize("feature", ["action", "observation.state"])
+def test_numbers_that_are_not_finite_are_named(
+    tmp_path: Path, make_dataset: MakeDataset, feature: str
+) -> None:
+    make_dataset(tmp_path)
+    values = np.array(pq.read_table(tmp_path / DATA)[feature].to_pylist(), np.float32)
+    values[13, 1] = np.nan  # episodes of 7, 1 and 12 frames
+    change_table(tmp_path, DATA, feature, pa.array(values.tolist(), pa.list_(pa.float32())))
+    with pytest.raises(InputError, match=rf"{feature}.*nan.* in episode 2, frame 5"):
+        read_all(tmp_path)
+
+
+def test_unknown_names(tmp_path: Path, make_dataset: MakeDataset) -> None:
+    dataset = Dataset(make_dataset(tmp_path))
+    with pytest.raises(InputError, match=r"no camera 'tip'. Did you mean 'top'"):
+        next(dataset.images("tip"))
+    with pytest.raises(InputError, match="has the episodes 0 to 2. Got 3"):  # noqa: RUF043
+        dataset.episode(3)
+
+
+def test_what_lies_beyond_the_totals_is_not_read(
+    tmp_path: Path, make_dataset: MakeDataset, make_writer: Callable[..., Any],
+    make_episode: MakeEpisode,
+) -> None:  # fmt: skip
+    info = (make_dataset(tmp_path) / INFO).read_bytes()
+    with make_writer(tmp_path) as writer:
+        writer.add(make_episode(9))
+    (tmp_path / INFO).write_bytes(info)  # as if killed just before
+    dataset = Dataset(tmp_path)
+    assert len(dataset) == len(dataset.frames.state) == 20
+    assert [number for number, _ in dataset.images("top")] == list(range(20))
+
+
+def picture_dataset(folder: Path, feature: str, shape: list[int], names: list[str]) -> np.ndarray:
+    """A data set as LeRobot writes it with ``use_videos=False``: pictures inside the parquet."""
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 10, 3), dtype=np.uint8)
+
+    def png(picture: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        return file.getvalue()
+
+    number = np.arange(5)
+    data = {
+        feature: pa.array([{"bytes": png(p), "path": None} for p in pictures]),
+        "observation.state": pa.array(number.astype(np.float32)),  # one number: a plain column
+        "action": pa.array(np.ones((5, 2)).tolist(), pa.list_(pa.float64())),
+        "timestamp": pa.array((number / 10).astype(np.float32)),
+        "frame_index": pa.array(number),
+        "episode_index": pa.array(np.zeros(5, int)),
+        "index": pa.array(number),
+        "task_index": pa.array(np.zeros(5, int)),
+    }
+    episode = {
+        "episode_index": 0, "length": 5, "tasks": ["Stack."], "dataset_from_index": 0,
+        "dataset_to_index": 5, "data/chunk_index": 0, "data/file_index": 0,
+    }  # fmt: skip
+    info = {
+        "codebase_version": "v3.0", "fps": 10, "total_episodes": 1, "total_frames": 5,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": None,
+        "features": {
+            feature: {"dtype": "image", "shape": shape, "names": names},
+            "observation.state": {"dtype": "float32", "shape": [1], "names": ["x"]},
+            "action": {"dtype": "float64", "shape": [2], "names": ["x", "y"]},
+        },
+    }  # fmt: skip
+    for path in (DATA, EPISODES):
+        (folder / path).parent.mkdir(parents=True)
+    pq.write_table(pa.table(data), folder / DATA)
+    pq.write_table(pa.Table.from_pylist([episode]), folder / EPISODES)
+    pq.write_table(pa.table({"task_index": [0], "task": ["Stack."]}), folder / TASKS)
+    (folder / INFO).write_text(json.dumps(info))
+    return pictures
+
+
+@pytest.mark.parametrize(
+    ("feature", "camera", "shape", "names"),
+    [
+        ("observation.image", "image", [8, 10, 3], ["height", "width", "channels"]),
+        ("observation.images.top", "top", [3, 8, 10], ["channels", "height", "width"]),
+        ("observation.images.top", "top", [3, 8, 10], ["channel", "height", "width"]),
+    ],
+)
+def test_pictures_inside_the_parquet(
+    tmp_path: Path, feature: str, camera: str, shape: list[int], names: list[str]
+) -> None:
+    pictures = picture_dataset(tmp_path, feature, shape, names)
+    check_dataset(tmp_path)
+    episode = Dataset(tmp_path).episode(0)
+    assert (episode.instruction, episode.task, episode.seed) == ("Stack.", "", -1)
+    np.testing.assert_array_equal(episode.image[camera], pictures)
+    np.testing.assert_array_equal(episode.state[:, 0], np.arange(5))
+    assert episode.action.dtype == np.float32
+    config = WindowConfig(batch_size=12, random_shift=0, color_jitter=0.0)
+    batch = WindowLoader(open_store(tmp_path, image_size=8), config).batch(0)
+    assert batch.image[camera].shape == (12, 1, 8, 8, 3)
+    (tmp_path / DATA).write_bytes((tmp_path / DATA).read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"file-000\.parquet .*truncated"):
+        read_all(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def peer() -> str:
+    """The Python of an environment with lerobot: the one named, or one made once (gigabytes)."""
+    if "EYEHAND_LEROBOT_PYTHON" in os.environ:
+        return os.environ["EYEHAND_LEROBOT_PYTHON"]
+    folder = Path.home() / ".cache/eyehand/peer-lerobot"
+    python = folder / "bin/python"
+    if not (folder / "ready").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "torch==2.9.1", "torchvision==0.24.1"], check=True)
+        subprocess.run([*pip, "lerobot==0.4.4"], check=True)
+        (folder / "ready").touch()
+    return str(python)
+
+
+def run_peer(peer: str, script: str, *arguments: object) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [peer, "-c", script, *map(str, arguments)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+READ = """
+import sys
+import numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+dataset = LeRobotDataset("eyehand/test", root=sys.argv[1], video_backend="pyav")
+items = [dataset[number] for number in range(len(dataset))]
+columns = {
+    name: np.stack([np.asarray(item[name]) for item in items])
+    for name in items[0] if name != "task"
+}
+stats = {f"stats/{f}/{k}": v for f, s in dataset.meta.stats.items() for k, v in s.items()}
+np.savez(
+    sys.argv[2], **columns, **stats, task=np.array([item["task"] for item in items]),
+    episodes=dataset.num_episodes, fps=dataset.fps,
+    names=np.array([row["eyehand/task"] for row in dataset.meta.episodes]),
+)
+"""
+
+
+@pytest.mark.slow
+def test_lerobot_reads_what_we_write(
+    tmp_path: Path, peer: str, make_writer: Callable[..., Any], make_episode: MakeEpisode
+) -> None:
+    cameras = ("top", "wrist")
+    episodes = [make_episode(seed, 3 + 5 * seed, cameras=cameras) for seed in range(7)]
+    with make_writer(tmp_path / "set", cameras, video_file_megabytes=0.05) as writer:
+        for episode in episodes:
+            writer.add(episode)
+    assert len(list(tmp_path.rglob("*.mp4"))) >= 4
+    run_peer(peer, READ, tmp_path / "set", tmp_path / "read.npz")
+    read = np.load(tmp_path / "read.npz")
+    lengths = [len(episode.state) for episode in episodes]
+    steps = np.concatenate([np.arange(length) for length in lengths])
+    assert (read["episodes"], read["fps"]) == (7, 80)
+    for name, field in (("observation.state", "state"), ("action", "action")):
+        want = np.concatenate([getattr(episode, field) for episode in episodes])
+        np.testing.assert_array_equal(read[name], want)
+        np.testing.assert_allclose(read[f"stats/{name}/mean"], want.mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(read["timestamp"], (steps / 80).astype(np.float32))
+    np.testing.assert_array_equal(read["frame_index"], steps)
+    np.testing.assert_array_equal(read["index"], np.arange(sum(lengths)))
+    np.testing.assert_array_equal(read["episode_index"], np.repeat(np.arange(7), lengths))
+    assert read["task"].tolist() == [e.instruction for e in episodes for _ in e.state]
+    assert read["names"].tolist() == [episode.task for episode in episodes]
+    for camera in cameras:
+        films = np.concatenate([episode.image[camera] for episode in episodes])
+        theirs = (read[f"observation.images.{camera}"] * 255).round().transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(theirs, films)
+        assert read[f"stats/observation.images.{camera}/mean"].shape == (3, 1, 1)
+
+
+WRITE = """
+import sys
+import numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+random = np.random.default_rng(0)
+kind, folder = sys.argv[1], sys.argv[2]
+image = {"dtype": kind, "shape": (64, 96, 3), "names": ["height", "width", "channels"]}
+dataset = LeRobotDataset.create(
+    "eyehand/test", fps=30, root=folder, use_videos=kind == "video",
+    features={
+        "observation.images.top": image,
+        "observation.image": image,
+        "observation.state": {"dtype": "float32", "shape": (7,), "names": None},
+        "action": {"dtype": "float32", "shape": (5,), "names": None},
+    },
+)
+rows, column = np.mgrid[:64, :96]
+for episode in range(3):
+    for step in range(8 + 4 * episode):
+        picture = np.stack([rows * 3, column * 2, 0 * rows + 20 * step], axis=2).astype(np.uint8)
+        dataset.add_frame({
+            "observation.images.top": picture,
+            "observation.image": 255 - picture,
+            "observation.state": random.normal(size=7).astype(np.float32),
+            "action": random.normal(size=5).astype(np.float32),
+            "task": ["Fold.", "Open."][episode % 2],
+        })
+    dataset.save_episode()
+dataset.finalize()
+dataset = LeRobotDataset("eyehand/test", root=folder, video_backend="pyav")
+items = [dataset[number] for number in range(len(dataset))]
+np.savez(
+    sys.argv[3], task=np.array([item["task"] for item in items]),
+    **{n: np.stack([np.asarray(i[n]) for i in items]) for n in items[0] if n != "task"},
+)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_we_read_what_lerobot_writes(tmp_path: Path, peer: str, kind: str) -> None:
+    run_peer(peer, WRITE, kind, tmp_path / "set", tmp_path / "theirs.npz")
+    theirs = np.load(tmp_path / "theirs.npz")
+    check_dataset(tmp_path / "set")
+    dataset = Dataset(tmp_path / "set")
+    assert (dataset.fps, dataset.state_dim, dataset.action_dim) == (30, 7, 5)
+    assert list(dataset.cameras) == ["top", "image"]
+    episodes = [dataset.episode(number) for number in range(3)]
+    assert [len(episode.state) for episode in episodes] == [8, 12, 16]
+    for name, field in (("observation.state", "state"), ("action", "action")):
+        ours = np.concatenate([getattr(episode, field) for episode in episodes])
+        np.testing.assert_array_equal(ours, theirs[name])
+    sentences = [e.instruction for e in episodes for _ in e.state]
+    assert sentences == theirs["task"].tolist()
+    for camera, feature in (("top", "observation.images.top"), ("image", "observation.image")):
+        ours = np.concatenate([episode.image[camera] for episode in episodes]).astype(int)
+        want = (theirs[feature] * 255).round().transpose(0, 2, 3, 1)
+        assert np.abs(ours - want).max() <= 2  # two versions of FFmpeg
+    store = open_store(tmp_path / "set", image_size=32)
+    batches = WindowLoader(store, WindowConfig(batch_size=50, history=2)).batches()
+    batch = next(batches)
+    assert batch.image["top"].shape == (50, 2, 32, 32, 3)
+    assert batch.action.shape == (50, 2, 16, 5)
+    batches.close()  # type: ignore[attr-defined]

@@ -1,0 +1,151 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyehand.data import store as store_module
+from eyehand.data.lerobot import Dataset
+from eyehand.data.store import open_store
+from eyehand.types import Episode, InputError
+
+MakeDataset = Callable[..., Path]
+MakeEpisode = Callable[..., Episode]
+SIZE = 16
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_dataset: MakeDataset) -> Path:
+    return make_dataset(tmp_path / "set", (7, 1, 12) * 4)
+
+
+def frames_of(folder: Path) -> np.ndarray:
+    dataset = Dataset(folder)
+    return np.concatenate([dataset.episode(i).image["top"] for i in range(len(dataset.episodes))])
+
+
+def built(folder: Path, size: str = "original") -> int:
+    """Which build this is: a new one has a new file."""
+    return (folder / ".frames" / size / "manifest.json").stat().st_ino
+
+
+def test_the_store_holds_every_frame(folder: Path) -> None:
+    store = open_store(folder)
+    np.testing.assert_array_equal(store.image["top"], frames_of(folder))
+    frames = Dataset(folder).frames
+    np.testing.assert_array_equal(store.state, frames.state)
+    np.testing.assert_array_equal(store.action, frames.action)
+    assert len(store) == 80
+    assert store.episode_start.tolist()[:4] == [0, 7, 8, 20]
+    assert store.episode_length.tolist()[:4] == [7, 1, 12, 7]
+    assert [store.sentences[n] for n in store.sentence[[0, 7, 8]]] == [
+        "Do number 0.", "Do number 1.", "Do number 2.",
+    ]  # fmt: skip
+    assert set(store.statistics) == {"state", "action"}
+    with pytest.raises(ValueError, match="read-only"):
+        store.image["top"][0] = 0
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_scaling_down_averages_blocks(folder: Path, size: int) -> None:
+    small = open_store(folder, image_size=size).image["top"]
+    block = SIZE // size
+    shape = (-1, size, block, size, block, 3)
+    want = frames_of(folder).reshape(shape).mean(axis=(2, 4))
+    assert np.abs(small - want).max() <= 1
+
+
+def test_other_sizes_match_the_box_filter(folder: Path) -> None:
+    scaled = open_store(folder, image_size=11).image["top"]
+    first = Image.fromarray(frames_of(folder)[0]).resize((11, 11), Image.Resampling.BOX)
+    np.testing.assert_array_equal(scaled[0], np.asarray(first))
+
+
+def test_a_right_store_is_not_built_again(folder: Path) -> None:
+    open_store(folder)
+    before = built(folder)
+    open_store(folder, image_size=8)
+    open_store(folder)
+    assert built(folder) == before
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "one byte", "missing", "manifest", "half manifest", "same time"]
+)
+def test_a_damaged_store_is_noticed_and_built_anew(
+    folder: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_store(folder)
+    path = folder / ".frames/original/top.npy"
+    content, status = bytearray(path.read_bytes()), path.stat()
+    if damage == "truncated":
+        path.write_bytes(content[:-1])
+    elif damage in ("one byte", "same time"):
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        if damage == "same time":
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif damage == "missing":
+        path.unlink()
+    elif damage == "manifest":
+        (path.parent / "manifest.json").unlink()
+    else:
+        (path.parent / "manifest.json").write_text('{"checksums": [')
+    np.testing.assert_array_equal(open_store(folder).image["top"], frames_of(folder))
+    assert "is built anew" in caplog.text
+    before = built(folder)
+    open_store(folder)
+    assert built(folder) == before
+
+
+def test_a_grown_data_set_is_built_anew(
+    folder: Path, make_writer: Callable[..., object], make_episode: MakeEpisode
+) -> None:
+    open_store(folder)
+    with make_writer(folder) as writer:  # type: ignore[attr-defined]
+        writer.add(make_episode(50, 9))
+    assert len(open_store(folder)) == 89
+    np.testing.assert_array_equal(open_store(folder).image["top"], frames_of(folder))
+
+
+def test_a_build_that_fails_leaves_nothing_that_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_checksums", fail)
+        with pytest.raises(KeyboardInterrupt):
+            open_store(folder)
+    assert not (folder / ".frames/original").exists()
+    np.testing.assert_array_equal(open_store(folder).image["top"], frames_of(folder))
+
+
+def test_a_truncated_video_is_named(folder: Path) -> None:
+    path = next(folder.rglob("*.mp4"))
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"file-000\.mp4 .*truncated or altered"):
+        open_store(folder)
+    path.unlink()
+    with pytest.raises(InputError, match=r"file-000\.mp4 is missing"):
+        open_store(folder)
+
+
+def test_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="`image_size` must be at least 1 pixel. Got 0"):  # noqa: RUF043
+        open_store(folder, image_size=0)
+    full = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(InputError, match=r"0\.0 GB are free"):
+        open_store(folder)
+
+
+def test_the_manifest_names_its_sources(folder: Path) -> None:
+    open_store(folder)
+    manifest = json.loads((folder / ".frames/original/manifest.json").read_bytes())
+    assert list(manifest["sources"]) == ["videos/observation.images.top/chunk-000/file-000.mp4"]
+    assert manifest["shapes"] == {"top": [80, SIZE, SIZE, 3]}

@@ -1,0 +1,82 @@
+"""A policy that keeps still, and results made by hand."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from eyehand.evaluation.results import (
+    PROTOCOL_VERSION,
+    EpisodeRecord,
+    Film,
+    ProbeResult,
+    Results,
+    rate,
+    software_versions,
+    task_mean,
+    task_results,
+    tier_mean,
+    tier_results,
+)
+from eyehand.types import ActionChunk, Batch, Observation, Policy
+
+
+class StillPolicy:
+    """Keeps still, whatever it sees or is told."""
+
+    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
+        raise NotImplementedError
+
+    def act(self, observation: Observation) -> ActionChunk:
+        return torch.zeros(len(observation.instruction), 16, 4)
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        pass
+
+
+@pytest.fixture
+def still_policy() -> Policy:
+    """A policy for where its actions do not matter."""
+    return StillPolicy()
+
+
+@pytest.fixture
+def results() -> Results:
+    """Two tasks, one probe and one film, with names that HTML must escape."""
+    records = [
+        EpisodeRecord("", task, seed, f"{task}!", success, 100 if success else 500, 0.5, "")
+        for task, outcomes in [("reach", (True, True, True, False)), ("push", (False,) * 4)]
+        for seed, success in enumerate(outcomes)
+    ]
+    tasks = task_results(records)
+    probed = ProbeResult(
+        4, 1, 0.25, (0.05, 0.7), question="<deaf?>", unprobed=rate(records), tasks=list(tasks)
+    )
+    return Results(
+        protocol=PROTOCOL_VERSION,
+        command="eyehand eval 'a & b'",
+        checkpoint="runs/<policy>",
+        checkpoint_sha256="0" * 64,
+        tasks=tasks,
+        tiers=tier_results(records),
+        tier_mean=tier_mean(tasks),
+        task_mean=task_mean(tasks),
+        seeds=(1_000_000, 1_000_003),
+        seed_range="evaluation",
+        observation={
+            "camera": "corner4",
+            "picture": "96 x 96 RGB",
+            "state": "4-D",
+            "instruction": "LeRobot's",
+            "privileged": "none",
+        },
+        execution={"steps": 4, "temporal_ensembling": None},
+        probes={"instruction swapped": probed},
+        films=[Film("reach", 0, True, "films/reach.mp4")],
+        steps=1000,
+        seconds=10.0,
+        steps_per_second=100.0,
+        commit="abc",
+        versions=software_versions(),
+        episodes=[(r.task, r.seed, r.success, r.steps) for r in records],
+    )

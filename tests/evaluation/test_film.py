@@ -1,0 +1,154 @@
+"""Films: the replay is the episode, the file plays, and what is drawn is where it belongs."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import ImageColor
+
+from eyehand.envs.metaworld import MAX_STEPS, MetaWorldEnv
+from eyehand.envs.rollout import Outcome, Start
+from eyehand.evaluation import film
+from eyehand.evaluation.film import (
+    COLORS,
+    FAILURE,
+    SUCCESS,
+    PlayConfig,
+    Sheet,
+    film_episode,
+    play,
+    write_film,
+)
+from eyehand.types import InputError, Policy
+
+
+def expert_episode(task: str, seed: int) -> Outcome:
+    env = MetaWorldEnv(task, render_observations=False)
+    env.reset(seed=seed)
+    actions, terminated, truncated = [], False, False
+    while not (terminated or truncated):
+        actions.append(env.expert_action())
+        _, _, terminated, truncated, _ = env.step(actions[-1])
+    env.close()
+    start = Start(task, seed, "do it")
+    return Outcome(start, terminated, len(actions), np.stack(actions))
+
+
+def pictures(file: Path) -> list[np.ndarray]:
+    with av.open(file) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_replay_of_a_success_succeeds_and_plays(tmp_path: Path) -> None:
+    outcome = expert_episode("reach", 1_000_003)
+    assert outcome.success
+    file = tmp_path / "film.mp4"
+    film_episode(outcome, file, size=160)
+    with av.open(file) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert stream.average_rate == 20
+    shown = pictures(file)
+    before_the_end = 1 + (outcome.steps - 1) // 4
+    assert len(shown) == before_the_end + 20
+    assert np.abs(shown[0].astype(int) - shown[-1]).mean() > 1
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_replay_that_ends_otherwise_is_an_error(tmp_path: Path) -> None:
+    outcome = expert_episode("reach", 1_000_003)
+    short = Outcome(outcome.start, True, 5, outcome.actions[:5])
+    with pytest.raises(RuntimeError, match=r"reach with seed 1000003 ended with success=False"):
+        film_episode(short, tmp_path / "film.mp4", size=160)
+    still = np.zeros_like(outcome.actions[:1])
+    late = Outcome(outcome.start, True, outcome.steps + 1, np.concatenate([outcome.actions, still]))
+    with pytest.raises(RuntimeError, match=f"after {outcome.steps} steps, the episode"):
+        film_episode(late, tmp_path / "film.mp4", size=160)
+    assert not (tmp_path / "film.mp4").exists()
+
+
+def colors(picture: np.ndarray) -> set[tuple[int, ...]]:
+    return set(map(tuple, picture.reshape(-1, 3).tolist()))
+
+
+@pytest.mark.parametrize(
+    "sentence", ["go", "a sentence that is far too long for one line " * 2, ""]
+)
+def test_sheet_holds_the_picture_and_the_growing_plot(sentence: str) -> None:
+    sheet = Sheet(sentence, 10, size=160)
+    image = np.full((160, 160, 3), 77, dtype=np.uint8)
+    heights = np.linspace(-1, 1, 4, dtype=np.float32)
+    first = sheet.picture(image, step=0)
+    assert first.shape[1] == 160
+    assert first.shape[0] % 2 == 0
+    np.testing.assert_array_equal(first[sheet.top : sheet.top + 160], image)
+    previous = 0
+    for step in range(1, 11):
+        sheet.plot(step, heights)
+        plot = sheet.picture(image, step=step)[sheet.plot_top :]
+        drawn = np.argwhere((plot == ImageColor.getrgb(COLORS[3])).all(-1))
+        assert drawn[:, 1].max() > previous
+        previous = drawn[:, 1].max()
+    assert previous == pytest.approx(160 - sheet.margin, abs=1)
+    assert {ImageColor.getrgb(color) for color in COLORS} <= colors(plot)
+    highest, lowest = (
+        np.argwhere((plot == ImageColor.getrgb(COLORS[number])).all(-1))[:, 0].mean()
+        for number in (3, 0)
+    )
+    assert highest < 5
+    assert lowest > 35
+
+
+@pytest.mark.parametrize(("success", "color"), [(True, SUCCESS), (False, FAILURE)])
+def test_end_is_marked(success: bool, color: str) -> None:
+    sheet = Sheet("go", 10, size=160)
+    image = np.full((160, 160, 3), 77, dtype=np.uint8)
+    marked = sheet.picture(image, step=10, success=success)
+    np.testing.assert_array_equal(marked[sheet.top, 80], ImageColor.getrgb(color))
+    np.testing.assert_array_equal(marked[sheet.top + 80, 80], 77)
+
+
+def test_film_without_pictures_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no pictures for .*film\.mp4"):
+        write_film([], tmp_path / "film.mp4", fps=20)
+    assert not (tmp_path / "film.mp4").exists()
+
+
+def test_play_tells_the_sentence_and_films(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still_policy: Policy
+) -> None:
+    told: list[Start] = []
+
+    def fake_rollout(policy: object, starts: list[Start], **arguments: object) -> list[Outcome]:
+        told.extend(starts)
+        actions = np.zeros((MAX_STEPS, 4), np.float32)
+        return [Outcome(start, False, MAX_STEPS, actions) for start in starts]
+
+    filmed = []
+    monkeypatch.setattr(film, "rollout", fake_rollout)
+    monkeypatch.setattr(film, "film_episode", lambda *a, **k: filmed.append((a, k)))
+    config = PlayConfig("drawer-open", tmp_path / "new" / "film.mp4", instruction="wave", seed=7)
+    outcome = play(still_policy, config, image_size=32)
+    assert told == [Start("drawer-open", 7, "wave")]
+    assert not outcome.success
+    ((arguments, named),) = filmed
+    assert arguments == (outcome, tmp_path / "new" / "film.mp4")
+    assert named["quality"] == "film"
+    assert config.out.parent.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"task": "easy"}, "--task must be one task, such as drawer-open. Got 'easy'"),
+        ({"task": "drawer-opn"}, "Did you mean 'drawer-open'"),
+        ({"out": Path("film.avi")}, r"--out must end in \.mp4. Got 'film\.avi'"),
+        ({"seed": -3}, "--seed must be at least 0. Got -3"),
+        ({"size": 301}, "--size must be even and at least 160 pixels. Got 301"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_sentence(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        PlayConfig(**{"task": "reach", **wrong})  # type: ignore[arg-type]

@@ -1,0 +1,274 @@
+"""The evaluation: against a rollout with a known pattern of successes, and once for real."""
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+
+from eyehand.envs.metaworld import TASKS, TIERS
+from eyehand.envs.rollout import Execution, Outcome, Start
+from eyehand.evaluation import protocol
+from eyehand.evaluation.protocol import EvalConfig, evaluate, evaluation_starts, reproducing_command
+from eyehand.evaluation.results import Results, read_results
+from eyehand.types import InputError, Policy
+
+
+class FakeRollout:
+    """Succeeds where ``succeeds`` says so; may be killed after some episodes."""
+
+    def __init__(self, succeeds: Callable[[Start], bool], *, killed_after: int | None = None):
+        self.succeeds, self.killed_after = succeeds, killed_after
+        self.ran: list[Start] = []
+        self.arguments: list[dict[str, object]] = []
+
+    def __call__(
+        self,
+        policy: object,
+        starts: Sequence[Start],
+        *,
+        on_outcome: Callable[[Outcome], None],
+        **arguments: object,
+    ) -> list[Outcome]:
+        self.arguments.append(arguments)
+        outcomes = []
+        for start in reversed(starts):  # outcomes arrive in any order
+            if self.killed_after == len(self.ran):
+                raise KeyboardInterrupt
+            self.ran.append(start)
+            success = self.succeeds(start)
+            actions = np.full((3, 4), start.seed % 7, dtype=np.float32)
+            outcomes.append(Outcome(start, success, 3, actions))
+            on_outcome(outcomes[-1])
+        return outcomes[::-1]
+
+
+Run = Callable[[FakeRollout, EvalConfig], Results]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def even_seeds(start: Start) -> bool:
+    return start.seed % 2 == 0
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, still_policy: Policy) -> Run:
+    """Evaluate with a fake rollout."""
+
+    def run_with(fake: FakeRollout, config: EvalConfig) -> Results:
+        monkeypatch.setattr(protocol, "rollout", fake)
+        return evaluate(still_policy, config, checkpoint=checkpoint, image_size=32)
+
+    return run_with
+
+
+def test_figures_are_those_of_the_pattern(run: Run, tmp_path: Path) -> None:
+    fake = FakeRollout(lambda start: start.task == "reach" or even_seeds(start))
+    config = EvalConfig(tmp_path / "out", tasks="reach,hammer,push", episodes=4, films=0)
+    results = run(fake, config)
+    rates = {name: task.success_rate for name, task in results.tasks.items()}
+    assert rates == {"reach": 1.0, "hammer": 0.5, "push": 0.5}
+    assert results.tasks["hammer"].interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
+    assert {tier: group.success_rate for tier, group in results.tiers.items()} == {
+        "easy": 1.0,
+        "medium": 0.5,
+        "hard": 0.5,
+    }
+    assert results.tiers["easy"].tasks == 1
+    assert results.tiers["easy"].tasks_in_tier == 28
+    assert results.task_mean.value == pytest.approx(2 / 3)
+    assert results.tier_mean is None
+    assert results.seeds == (1_000_000, 1_000_003)
+    assert results.seed_range == "evaluation"
+    assert results.observation["privileged"] == "none"
+    assert results.steps == 3 * 12
+    assert fake.arguments[0]["image_size"] == 32
+    assert fake.arguments[0]["execution"] == Execution()
+    assert [episode[:2] for episode in results.episodes] == [
+        (start.task, start.seed) for start in evaluation_starts(config)
+    ]
+
+
+def test_score_is_the_mean_of_the_tiers_not_of_the_tasks(run: Run, tmp_path: Path) -> None:
+    fake = FakeRollout(lambda start: start.task in TIERS["easy"])
+    results = run(fake, EvalConfig(tmp_path, episodes=1, films=0))
+    assert results.tier_mean is not None
+    assert results.tier_mean.value == pytest.approx(0.25)
+    assert results.task_mean.value == pytest.approx(28 / 50)
+    assert results.task_mean.tasks == len(TASKS)
+
+
+def test_file_holds_what_was_returned(run: Run, tmp_path: Path) -> None:
+    config = EvalConfig(
+        tmp_path, tasks="reach,faucet-open,faucet-close", episodes=3, films=0, probe=True
+    )
+    results = run(FakeRollout(even_seeds), config)
+    assert read_results(tmp_path) == results
+    assert read_results(tmp_path / "results.json") == results
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("cut", [b"", b'{"probe": "", "ta'])
+def test_killed_evaluation_goes_on_without_repeating(run: Run, tmp_path: Path, cut: bytes) -> None:
+    config = EvalConfig(tmp_path / "out", tasks="reach,push", episodes=5, films=0, probe=True)
+    killed = FakeRollout(even_seeds, killed_after=27)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, config)
+    with pytest.raises(InputError, match="not finished: run it again"):
+        read_results(config.out)
+    with (config.out / "episodes.jsonl").open("ab") as stream:
+        stream.write(cut)
+    resumed = FakeRollout(even_seeds)
+    results = run(resumed, config)
+    once = FakeRollout(even_seeds)
+    whole = run(once, replace(config, out=tmp_path / "whole"))
+    assert len(killed.ran) == 27
+    assert len(killed.ran) + len(resumed.ran) == len(once.ran) == 80
+    assert results.tasks == whole.tasks
+    assert results.probes == whole.probes
+    assert results.episodes == whole.episodes
+    lines = (config.out / "episodes.jsonl").read_text().splitlines()
+    assert len(lines) == 81
+    assert all(json.loads(line) for line in lines)
+
+
+def test_more_episodes_and_probes_are_added_to_what_is_there(run: Run, tmp_path: Path) -> None:
+    config = EvalConfig(tmp_path / "out", tasks="hammer", episodes=2, films=0)
+    run(FakeRollout(even_seeds), config)
+    more = FakeRollout(even_seeds)
+    results = run(more, replace(config, episodes=4, tasks="hammer,reach"))
+    assert len(more.ran) == 6
+    assert results.tasks["hammer"].episodes == 4
+    nothing = FakeRollout(even_seeds)
+    again = run(nothing, replace(config, episodes=4, tasks="hammer"))
+    assert nothing.ran == []
+    assert again.tasks == {"hammer": results.tasks["hammer"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"execution": Execution(steps=8)}, r"execution .*'steps': 4.*, now .*'steps': 8"),
+        ({"weights": b"other"}, r"checkpoint_sha256 '[0-9a-f]{64}', now '[0-9a-f]{64}'"),
+    ],
+)
+def test_episodes_of_something_else_are_refused(
+    run: Run,
+    tmp_path: Path,
+    checkpoint: Path,
+    change: dict[str, object],
+    said: str,
+) -> None:
+    config = EvalConfig(tmp_path / "out", tasks="reach", episodes=2, films=0)
+    run(FakeRollout(even_seeds), config)
+    if "weights" in change:
+        (checkpoint / "model.safetensors").write_bytes(b"other")
+    else:
+        config = replace(config, execution=Execution(steps=8))
+    with pytest.raises(InputError, match=said):
+        run(FakeRollout(even_seeds), config)
+
+
+def test_probes_stand_beside_the_same_starts(run: Run, tmp_path: Path) -> None:
+    """An obedient robot fails when told something else; a hammer has no partner to swap with."""
+    sentences = {start.task: start.instruction for start in evaluation_starts(EvalConfig(tmp_path))}
+    fake = FakeRollout(
+        lambda start: start.task == "hammer" or start.instruction == sentences[start.task]
+    )
+    config = EvalConfig(
+        tmp_path, tasks="hammer,faucet-open,faucet-close", episodes=2, films=0, probe=True
+    )
+    results = run(fake, config)
+    swapped = results.probes["instruction swapped"]
+    assert swapped.tasks == ["faucet-open", "faucet-close"]
+    assert (swapped.successes, swapped.episodes) == (0, 4)
+    assert (swapped.unprobed.successes, swapped.unprobed.episodes) == (4, 4)
+    removed = results.probes["instruction removed"]
+    assert (removed.successes, removed.episodes) == (2, 6)
+    assert (results.probes["image blank"].successes, len(results.probes)) == (6, 7)
+    transforms = [arguments["transform"] for arguments in fake.arguments]
+    assert transforms[0] is None
+    assert sum(transform is not None for transform in transforms) == 2
+
+
+def test_swapped_probe_is_left_out_where_no_task_has_a_partner(run: Run, tmp_path: Path) -> None:
+    config = EvalConfig(tmp_path, tasks="hammer", episodes=1, films=0, probe=True)
+    results = run(FakeRollout(even_seeds), config)
+    assert "instruction swapped" not in results.probes
+    assert len(results.probes) == 6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seed": 0}, "--seed 0 lies in 0-9999, the start states of training"),
+        ({"seed": 9_990}, "--seed 9990 with --episodes 20 leaves the training range"),
+        ({"seed": 19_990}, "--seed 19990 with --episodes 20 leaves the validation range"),
+        ({"seed": -1}, "Got -1"),
+        ({"episodes": 0}, "--episodes must be at least 1. Got 0"),
+        ({"workers": 0}, "--workers must be at least 1. Got 0"),
+        ({"films": -1}, "--films must be at least 0. Got -1"),
+        ({"suite": "metawrld"}, "no suite 'metawrld'. Did you mean 'metaworld'"),
+        ({"tasks": "drawer-opn"}, "'drawer-opn'. Did you mean 'drawer-open'"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_sentence(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        EvalConfig(Path("out"), **wrong)  # type: ignore[arg-type]
+
+
+def test_seed_ranges_have_names() -> None:
+    assert EvalConfig(Path("out"), seed=10_000).seed_range == "validation"
+    assert EvalConfig(Path("out"), seed=500_000).seed_range == "unassigned"
+    assert EvalConfig(Path("out")).seed_range == "evaluation"
+
+
+def test_a_folder_without_weights_is_no_checkpoint(tmp_path: Path, still_policy: Policy) -> None:
+    with pytest.raises(InputError, match=r"nowhere is no checkpoint: it has no config\.json"):
+        evaluate(still_policy, EvalConfig(tmp_path), checkpoint=tmp_path / "nowhere", image_size=32)
+
+
+def test_command_says_the_same_config_again() -> None:
+    @dataclass(frozen=True)
+    class Arguments:
+        checkpoint: tyro.conf.Positional[Path]
+        config: tyro.conf.OmitArgPrefixes[EvalConfig]
+
+    config = EvalConfig(
+        Path("a folder"),
+        tasks="easy,push",
+        episodes=7,
+        seed=10_000,
+        workers=1,
+        execution=Execution(steps=1, temporal_ensembling=0.01),
+        probe=True,
+        films=3,
+    )
+    words = shlex.split(reproducing_command(config, Path("policy")))
+    assert words[:2] == ["eyehand", "eval"]
+    assert tyro.cli(Arguments, args=words[2:]) == Arguments(Path("policy"), config)
+
+
+def test_real_simulator_films_a_failure(
+    tmp_path: Path, checkpoint: Path, still_policy: Policy
+) -> None:
+    """A robot that keeps still reaches nothing; the film's replay agrees, or it would raise."""
+    config = EvalConfig(
+        tmp_path, tasks="reach", episodes=1, films=1, workers=1, execution=Execution(steps=16)
+    )
+    results = evaluate(still_policy, config, checkpoint=checkpoint, image_size=32)
+    assert [episode[2:] for episode in results.episodes] == [(False, 500)]
+    assert [film.file for film in results.films] == ["films/reach-1000000-failure.mp4"]
+    assert (config.out / results.films[0].file).stat().st_size > 1000
