@@ -1,0 +1,1 @@
+"""Whole networks, one published network a file, by modality."""

@@ -1,0 +1,216 @@
+"""A frozen language model that sees: gated cross-attention before every n-th of its blocks.
+
+From Flamingo (Alayrac et al., 2022, sec. 2.2, https://arxiv.org/abs/2204.14198), for any
+transformer of the transformers library, decoder or encoder: its blocks are wrapped in place, and
+everything around them (masks, rotary positions, the last norm) stays its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from eyehand.models.language.pretrained import Tokenize, hidden_size
+from eyehand.nn.gated_attention import GatedCrossAttention
+from eyehand.types import InputError
+
+CACHE_SIZE = 4096
+"""Sentences remembered; a server that hears more starts over."""
+
+
+@dataclass
+class Sight:
+    """What the wrapped blocks are given while the model runs on pictures."""
+
+    context: Float[Tensor, "row key context_dim"]
+    """Visual tokens."""
+    hidden: Float[Tensor, "row token dim"]
+    """Text before the first gated block."""
+
+
+class GatedLanguageModel(nn.Module):
+    """Text tokens are the queries, visual tokens the keys and values.
+
+    What comes before the first gated block is the same for every picture: it is computed once per
+    distinct sentence, alone, and remembered. The rest runs once per (picture, sentence).
+
+    Args:
+        model: A transformer of the transformers library, without an output layer. It is frozen.
+        tokenize: Its tokenizer.
+        every: Gated layers stand before every ``every``-th block.
+        context_dim: Width of the visual tokens.
+        heads: Attention heads of the gated layers.
+        head_dim: Width of one head.
+
+    Raises:
+        InputError: If the model has fewer than ``every`` blocks, or its blocks cannot be found.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenize: Tokenize,
+        *,
+        every: int,
+        context_dim: int,
+        heads: int,
+        head_dim: int,
+    ) -> None:
+        super().__init__()
+        blocks = find_blocks(model)
+        if not 1 <= every <= len(blocks):
+            raise InputError(
+                f"`every` must be between 1 and the language model's {len(blocks)} blocks; "
+                f"got {every}."
+            )
+        self.dim = hidden_size(model)
+        self.gates = nn.ModuleList(
+            GatedCrossAttention(self.dim, context_dim=context_dim, heads=heads, head_dim=head_dim)
+            for _ in range(len(blocks) // every)
+        )
+        self._first = every - 1
+        self._wrapped = []
+        for index, block in enumerate(blocks):
+            gated = (index + 1) % every == 0
+            gate = self.gates[index // every] if gated else None
+            wrapped = WrappedBlock(block, gate, index - self._first)
+            blocks[index] = wrapped
+            self._wrapped.append(wrapped)
+        self.model = model.requires_grad_(False).eval()
+        self._tokenize = tokenize
+        self._prefix: dict[str, tuple[list[int], Tensor]] = {}
+
+    def train(self, mode: bool = True) -> "GatedLanguageModel":
+        """Set the gates' mode; what is frozen stays in evaluation mode."""
+        self.training = mode
+        self.gates.train(mode)
+        return self
+
+    def forward(
+        self,
+        sentences: Sequence[str],
+        context: Float[Tensor, "row key context_dim"],
+        *,
+        length: int | None = None,
+    ) -> tuple[Float[Tensor, "row token dim"], Bool[Tensor, "row token"]]:
+        """Return the features of every row's text tokens, and where they are not padding.
+
+        Args:
+            sentences: One per row.
+            context: Visual tokens of every row.
+            length: Tokens that sentences are padded to; ``None`` means the longest of them. With
+                a fixed length a row does not depend on what the others are told.
+
+        Raises:
+            InputError: If a sentence has more than ``length`` tokens.
+        """
+        if len(self._prefix) > CACHE_SIZE:
+            self._prefix.clear()
+        distinct = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
+        for sentence in distinct:
+            if sentence not in self._prefix:
+                self._prefix[sentence] = self._read(sentence)
+        device = context.device
+        longest = max(distinct, key=lambda sentence: len(self._prefix[sentence][0]))
+        tokens_of_longest = len(self._prefix[longest][0])
+        length = tokens_of_longest if length is None else length
+        if tokens_of_longest > length:
+            raise InputError(
+                f"the sentence {longest!r} has {tokens_of_longest} tokens, the policy reads at "
+                f"most {length}."
+            )
+        tokens = torch.zeros(len(distinct), length, dtype=torch.long, device=device)
+        mask = torch.zeros(len(distinct), length, dtype=torch.bool, device=device)
+        dtype = self._prefix[longest][1].dtype
+        hidden = torch.zeros(len(distinct), length, self.dim, dtype=dtype, device=device)
+        for sentence, row in distinct.items():
+            ids, prefix = self._prefix[sentence]
+            tokens[row, : len(ids)] = torch.tensor(ids, device=device)
+            mask[row, : len(ids)] = True
+            hidden[row, : len(ids)] = prefix
+        rows = torch.tensor([distinct[sentence] for sentence in sentences], device=device)
+        mask = mask[rows]
+        feature = self._run(tokens[rows], mask, Sight(context=context, hidden=hidden[rows]))
+        return feature, mask
+
+    def _run(self, tokens: Tensor, mask: Tensor, sight: Sight | None) -> Tensor:
+        for block in self._wrapped:
+            block.sight = sight
+        try:
+            return self.model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
+        finally:
+            for block in self._wrapped:
+                block.sight = None
+
+    def _read(self, sentence: str) -> tuple[list[int], Tensor]:
+        """Return the tokens and their features before the first gated block."""
+        ids = self._tokenize(sentence)
+        # The caller may be inside inference mode or autocast; what is kept must suit training too.
+        device = next(self.model.parameters()).device
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+        ):
+            tokens = torch.tensor([ids], device=device)
+            self._run(tokens, torch.ones_like(tokens), None)
+            return ids, self._wrapped[self._first].entered[0]
+
+
+class WrappedBlock(nn.Module):
+    """A block of the language model, with the gated layer before it if it has one.
+
+    Without sight it is the plain block, and remembers what entered it. With sight, blocks before
+    the first gated one pass on what they get, and the first gated one begins from the text that
+    was remembered.
+    """
+
+    def __init__(self, block: nn.Module, gate: nn.Module | None, position: int) -> None:
+        super().__init__()
+        self.block = block
+        self.sight: Sight | None = None
+        self.entered = torch.empty(0)
+        self._gate = [gate]  # in a list: its weights belong to the gates, not to the frozen model
+        self._position = position
+        self._returns_tuple = False
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run the block as the language model calls it."""
+        if self.sight is None:
+            if self._position == 0:
+                self.entered = hidden_states
+            output = self.block(hidden_states, *args, **kwargs)
+            self._returns_tuple = isinstance(output, tuple)
+            return output
+        if self._position < 0:
+            return (hidden_states,) if self._returns_tuple else hidden_states
+        if self._position == 0:
+            hidden_states = self.sight.hidden
+        if self._gate[0] is not None:
+            hidden_states = self._gate[0](hidden_states, self.sight.context)
+        return self.block(hidden_states, *args, **kwargs)
+
+
+def find_blocks(model: nn.Module) -> nn.ModuleList:
+    """Return the list of a transformer's blocks: the one as long as its config says.
+
+    Raises:
+        InputError: If there is none, or more than one.
+    """
+    depth = getattr(model.config, "num_hidden_layers", 0)
+    found = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.ModuleList)
+        and len(module) == depth
+        and len({type(block) for block in module}) == 1
+    ]
+    if len(found) != 1:
+        raise InputError(
+            f"{type(model).__name__} has {len(found)} lists of {depth} equal blocks, not one: "
+            f"gated layers cannot be put between them."
+        )
+    return found[0]

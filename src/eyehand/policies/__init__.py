@@ -1,0 +1,1 @@
+"""Observation in, action chunk out: one Vision-Language-Action policy a file."""

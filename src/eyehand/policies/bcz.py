@@ -1,0 +1,212 @@
+"""BC-Z style policy: a small convolutional encoder that the sentence modulates, chunked regression.
+
+After Jang et al., 2022, https://arxiv.org/abs/2202.02005: FiLM conditioned on a frozen sentence
+embedding, then a multi-layer perceptron. Differs from the paper:
+1. The encoder is a patch stem with two strided convolutions, not a ResNet-18: made for a CPU.
+2. Spatial soft-argmax keypoints, asked for by the sentence, are read beside the flattened map:
+   objects are a few pixels large.
+3. Proprioception is an input, and the chunk of actions is absolute in time, not a set of waypoints.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eyehand.models.language.pretrained import load_language_model
+from eyehand.models.language.sentence_encoder import SentenceEncoder
+from eyehand.models.vision.patch_encoder import STRIDES, Maps, PatchEncoder
+from eyehand.nn.film import FiLM
+from eyehand.nn.keypoint import spatial_soft_argmax
+from eyehand.policies.contract import PolicyModule, evaluation_mode
+from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.inputs import check_inputs, scale_image
+from eyehand.policies.normalization import Normalization
+from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
+
+
+@dataclass(frozen=True)
+class BCZConfig:
+    """FiLM-conditioned convolutional encoder and chunked regression (BC-Z)."""
+
+    name: ClassVar[str] = "bcz"
+    history: ClassVar[int] = 1
+    history_stride: ClassVar[int] = 1
+
+    cameras: tuple[str, ...] = ("corner4",)
+    """Cameras that it reads; one encoder serves all."""
+    image_size: int = 96
+    """Height and width of the pictures, a multiple of 16."""
+    state_dim: int = 4
+    """Numbers in a state."""
+    action_dim: int = 4
+    """Numbers in an action; the last is the gripper."""
+    horizon: int = 16
+    """Actions per chunk."""
+    language: str = "minilm"
+    """Frozen language model: minilm, smollm2 or transformers:NAME."""
+    context_dim: int = 128
+    """Width of the sentence's vector after a first layer."""
+    dims: tuple[int, int, int] = (64, 128, 256)
+    """Channels of the encoder's maps, from fine to coarse."""
+    blocks: int = 1
+    """Modulated residual blocks on the coarse map."""
+    keypoints: int = 32
+    """Heat maps per camera whose positions are read."""
+    map_dim: int = 32
+    """Channels of the coarse map when it is flattened."""
+    head: MLPHeadConfig = field(default_factory=MLPHeadConfig)
+    """Policy head."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no network."""
+        if not self.cameras:
+            raise InputError("BCZConfig.cameras must name at least one camera; got none.")
+        if self.image_size < STRIDES[-1] or self.image_size % STRIDES[-1]:
+            raise InputError(
+                f"BCZConfig.image_size must be a multiple of {STRIDES[-1]}; got {self.image_size}."
+            )
+
+
+class BCZ(PolicyModule):
+    """Observation in, chunk out; see the module's first lines.
+
+    Args:
+        config: Sizes and parts.
+        statistics: Of ``state`` and ``action`` over the training data.
+    """
+
+    Config: ClassVar[type[BCZConfig]] = BCZConfig
+    config: BCZConfig
+
+    def __init__(self, config: BCZConfig, *, statistics: Mapping[str, Statistics]) -> None:
+        super().__init__()
+        self.config = config
+        self.units = Normalization(
+            statistics, state_dim=config.state_dim, action_dim=config.action_dim
+        )
+        self.sentence = SentenceEncoder(*load_language_model(config.language))
+        self.to_context = nn.Sequential(nn.Linear(self.sentence.dim, config.context_dim), nn.ReLU())
+        context_dim, coarse_dim = config.context_dim, config.dims[-1]
+        self.encoder = PatchEncoder(config.dims)
+        self.film = FiLM(coarse_dim, context_dim=context_dim)
+        self.blocks = nn.ModuleList(
+            ModulatedBlock(coarse_dim, context_dim=context_dim) for _ in range(config.blocks)
+        )
+        self.keypoints = SentenceKeypoints(
+            config.keypoints, dims=config.dims[:2], context_dim=context_dim
+        )
+        self.reduce = nn.Conv2d(coarse_dim, config.map_dim, kernel_size=1)
+        cells = (config.image_size // STRIDES[-1]) ** 2
+        camera_dim = config.map_dim * cells + 2 * config.keypoints
+        dim = len(config.cameras) * camera_dim + config.state_dim + context_dim
+        self.head = config.head.build(dim, horizon=config.horizon, action_dim=config.action_dim)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's gap
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts for the last frame of every window."""
+        feature = self._feature(
+            {camera: image[:, -1] for camera, image in batch.image.items()},
+            batch.state[:, -1],
+            batch.instruction,
+        )
+        return self.head.loss(
+            feature[:, None],
+            self.units.normalize_action(batch.action[:, -1:]),
+            action_mask=batch.action_mask[:, -1:],
+            history_mask=batch.history_mask[:, -1:],
+        )
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return the next actions of every robot, in the environment's units."""
+        with evaluation_mode(self):
+            feature = self._feature(observation.image, observation.state, observation.instruction)
+            mask = torch.ones(len(feature), 1, dtype=torch.bool, device=feature.device)
+            action = self.head.act(feature[:, None], history_mask=mask)
+        return self.units.restore_action(action)
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        """Forget nothing: it remembers nothing."""
+
+    def _feature(
+        self,
+        image: Mapping[str, Tensor],
+        state: Float32[Tensor, "batch state"],
+        instruction: Sequence[str],
+    ) -> Float[Tensor, "batch dim"]:
+        config = self.config
+        check_inputs(
+            image,
+            state,
+            cameras=config.cameras,
+            image_size=config.image_size,
+            state_dim=config.state_dim,
+        )
+        context = self.to_context(self.sentence(instruction))
+        parts = [self.units.normalize_state(state), context]
+        for camera in config.cameras:
+            maps = self.encoder(scale_image(image[camera]))
+            coarse = F.relu(self.film(maps.coarse, context))
+            for block in self.blocks:
+                coarse = block(coarse, context)
+            parts.append(rearrange(self.reduce(coarse), "b c h w -> b (c h w)"))
+            parts.append(rearrange(self.keypoints(maps, context), "b k xy -> b (k xy)"))
+        return torch.cat([part.float() for part in parts], dim=-1)
+
+
+class ModulatedBlock(nn.Module):
+    """Residual block whose inner channels the sentence modulates (BC-Z, fig. 3)."""
+
+    def __init__(self, dim: int, *, context_dim: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(dim, dim // 2, kernel_size=1)
+        self.film = FiLM(dim // 2, context_dim=context_dim)
+        self.widen = nn.Conv2d(dim // 2, dim, kernel_size=3, padding=1)
+        nn.init.zeros_(self.widen.weight)
+        nn.init.zeros_(cast("Tensor", self.widen.bias))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch dim height width"],
+        context: Float[Tensor, "batch context_dim"],
+    ) -> Float[Tensor, "batch dim height width"]:
+        """Add what the modulated convolutions find."""
+        return x + self.widen(F.relu(self.film(self.narrow(x), context)))
+
+
+class SentenceKeypoints(nn.Module):
+    """Positions that the sentence asks for: heat maps by queries made from it.
+
+    Modulating the fine map and projecting it to heat maps would cost a pass over the largest map.
+    The two are one linear map of each cell, so the sentence gives that map itself. The middle map
+    adds what surrounds a cell, at a quarter of the cost.
+
+    Args:
+        keypoints: Number of heat maps.
+        dims: Channels of the fine and of the middle map.
+        context_dim: Width of the sentence's vector.
+    """
+
+    def __init__(self, keypoints: int, *, dims: tuple[int, int], context_dim: int) -> None:
+        super().__init__()
+        self.to_queries = nn.ModuleList(nn.Linear(context_dim, keypoints * dim) for dim in dims)
+
+    def forward(
+        self, maps: Maps, context: Float[Tensor, "batch context_dim"]
+    ) -> Float[Tensor, "batch keypoint 2"]:
+        """Return (x, y) of each keypoint in [-1, 1]."""
+        logits = []
+        for to_query, feature in zip(self.to_queries, maps[:2], strict=True):
+            # Channels stay last in the product: so does its gradient, as the convolutions want it.
+            cells = rearrange(feature, "b c h w -> b (h w) c")
+            query = rearrange(to_query(context), "b (c k) -> b c k", c=feature.shape[1])
+            heat = torch.bmm(cells, query)
+            logits.append(rearrange(heat, "b (h w) k -> b k h w", h=feature.shape[2]))
+        fine, middle = logits
+        return spatial_soft_argmax(fine + F.interpolate(middle, size=fine.shape[-2:]))

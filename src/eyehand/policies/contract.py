@@ -1,0 +1,85 @@
+"""What every policy and its config have, beyond the protocol in :mod:`eyehand.types`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from eyehand.types import ActionChunk, Batch, Observation
+
+
+@runtime_checkable
+class PolicyConfig(Protocol):
+    """Every policy's config is a frozen dataclass with at least these fields."""
+
+    name: ClassVar[str]
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras that it reads."""
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the pictures, in pixels."""
+
+    @property
+    def state_dim(self) -> int:
+        """Numbers in a state."""
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers in an action."""
+
+    @property
+    def horizon(self) -> int:
+        """Actions per chunk."""
+
+    @property
+    def history(self) -> int:
+        """Frames in a training window."""
+
+    @property
+    def history_stride(self) -> int:
+        """Steps between the frames of a window: actions executed per plan at test time."""
+
+
+class PolicyModule(nn.Module, ABC):
+    """A network that satisfies :class:`eyehand.types.Policy` and knows its config."""
+
+    config: PolicyConfig
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return scalar losses; the one to minimise is named ``"loss"``."""
+
+    @abstractmethod
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return the next actions of every robot, in the environment's units."""
+
+    @abstractmethod
+    def reset(self, env_ids: Sequence[int]) -> None:
+        """Forget what these robots saw."""
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Switch dropout off inside, whatever the mode, and set the mode back after.
+
+    Example:
+        >>> layer = nn.Dropout()
+        >>> with evaluation_mode(layer):
+        ...     layer.training
+        False
+        >>> layer.training
+        True
+    """
+    training = module.training
+    if training:
+        module.eval()
+    try:
+        yield
+    finally:
+        if training:
+            module.train()

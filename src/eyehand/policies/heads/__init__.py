@@ -1,0 +1,1 @@
+"""Action heads: features and their history in, action chunks out, one head a file."""

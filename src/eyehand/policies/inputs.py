@@ -1,0 +1,64 @@
+"""The door of every policy: inputs fit the checkpoint, or one sentence says what does not."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from eyehand.types import InputError
+
+
+def check_inputs(
+    image: Mapping[str, Tensor],
+    state: Tensor,
+    *,
+    cameras: Sequence[str],
+    image_size: int,
+    state_dim: int,
+) -> None:
+    """Refuse pictures and states of another shape than the policy was made for.
+
+    Args:
+        image: Pictures by camera, (..., height, width, 3).
+        state: (..., state).
+        cameras: Names that the policy reads; others are ignored.
+        image_size: Height and width that it reads, in pixels.
+        state_dim: Numbers in a state.
+
+    Raises:
+        InputError: If a camera is missing, or a size differs.
+    """
+    if state.shape[-1] != state_dim:
+        raise InputError(
+            f"state has {state.shape[-1]} numbers per step, "
+            f"the checkpoint was trained on {state_dim}."
+        )
+    for camera in cameras:
+        if camera not in image:
+            raise InputError(
+                f"the checkpoint reads camera {camera!r}, the observation has {sorted(image)}."
+            )
+        height, width = image[camera].shape[-3:-1]
+        if (height, width) != (image_size, image_size):
+            raise InputError(
+                f"camera {camera!r} gives pictures of {height}x{width} pixels, "
+                f"the checkpoint was trained on {image_size}x{image_size}."
+            )
+
+
+def scale_image(
+    image: UInt8[Tensor, "batch height width 3"],
+) -> Float[Tensor, "batch 3 height width"]:
+    """Return pictures in [-1, 1], channels first by axis and last in memory.
+
+    Under autocast they come out in its type, so that nothing is converted twice.
+
+    Example:
+        >>> scale_image(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8)).flatten()
+        tensor([1., 1., 1.])
+    """
+    device = image.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    return rearrange(image.to(dtype) / 127.5 - 1, "b h w c -> b c h w")

@@ -1,0 +1,131 @@
+"""Every policy by its name, and checkpoints: from a config to a network, and from a folder to one.
+
+A checkpoint is a folder with ``config.json`` (``{"policy": {"name": ..., fields}, ...}``) and
+``model.safetensors`` (every parameter that is trained, and every buffer; frozen pretrained
+parameters are not stored but loaded from where they came).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dacite import Config as DaciteConfig
+from dacite import DaciteError, from_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from eyehand.functional.names import unknown_name
+from eyehand.policies.contract import PolicyConfig, PolicyModule
+from eyehand.policies.normalization import blank_statistics
+from eyehand.types import InputError, Statistics
+
+POLICIES = {
+    "bcz": "eyehand.policies.bcz:BCZ",
+    "roboflamingo": "eyehand.policies.roboflamingo:RoboFlamingo",
+}
+"""Name of a policy to the class that builds it; the class names its config as ``Config``."""
+
+
+def policy_class(name: str) -> Any:
+    """Return the class of the policy called ``name``.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if name not in POLICIES:
+        raise InputError(unknown_name("policy", name, POLICIES))
+    module, attribute = POLICIES[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def build_policy(config: PolicyConfig, *, statistics: Mapping[str, Statistics]) -> PolicyModule:
+    """Return a new policy; it satisfies :class:`eyehand.types.Policy`."""
+    return policy_class(config.name)(config, statistics=statistics)
+
+
+def describe_policy(config: PolicyConfig) -> dict[str, Any]:
+    """Return the config as JSON can hold it, with the policy's name.
+
+    Example:
+        >>> from eyehand.policies.bcz import BCZConfig
+        >>> describe_policy(BCZConfig())["name"]
+        'bcz'
+    """
+    return {"name": config.name, **asdict(config)}  # type: ignore[call-overload]  # a dataclass
+
+
+def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
+    """Return the config that :func:`describe_policy` described.
+
+    Raises:
+        InputError: If the policy or a field is unknown, or a value has the wrong type.
+    """
+    fields = dict(description)
+    config_type = policy_class(fields.pop("name", "")).Config
+    try:
+        return from_dict(config_type, fields, DaciteConfig(strict=True, cast=[tuple]))
+    except DaciteError as error:
+        raise InputError(f"policy config: {error}.") from error
+
+
+def stored_weights(policy: nn.Module) -> dict[str, Tensor]:
+    """Return what a checkpoint stores: everything but frozen parameters."""
+    frozen = {name for name, value in policy.named_parameters() if not value.requires_grad}
+    return {name: value for name, value in policy.state_dict().items() if name not in frozen}
+
+
+def save_policy(policy: PolicyModule, folder: Path) -> None:
+    """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    description = {"policy": describe_policy(policy.config)}
+    (folder / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+    weights = {name: value.contiguous() for name, value in stored_weights(policy).items()}
+    save_file(weights, folder / "model.safetensors")
+
+
+def load_policy(folder: Path) -> PolicyModule:
+    """Return the policy of a checkpoint, in evaluation mode.
+
+    Raises:
+        InputError: If a file is missing, truncated or altered, or does not fit the other one.
+    """
+    path = folder / "config.json"
+    try:
+        description = json.loads(path.read_text())["policy"]
+        config = restore_config(description)
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} is no checkpoint: it has no config.json.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not describe a policy: {error!r}.") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
+    policy = build_policy(config, statistics=blank)
+    _load_weights(policy, folder / "model.safetensors")
+    return policy.eval()
+
+
+def _load_weights(policy: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path.parent} is no checkpoint: it has no {path.name}.") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is truncated or altered: {error}.") from error
+    wanted = stored_weights(policy)
+    for name in wanted.keys() | weights.keys():
+        if name not in weights or name not in wanted:
+            which = "lacks" if name not in weights else "has"
+            raise InputError(
+                f"{path} {which} the weight {name!r}: it does not belong to the config beside it."
+            )
+        if wanted[name].shape != weights[name].shape:
+            raise InputError(
+                f"{path}: weight {name!r} has shape {tuple(weights[name].shape)}, "
+                f"the config beside it asks for {tuple(wanted[name].shape)}."
+            )
+    policy.load_state_dict(weights, strict=False)

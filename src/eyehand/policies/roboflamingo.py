@@ -1,0 +1,250 @@
+"""RoboFlamingo: a frozen language model looks at every frame, and a head with memory acts.
+
+Li et al., 2023, https://arxiv.org/abs/2311.01378, on Flamingo (Alayrac et al., 2022,
+https://arxiv.org/abs/2204.14198): vision encoder, perceiver resampler, frozen language model with
+gated cross-attention, max-pool over the text's tokens, policy head. Differs from the paper:
+1. The vision encoder is small and trained from scratch unless a pretrained one is named.
+2. The state is an input of the head, and the head gives a chunk of actions.
+3. Tokens of the vision encoder get a learned position, and the resampler an embedding per camera.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from eyehand.models.language.gated_language_model import GatedLanguageModel
+from eyehand.models.language.pretrained import load_language_model
+from eyehand.models.vision.patch_encoder import STRIDES, PatchTokens
+from eyehand.models.vision.pretrained import load_vision_model
+from eyehand.nn.resampler import Resampler
+from eyehand.policies.contract import PolicyModule, evaluation_mode
+from eyehand.policies.heads.lstm import LSTMHeadConfig
+from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.inputs import check_inputs, scale_image
+from eyehand.policies.normalization import Normalization
+from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
+
+
+@dataclass(frozen=True)
+class RoboFlamingoConfig:
+    """Frozen language model with gated cross-attention, LSTM head (RoboFlamingo)."""
+
+    name: ClassVar[str] = "roboflamingo"
+
+    cameras: tuple[str, ...] = ("corner4",)
+    """Cameras that it reads; one encoder and one resampler serve all."""
+    image_size: int = 96
+    """Height and width of the pictures; a multiple of 16 for the small encoder."""
+    state_dim: int = 4
+    """Numbers in a state."""
+    action_dim: int = 4
+    """Numbers in an action; the last is the gripper."""
+    horizon: int = 16
+    """Actions per chunk."""
+    history: int = 8
+    """Frames in a window; published 12."""
+    history_stride: int = 4
+    """Steps between the frames of a window; at test time execute as many actions per plan."""
+    vision: str = "small"
+    """Vision encoder: small (trained), efficientnet-lite0, timm:NAME or transformers:NAME."""
+    vision_dims: tuple[int, int, int] = (64, 128, 256)
+    """Channels of the small encoder's maps, from fine to coarse."""
+    dim: int = 256
+    """Width of the visual tokens after the encoder."""
+    depth: int = 2
+    """Layers of the resampler; published 6."""
+    latents: int = 16
+    """Visual tokens per camera after the resampler; published 64."""
+    heads: int = 4
+    """Attention heads of resampler and gated cross-attention; published 8."""
+    head_dim: int = 64
+    """Width of one attention head."""
+    language: str = "minilm"
+    """Frozen language model: minilm, smollm2 or transformers:NAME."""
+    every: int = 2
+    """Gated cross-attention stands before every n-th block of the language model."""
+    tokens: int = 24
+    """Longest sentence, in tokens of the language model."""
+    head: LSTMHeadConfig | MLPHeadConfig = field(default_factory=LSTMHeadConfig)
+    """Policy head."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no network."""
+        if not self.cameras:
+            raise InputError("RoboFlamingoConfig.cameras must name at least one camera; got none.")
+        if self.vision == "small" and (self.image_size < 1 or self.image_size % STRIDES[-1]):
+            raise InputError(
+                f"RoboFlamingoConfig.image_size must be a multiple of {STRIDES[-1]} for the small "
+                f"vision encoder; got {self.image_size}."
+            )
+        if self.history < 1 or self.history_stride < 1:
+            raise InputError(
+                "RoboFlamingoConfig.history and history_stride must be >= 1; "
+                f"got {self.history} and {self.history_stride}."
+            )
+
+    @classmethod
+    def published(cls, *, vision: str, language: str, every: int) -> "RoboFlamingoConfig":
+        """Return the sizes of the paper; the pretrained parts and their spacing differ by model.
+
+        Example:
+            >>> RoboFlamingoConfig.published(
+            ...     vision="transformers:openai/clip-vit-large-patch14",
+            ...     language="transformers:some/language-model",
+            ...     every=4,
+            ... ).latents
+            64
+        """
+        return cls(
+            image_size=224,
+            horizon=1,
+            history=12,
+            history_stride=1,
+            vision=vision,
+            dim=1024,
+            depth=6,
+            latents=64,
+            heads=8,
+            language=language,
+            every=every,
+            head=LSTMHeadConfig(dim=1024, depth=4, dims=(1024, 512, 256)),
+        )
+
+
+class RoboFlamingo(PolicyModule):
+    """Observation in, chunk out; see the module's first lines.
+
+    The features of the last ``history`` frames are kept per robot, and the head reads them anew at
+    every step: the same computation as on a window in training.
+
+    Args:
+        config: Sizes and parts.
+        statistics: Of ``state`` and ``action`` over the training data.
+    """
+
+    Config: ClassVar[type[RoboFlamingoConfig]] = RoboFlamingoConfig
+    config: RoboFlamingoConfig
+
+    def __init__(self, config: RoboFlamingoConfig, *, statistics: Mapping[str, Statistics]) -> None:
+        super().__init__()
+        self.config = config
+        self.units = Normalization(
+            statistics, state_dim=config.state_dim, action_dim=config.action_dim
+        )
+        self.vision = (
+            PatchTokens(config.vision_dims, image_size=config.image_size)
+            if config.vision == "small"
+            else load_vision_model(config.vision, image_size=config.image_size)
+        )
+        self.to_token = nn.Linear(self.vision.dim, config.dim)
+        self.position = nn.Parameter(0.02 * torch.randn(self.vision.tokens, config.dim))
+        self.resampler = Resampler(
+            config.dim,
+            depth=config.depth,
+            heads=config.heads,
+            head_dim=config.head_dim,
+            latents=config.latents,
+            media=len(config.cameras),
+        )
+        self.language = GatedLanguageModel(
+            *load_language_model(config.language),
+            every=config.every,
+            context_dim=config.dim,
+            heads=config.heads,
+            head_dim=config.head_dim,
+        )
+        self.head = config.head.build(
+            self.language.dim + config.state_dim,
+            horizon=config.horizon,
+            action_dim=config.action_dim,
+        )
+        self._memory: dict[int, list[Tensor]] = {}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts, the mean over every frame of every window."""
+        size, history = batch.history_mask.shape
+        if history != self.config.history:
+            raise InputError(
+                f"windows have {history} frames, the policy was made for {self.config.history}."
+            )
+        feature = self._feature(
+            {
+                camera: rearrange(image, "b t h w c -> (b t) h w c")
+                for camera, image in batch.image.items()
+            },
+            rearrange(batch.state, "b t d -> (b t) d"),
+            [sentence for sentence in batch.instruction for _ in range(history)],
+            length=None,
+        )
+        return self.head.loss(
+            rearrange(feature, "(b t) d -> b t d", b=size),
+            self.units.normalize_action(batch.action),
+            action_mask=batch.action_mask,
+            history_mask=batch.history_mask,
+        )
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return the next actions of every robot, in the environment's units."""
+        with evaluation_mode(self):
+            feature = self._feature(
+                observation.image,
+                observation.state,
+                observation.instruction,
+                length=self.config.tokens,
+            )
+            window, mask = self._remember(feature, observation.env_ids)
+            action = self.head.act(window, history_mask=mask)
+        return self.units.restore_action(action)
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        """Forget what these robots saw."""
+        for env_id in env_ids:
+            self._memory.pop(env_id, None)
+
+    def _feature(
+        self,
+        image: Mapping[str, UInt8[Tensor, "row height width 3"]],
+        state: Float[Tensor, "row state"],
+        sentences: Sequence[str],
+        *,
+        length: int | None,
+    ) -> Float[Tensor, "row dim"]:
+        config = self.config
+        check_inputs(
+            image,
+            state,
+            cameras=config.cameras,
+            image_size=config.image_size,
+            state_dim=config.state_dim,
+        )
+        tokens = torch.stack(
+            [self.vision(scale_image(image[camera])) for camera in config.cameras], dim=1
+        )
+        latents = self.resampler(self.to_token(tokens) + self.position)
+        context = rearrange(latents, "row camera latent dim -> row (camera latent) dim")
+        text, mask = self.language(sentences, context, length=length)
+        fused = text.float().masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+        return torch.cat([fused, self.units.normalize_state(state)], dim=-1)
+
+    def _remember(
+        self, feature: Float[Tensor, "batch dim"], env_ids: Sequence[int]
+    ) -> tuple[Float[Tensor, "batch history dim"], Tensor]:
+        """Return every robot's window, padded at its start as in training, and its mask."""
+        history = self.config.history
+        windows, seen = [], []
+        for row, env_id in zip(feature, env_ids, strict=True):
+            past = [] if env_id < 0 else self._memory.get(env_id, [])
+            window = [*past, row][-history:]
+            if env_id >= 0:
+                self._memory[env_id] = window
+            seen.append(len(window))
+            windows.append(torch.stack([window[0]] * (history - len(window)) + window))
+        first = history - torch.tensor(seen, device=feature.device)
+        time = torch.arange(history, device=feature.device)
+        return torch.stack(windows), time >= first[:, None]

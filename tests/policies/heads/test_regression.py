@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from eyehand.policies.heads.regression import regression_loss
+
+
+def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    motion, gripper = 2 * torch.randn(2, 3, 4, 3), torch.randn(2, 3, 4)
+    return motion, gripper, 2 * torch.rand(2, 3, 4, 4) - 1, torch.rand(2, 3, 4) > 0.4
+
+
+@pytest.mark.parametrize("delta", [1.0, 0.1])
+def test_matches_torch_entry_by_entry(delta: float) -> None:
+    motion, gripper, action, mask = example()
+    got = regression_loss(motion, gripper, action, mask, huber_delta=delta, gripper_weight=0.3)
+    motion_total, gripper_total = 0.0, 0.0
+    for place in mask.nonzero().tolist():
+        where = tuple(place)
+        huber = F.huber_loss(motion[where], action[where][:3], delta=delta, reduction="sum")
+        motion_total += huber.item() / delta
+        target = (action[where][3] + 1) / 2
+        close = gripper[where].sigmoid()
+        gripper_total -= (target * close.log() + (1 - target) * (1 - close).log()).item()
+    assert got["motion"].item() == pytest.approx(motion_total / (2 * 3 * 4 * 3), rel=1e-5)
+    assert got["gripper"].item() == pytest.approx(gripper_total / (2 * 3 * 4), rel=1e-5)
+    assert got["loss"].item() == pytest.approx(
+        got["motion"].item() + 0.3 * got["gripper"].item(), rel=1e-6
+    )
+
+
+def test_the_mean_over_processes_is_the_loss_of_the_batch() -> None:
+    *predictions, mask = example()
+    mask[0] = True  # so that the halves differ in what they mask
+    parts = (*predictions, mask)
+    settings = {"huber_delta": 1.0, "gripper_weight": 0.3}
+    whole = regression_loss(*parts, **settings)["loss"]
+    halves = [
+        regression_loss(*(part[row : row + 1] for part in parts), **settings)["loss"]
+        for row in range(2)
+    ]
+    torch.testing.assert_close(torch.stack(halves).mean(), whole)
+
+
+def test_the_best_gripper_is_the_label_itself() -> None:
+    """A soft label in the middle is answered by its own probability: 2p - 1 gives it back."""
+    label = torch.tensor(0.6)
+    logit = torch.zeros(1, 1, 1, requires_grad=True)
+    optimizer = torch.optim.SGD([logit], lr=2.0)
+    action = torch.stack([torch.tensor(0.0), label])[None, None, None]
+    for _ in range(200):
+        loss = regression_loss(
+            torch.zeros(1, 1, 1, 1), logit, action, torch.ones(1, 1, 1, dtype=torch.bool),
+            huber_delta=1.0, gripper_weight=1.0,
+        )["loss"]  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(2 * logit.sigmoid().squeeze() - 1, label, rtol=0, atol=1e-3)
+
+
+def test_half_precision_predictions_give_a_float32_loss() -> None:
+    motion, gripper, action, mask = example()
+    got = regression_loss(
+        motion.bfloat16(), gripper.bfloat16(), action, mask, huber_delta=1.0, gripper_weight=0.3
+    )
+    assert {value.dtype for value in got.values()} == {torch.float32}

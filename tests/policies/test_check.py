@@ -1,0 +1,116 @@
+"""The battery over every registered policy; and each of its promises, broken, is noticed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eyehand.policies.check import check_policy
+from eyehand.policies.contract import PolicyModule
+from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.registry import POLICIES
+from eyehand.types import Batch, Observation
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize("language", ["tiny_bert", "tiny_llama"])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *((name, {}) for name in POLICIES),
+        ("bcz", {"cameras": ("left", "right"), "blocks": 2}),
+        ("roboflamingo", {"cameras": ("left", "right"), "every": 3}),
+        ("roboflamingo", {"head": MLPHeadConfig(dims=(8,)), "history": 2}),
+    ],
+)
+def test_every_policy_passes(
+    name: str,
+    changes: dict[str, Any],
+    language: str,
+    small_policy: Make,
+    batch_for: Make,
+    observe: Make,
+    request: pytest.FixtureRequest,
+) -> None:
+    folder: Path = request.getfixturevalue(language)
+    policy = small_policy(name, language=f"transformers:{folder}", **changes)
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    batch = batch_for(policy.config)
+    check_policy(policy, batch, observe(batch))
+    assert all(torch.equal(value, before[name]) for name, value in policy.state_dict().items())
+
+
+def test_a_pretrained_vision_encoder_passes(
+    tiny_vit: Path, small_policy: Make, batch_for: Make, observe: Make
+) -> None:
+    policy = small_policy("roboflamingo", vision=f"transformers:{tiny_vit}")
+    batch = batch_for(policy.config)
+    check_policy(policy, batch, observe(batch))
+
+
+def break_masks(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = type(policy).loss
+
+    def without_masks(self: PolicyModule, batch: Batch) -> Any:
+        return loss(self, replace(batch, action_mask=torch.ones_like(batch.action_mask)))
+
+    monkeypatch.setattr(type(policy), "loss", without_masks)
+
+
+def break_sentence(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    act = type(policy).act
+
+    def deaf(self: PolicyModule, observation: Observation) -> Any:
+        return act(self, replace(observation, instruction=["open"] * len(observation.env_ids)))
+
+    monkeypatch.setattr(type(policy), "act", deaf)
+
+
+def break_reset(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(policy), "reset", lambda *_: None)
+
+
+def break_rows(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    act = type(policy).act
+    monkeypatch.setattr(
+        type(policy), "act", lambda self, seen: act(self, seen) * seen.state.mean().cos()
+    )
+
+
+def break_units(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    act = type(policy).act
+    monkeypatch.setattr(type(policy), "act", lambda self, seen: act(self, seen).double())
+
+
+def break_gradients(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy.register_parameter("forgotten", torch.nn.Parameter(torch.zeros(2)))
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (break_masks, "padded actions change the loss"),
+        (break_sentence, "the sentence changes nothing"),
+        (break_reset, "two equal observations, two chunks"),
+        (break_rows, "depends on what other rows see"),
+        (break_units, "the chunk is torch.float64, not float32"),
+        (break_gradients, "no gradient reaches forgotten"),
+    ],
+)
+def test_a_broken_promise_is_noticed(
+    broken: Callable[[PolicyModule, pytest.MonkeyPatch], None],
+    sentence: str,
+    small_policy: Make,
+    batch_for: Make,
+    observe: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = small_policy("roboflamingo")
+    batch = batch_for(policy.config)
+    broken(policy, monkeypatch)
+    with pytest.raises(AssertionError, match=sentence):
+        check_policy(policy, batch, observe(batch))

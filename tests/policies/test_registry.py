@@ -1,0 +1,132 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eyehand.policies.contract import PolicyConfig, PolicyModule
+from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.registry import (
+    POLICIES,
+    describe_policy,
+    load_policy,
+    policy_class,
+    restore_config,
+    save_policy,
+    stored_weights,
+)
+from eyehand.types import InputError
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, small_policy: Callable[..., PolicyModule]) -> Path:
+    save_policy(small_policy("bcz"), tmp_path)
+    return tmp_path
+
+
+def change_policy(folder: Path, **changes: Any) -> None:
+    description = json.loads((folder / "config.json").read_text())
+    description["policy"] |= changes
+    (folder / "config.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_names_and_configs_agree(name: str) -> None:
+    assert policy_class(name).Config.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("bcz", {}),
+        ("roboflamingo", {}),
+        ("roboflamingo", {"head": MLPHeadConfig(dims=(5,)), "cameras": ("left", "right")}),
+    ],
+)
+def test_configs_come_back_from_json(
+    name: str, changes: dict[str, Any], small_config: Callable[..., PolicyConfig]
+) -> None:
+    config = small_config(name, **changes)
+    assert restore_config(json.loads(json.dumps(describe_policy(config)))) == config
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_frozen_weights_are_not_stored(
+    name: str, small_policy: Callable[..., PolicyModule]
+) -> None:
+    policy = small_policy(name)
+    stored = stored_weights(policy)
+    trained = {name for name, value in policy.named_parameters() if value.requires_grad}
+    frozen = {name for name, value in policy.named_parameters() if not value.requires_grad}
+    assert frozen
+    assert trained <= stored.keys()
+    assert not frozen & stored.keys()
+    assert "units.action_maximum" in stored
+
+
+def test_an_unknown_policy_gets_the_nearest(checkpoint: Path) -> None:
+    change_policy(checkpoint, name="robo-flamingo")
+    sentence = r"config\.json: no policy 'robo-flamingo'. Did you mean 'roboflamingo'"
+    with pytest.raises(InputError, match=sentence):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"colour": 3}, r"config\.json: policy config: .*colour"),
+        ({"horizon": "many"}, r"config\.json: policy config: .*horizon.*many"),
+        ({"image_size": 90}, r"config\.json: .*multiple of 16; got 90"),
+    ],
+)
+def test_an_altered_config_is_refused(
+    checkpoint: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    change_policy(checkpoint, **changes)
+    with pytest.raises(InputError, match=sentence):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"policy": 3}', '{"policy": {"name": 3}}'])
+def test_a_config_that_is_none_is_refused(checkpoint: Path, text: str) -> None:
+    (checkpoint / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json"):
+        load_policy(checkpoint)
+
+
+def test_weights_of_another_size_are_refused(checkpoint: Path) -> None:
+    change_policy(checkpoint, keypoints=4)
+    with pytest.raises(InputError, match=r"model\.safetensors: weight '.*' has shape .*asks for"):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize("length", [0, 4, 200, -1])
+def test_truncated_weights_are_refused(checkpoint: Path, length: int) -> None:
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"model\.safetensors is truncated or altered"):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize(("kind", "word"), [("missing", "lacks"), ("unknown", "has")])
+def test_other_weights_are_refused(checkpoint: Path, kind: str, word: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = checkpoint / "model.safetensors"
+    weights = load_file(path)
+    if kind == "missing":
+        del weights["encoder.stem.bias"]
+    else:
+        weights["encoder.stem.bios"] = torch.zeros(3)
+    save_file(weights, path)
+    with pytest.raises(InputError, match=rf"model\.safetensors {word} the weight 'encoder\.stem"):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_without_a_file_is_no_checkpoint(checkpoint: Path, name: str) -> None:
+    (checkpoint / name).unlink()
+    with pytest.raises(InputError, match=f"is no checkpoint: it has no {name}"):
+        load_policy(checkpoint)

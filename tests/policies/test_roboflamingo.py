@@ -1,0 +1,142 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from eyehand.policies.contract import PolicyModule
+from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.roboflamingo import RoboFlamingoConfig
+from eyehand.types import Batch, InputError, Observation
+
+
+def open_gates(policy: PolicyModule) -> None:
+    for name, value in policy.named_parameters():
+        if value.requires_grad and name.startswith("language."):
+            nn.init.normal_(value, std=0.3)
+
+
+def trained_parts(policy: PolicyModule) -> set[str]:
+    return {
+        ".".join(name.split(".")[:2]) if name.startswith("language") else name.split(".")[0]
+        for name, value in policy.named_parameters()
+        if value.requires_grad
+    }
+
+
+def test_what_is_trained_with_the_small_encoder(
+    small_policy: Callable[..., PolicyModule],
+) -> None:
+    assert trained_parts(small_policy("roboflamingo")) == {
+        "vision", "to_token", "position", "resampler", "language.gates", "head"
+    }  # fmt: skip
+
+
+def test_what_is_trained_with_a_pretrained_encoder(
+    small_policy: Callable[..., PolicyModule], tiny_vit: Path
+) -> None:
+    policy = small_policy("roboflamingo", vision=f"transformers:{tiny_vit}")
+    assert trained_parts(policy) == {
+        "to_token", "position", "resampler", "language.gates", "head"
+    }  # fmt: skip
+    policy.train()
+    frozen = [*policy.vision.model.modules(), *policy.language.model.modules()]
+    assert not any(module.training for module in frozen)
+
+
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_acting_step_by_step_equals_the_window_at_once(
+    small_policy: Callable[..., PolicyModule],
+    batch_for: Callable[..., Batch],
+    observe: Callable[..., Observation],
+    skipped: int,
+) -> None:
+    policy = small_policy("roboflamingo").eval()
+    open_gates(policy)
+    batch = batch_for(policy.config)
+    history = policy.config.history
+    history_mask = batch.history_mask.clone()
+    history_mask[:, :skipped] = False
+    chunks = [policy.act(observe(batch, frame)) for frame in range(skipped, history)]
+    padding = [torch.zeros_like(chunks[0])] * skipped
+    window = replace(
+        batch, action=torch.stack([*padding, *chunks], dim=1), history_mask=history_mask
+    )
+    with torch.no_grad():
+        same = policy.loss(window)["motion"]
+        turned = policy.loss(replace(window, action=window.action.flip(1)))["motion"]
+    assert same < 1e-10
+    assert turned > 1e-6  # so the number above could have been larger
+
+
+def test_memory_holds_no_more_than_a_window(
+    small_policy: Callable[..., PolicyModule],
+    batch_for: Callable[..., Batch],
+    observe: Callable[..., Observation],
+) -> None:
+    policy = small_policy("roboflamingo").eval()
+    batch = batch_for(policy.config)
+    history = policy.config.history
+    frames = [*range(history), *range(history)]
+    long = [policy.act(observe(batch, frame)) for frame in frames][-1]
+    policy.reset(observe(batch).env_ids)
+    short = [policy.act(observe(batch, frame)) for frame in range(history)][-1]
+    assert torch.equal(long, short)
+    policy.reset(observe(batch).env_ids)
+    assert not policy._memory
+
+
+def test_two_cameras_are_told_apart(
+    small_policy: Callable[..., PolicyModule],
+    batch_for: Callable[..., Batch],
+    observe: Callable[..., Observation],
+) -> None:
+    policy = small_policy("roboflamingo", cameras=("left", "right"), head=MLPHeadConfig(dims=(8,)))
+    open_gates(policy)
+    observation = observe(batch_for(policy.config))
+    left, right = observation.image["left"], observation.image["right"]
+    swapped = replace(observation, image={"left": right, "right": left})
+    assert not torch.equal(policy.act(observation), policy.act(swapped))
+
+
+def test_windows_of_another_length_are_refused(
+    small_policy: Callable[..., PolicyModule],
+    small_config: Callable[..., RoboFlamingoConfig],
+    batch_for: Callable[..., Batch],
+) -> None:
+    policy = small_policy("roboflamingo")
+    batch = batch_for(small_config("roboflamingo", history=6))
+    with pytest.raises(InputError, match="windows have 6 frames, the policy was made for 4"):
+        policy.loss(batch)
+
+
+def test_a_sentence_that_is_too_long_is_refused(
+    small_policy: Callable[..., PolicyModule],
+    batch_for: Callable[..., Batch],
+    observe: Callable[..., Observation],
+) -> None:
+    policy = small_policy("roboflamingo")
+    observation = observe(batch_for(policy.config))
+    told = replace(observation, instruction=["open " * 10] * 4)
+    with pytest.raises(InputError, match="has 10 tokens, the policy reads at most 9"):
+        policy.act(told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image_size": 100}, "multiple of 16.*got 100"),
+        ({"cameras": ()}, "at least one camera"),
+        ({"history": 0}, "history and history_stride must be >= 1; got 0 and 4"),
+        ({"vision": "efficientnet-lite"}, "Did you mean 'efficientnet-lite0'"),
+        ({"every": 9}, "4 blocks; got 9"),
+    ],
+)
+def test_configs_that_make_no_network_are_refused(
+    changes: dict[str, Any], sentence: str, small_policy: Callable[..., PolicyModule]
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        small_policy("roboflamingo", **changes)
