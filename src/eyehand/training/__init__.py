@@ -1,0 +1,1 @@
+"""The training loop; it sees anything with ``loss(batch)``."""

@@ -1,0 +1,143 @@
+"""What a run says while it goes on: metrics.jsonl, a line or a bar on the terminal."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from eyehand.training.checkpoint import replace_file
+from eyehand.training.profile import resident_memory
+
+SMOOTHING = 0.98
+"""Weight of the past in the loss on the terminal, a step."""
+LINE_SECONDS = 10.0
+"""Between two lines where the output is not a terminal."""
+BAR_SECONDS = 0.5
+"""Between two pictures of the bar."""
+
+
+class MetricsFile:
+    r"""``metrics.jsonl``: one JSON object a line, one line a step that is logged.
+
+    Lines after ``step`` are dropped when the file is opened: a resumed run makes them again.
+
+    Args:
+        folder: The run's folder.
+        step: The step that the run goes on from.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> MetricsFile(folder, step=0).add(1, {"loss": 0.5})
+        >>> MetricsFile(folder, step=1).add(2, {"loss": 0.25})
+        >>> (folder / "metrics.jsonl").read_text()
+        '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'
+    """
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        self.path = folder / "metrics.jsonl"
+        lines = self.path.read_text(encoding="utf-8").splitlines(True) if self.path.exists() else []
+        replace_file(self.path, "".join(line for line in lines if _is_kept(line, step)))
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the line of ``step``."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def _is_kept(line: str, step: int) -> bool:
+    """Tell whether a line is whole (a kill may cut the last one) and not after ``step``."""
+    try:
+        return line.endswith("\n") and json.loads(line)["step"] <= step
+    except json.JSONDecodeError:
+        return False
+
+
+class Display:
+    """The state of a run on the terminal: a bar there, elsewhere a line every ten seconds.
+
+    Args:
+        console: Where to.
+        limit: What stands after the step: "/5,000", or "" where time is the limit.
+        progress: Share of the run that is done already, in [0, 1].
+        peak: Floating-point operations per second that all processes together can do.
+    """
+
+    def __init__(self, console: Console, *, limit: str, progress: float, peak: float) -> None:
+        self.console = console
+        self.limit = limit
+        self.progress = progress
+        self.peak = peak
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            console=console,
+            auto_refresh=False,
+        )
+        self.task = self.bar.add_task("training", total=1.0)
+        self.interval = BAR_SECONDS if console.is_terminal else LINE_SECONDS
+        self.shown = self.began = perf_counter()
+        self.samples = 0
+        self.loss = 0.0
+        self.weight = 0.0
+
+    def __enter__(self) -> "Display":
+        """Begin to draw."""
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the last state on the terminal."""
+        if self.console.is_terminal:
+            self.bar.stop()
+
+    def update(
+        self,
+        *,
+        step: int,
+        progress: float,
+        loss: float,
+        samples: int,
+        flops_per_sample: float,
+    ) -> None:
+        """Take in one step; draw when it is time to, and at the end.
+
+        Args:
+            step: Steps done.
+            progress: Share of the run that is done, in [0, 1].
+            loss: The step's loss.
+            samples: The step's samples, of all processes.
+            flops_per_sample: Floating-point operations of one sample, forward and backward.
+        """
+        self.loss = SMOOTHING * self.loss + (1 - SMOOTHING) * loss
+        self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
+        self.samples += samples
+        now = perf_counter()
+        if progress < 1 and now - self.shown < self.interval:
+            return
+        rate = self.samples / (now - self.shown)
+        text = (
+            f"step {step:,}{self.limit}  loss {self.loss / self.weight:.4g}  {rate:,.0f} samples/s"
+        )
+        text += f"  MFU {rate * flops_per_sample / self.peak:.0%}"
+        text += f"  {resident_memory() / 1e9:.2f} GB  {self._left(progress, now)} left"
+        self.shown, self.samples = now, 0
+        if self.console.is_terminal:
+            self.bar.update(self.task, description=text, completed=progress, refresh=True)
+        else:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _left(self, progress: float, now: float) -> str:
+        seconds = (1 - progress) * (now - self.began) / max(progress - self.progress, 1e-9)
+        minutes, seconds = divmod(round(seconds), 60)
+        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

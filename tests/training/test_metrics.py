@@ -1,0 +1,59 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from eyehand.training import metrics
+from eyehand.training.metrics import Display, MetricsFile
+
+
+def steps(folder: Path) -> list[int]:
+    return [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+def test_lines_after_the_resumed_step_and_cut_lines_are_dropped(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path, step=0)
+    for step in (10, 20, 30):
+        file.add(step, {"loss": 1.0})
+    with file.path.open("a") as cut:
+        cut.write('{"step": 40, "lo')
+    MetricsFile(tmp_path, step=20).add(30, {"loss": 0.5})
+    assert steps(tmp_path) == [10, 20, 30]
+    assert "0.5" in file.path.read_text()
+
+
+def show(console: Console, count: int) -> None:
+    with Display(console, limit="/10", progress=0.0, peak=1e9) as display:
+        for step in range(1, count + 1):
+            display.update(
+                step=step, progress=step / 10, loss=2.0, samples=8, flops_per_sample=100.0
+            )
+
+
+def test_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(float(second) for second in range(1000))
+    monkeypatch.setattr(metrics, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(metrics, "LINE_SECONDS", 4.0)
+    text = io.StringIO()
+    show(Console(file=text, width=20), 9)
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 2, "one line every four seconds, never wrapped"
+    assert lines[0].startswith("step 4/10  loss 2  8 samples/s  MFU 0%  ")
+    assert lines[0].endswith("GB  0:00:06 left")
+
+
+def test_the_last_step_is_always_shown() -> None:
+    text = io.StringIO()
+    show(Console(file=text, width=200), 10)
+    assert [line.split("  ")[0] for line in text.getvalue().splitlines()] == ["step 10/10"]
+
+
+def test_a_bar_on_a_terminal() -> None:
+    text = io.StringIO()
+    show(Console(file=text, width=100, force_terminal=True), 10)
+    assert "step 10/10  loss 2" in text.getvalue()
+    assert "━" in text.getvalue()

@@ -1,0 +1,29 @@
+import mmap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eyehand.training import profile
+
+
+def test_peak_is_of_a_machine_and_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "SIZE", 256)
+    profile.matrix_multiply_peak.cache_clear()
+    peak = profile.matrix_multiply_peak("fp32")
+    assert 1e8 < peak < 1e16
+    assert profile.matrix_multiply_peak("fp32") == peak
+    profile.matrix_multiply_peak.cache_clear()
+
+
+def test_memory_counts_what_is_held_but_not_mapped_files(tmp_path: Path) -> None:
+    size = 64_000_000
+    path = tmp_path / "frames"
+    path.write_bytes(bytes(size))
+    before = profile.resident_memory()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert np.frombuffer(mapped, np.uint8).sum() == 0  # reads every page
+        assert profile.resident_memory() - before < size / 4
+    held = np.ones(size, np.uint8)
+    assert profile.resident_memory() - before > size * 3 / 4
+    assert held.size == size
