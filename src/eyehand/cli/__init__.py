@@ -1,0 +1,60 @@
+"""The command line: ``eyehand VERB``; one file a verb, imported only when it is named."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+VERBS = {
+    "demo": "From nothing to a robot that obeys a sentence: record, train, evaluate, report.",
+    "record": "Record demonstrations with the simulator's scripted experts.",
+    "train": "Train a policy on a data set, by the recipe that you name.",
+    "eval": "Measure a policy closed loop; write results.json and report.html.",
+    "play": "Film one episode of a policy that obeys a sentence.",
+    "doctor": "Check that this machine can run eyehand, and say how to mend what fails.",
+}
+"""Every verb and what it does; verb ``x`` is the module ``eyehand.cli.x``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code: 0 done, 2 a mistake in what was given, 130 stopped.
+
+    Args:
+        arguments: What stands after ``eyehand``; left out, what the shell gave.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return 0
+    if arguments[0] == "--version":
+        from eyehand import __version__
+
+        sys.stdout.write(f"eyehand {__version__}\n")
+        return 0
+    return _run(arguments[0], arguments[1:])
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    from eyehand.functional.names import unknown_name
+
+    if verb not in VERBS:
+        sys.stderr.write(f"eyehand: {unknown_name('verb', verb, VERBS)}\n")
+        return 2
+    from eyehand.types import InputError  # brings torch: only a verb pays for it
+
+    try:
+        return import_module(f"eyehand.cli.{verb}").run(arguments) or 0
+    except InputError as error:
+        sys.stderr.write(f"eyehand: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\neyehand: {verb} was stopped; what it finished is kept.\n")
+        return 130
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {sentence}" for verb, sentence in VERBS.items()]
+    return (
+        "eyehand: a robot sees camera images, reads a sentence, and acts.\n\n"
+        "usage: eyehand VERB [--help]\n\n" + "\n".join(lines) + "\n"
+    )

@@ -1,0 +1,38 @@
+"""Check that this machine can run eyehand, and say how to mend what fails.
+
+Run:
+    eyehand doctor
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+from rich.console import Console
+
+from eyehand.recipes.doctor import CHECKS
+
+
+@dataclass(frozen=True)
+class DoctorArguments:
+    """What to check."""
+
+    only: Literal["python", "torch", "graphics", "language", "disk"] | None = None
+    """One group of checks instead of all."""
+
+
+def run(arguments: list[str]) -> int:
+    """Print one line a check; return 1 if the main job cannot run."""
+    wanted = tyro.cli(DoctorArguments, args=arguments, prog="eyehand doctor", description=__doc__)
+    console = Console(highlight=False, soft_wrap=True)
+    failed = False
+    for name, checks in CHECKS.items():
+        if wanted.only not in (None, name):
+            continue
+        for check in checks():
+            mark = "[green]ok  [/]" if check.passed else "[red]FAIL[/]" if check.required else "no  "
+            console.print(f"{mark} {check.name:<16} {check.found}")
+            if not check.passed and check.mend:
+                console.print(f"     mend it with: [bold]{check.mend}[/]")
+            failed |= check.required and not check.passed
+    return int(failed)

@@ -1,0 +1,37 @@
+"""Film one episode of a policy that obeys a sentence.
+
+Run:
+    eyehand play outputs/demo/policy --task drawer-open --instruction "Pull the drawer towards you"
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from eyehand.evaluation.film import PlayConfig, play
+from eyehand.policies.registry import load_policy
+
+
+@dataclass(frozen=True)
+class PlayArguments:
+    """One film."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Folder of a trained policy."""
+    config: Annotated[PlayConfig, tyro.conf.arg(name="")]
+    """What is played and filmed."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, play, say what came of it."""
+    wanted = tyro.cli(PlayArguments, args=arguments, prog="eyehand play", description=__doc__)
+    policy = load_policy(wanted.checkpoint)
+    outcome = play(policy, wanted.config, image_size=policy.config.image_size)
+    ending = "success" if outcome.success else "no success"
+    Console().print(
+        f"{outcome.start.task}, told {outcome.start.instruction!r}: "
+        f"{ending} after {outcome.steps} steps. Film: {wanted.config.out}"
+    )

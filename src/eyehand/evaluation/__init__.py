@@ -1,0 +1,1 @@
+"""Record demonstrations, measure policies, report."""

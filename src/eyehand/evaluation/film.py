@@ -1,0 +1,234 @@
+"""Films: an episode again, by replaying its actions, with the sentence, the step and the actions.
+
+The simulator is deterministic, so an episode is its start and its actions: it is measured with
+small pictures and filmed afterwards with large ones, and only the films that somebody will look at.
+Those of a report come from the fast renderer, a single one from the beautiful one, which takes ten
+times as long (7 instead of 83 pictures of 288 pixels a second on one core, measured).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import FPS, MAX_STEPS, MetaWorldEnv, select_tasks
+from eyehand.envs.rendering import Quality
+from eyehand.envs.rollout import Execution, Outcome, Start, rollout
+from eyehand.types import InputError, Policy
+
+ACTION_NAMES = ("x", "y", "z", "grip")
+"""What the four actions move: the hand along three axes, and the fingers."""
+COLORS = ("#e8743b", "#19a979", "#5899da", "#c9a227")
+"""One per action, told apart on black by people with any colour vision."""
+BACKGROUND, TEXT, FAINT = "#14161a", "#f2f2f0", "#8b9098"
+SUCCESS, FAILURE = "#3ecf6e", "#e8743b"
+HOLD_SECONDS = 1.0
+"""How long the last picture stays."""
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """One episode to film."""
+
+    task: str
+    """Name of the task, e.g. drawer-open."""
+    out: Path = Path("film.mp4")
+    """The film, an .mp4 file."""
+    instruction: str | None = None
+    """What the robot is told; left out, the task's own sentence."""
+    seed: int = 1_000_000
+    """Decides the start state."""
+    size: int = 480
+    """Width of the film in pixels, even."""
+    execution: Execution = field(default_factory=Execution)
+    """How chunks of actions are executed."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be filmed."""
+        if len(select_tasks(self.task)) != 1:
+            raise InputError(f"--task must be one task, such as drawer-open. Got {self.task!r}.")
+        if self.out.suffix != ".mp4":
+            raise InputError(f"--out must end in .mp4. Got {str(self.out)!r}.")
+        if self.seed < 0:
+            raise InputError(f"--seed must be at least 0. Got {self.seed}.")
+        if self.size < 160 or self.size % 2:
+            raise InputError(f"--size must be even and at least 160 pixels. Got {self.size}.")
+
+
+def play(policy: Policy, config: PlayConfig, *, image_size: int) -> Outcome:
+    """Let ``policy`` play one episode and film it.
+
+    Args:
+        policy: Who plays.
+        config: Task, seed, sentence, film.
+        image_size: Height and width of the picture that the policy reads, in pixels.
+
+    Returns:
+        What came of it. Success is that of ``config.task``, whatever was told.
+    """
+    canonical = instructions(config.task).canonical
+    told = canonical if config.instruction is None else config.instruction
+    start = Start(config.task, config.seed, told)
+    (outcome,) = rollout(
+        policy, [start], execution=config.execution, workers=1, image_size=image_size
+    )
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    film_episode(outcome, config.out, size=config.size, stride=2, quality="film")
+    return outcome
+
+
+def film_episode(
+    outcome: Outcome, file: Path, *, size: int = 288, stride: int = 4, quality: Quality = "fast"
+) -> None:
+    """Replay an episode and write its film, at the speed of the real robot.
+
+    Args:
+        outcome: The episode: start, executed actions, and whether it succeeded.
+        file: The film, H.264 in MP4, which every browser plays.
+        size: Width of the picture in pixels, even.
+        stride: Every how many steps a picture is taken.
+        quality: ``fast`` draws without shadows and with fewer triangles.
+
+    Raises:
+        RuntimeError: If the replay does not end as the episode did.
+    """
+    frames = film_frames(outcome, size=size, stride=stride, quality=quality)
+    write_film(frames, file, fps=FPS // stride)
+
+
+def film_frames(outcome: Outcome, *, size: int, stride: int, quality: Quality) -> Iterator[Picture]:
+    """Replay an episode and yield its annotated pictures."""
+    start, total = outcome.start, len(outcome.actions)
+    sheet = Sheet(start.instruction, total, size=size)
+    env = MetaWorldEnv(start.task, image_size=size, quality=quality, render_observations=False)
+    try:
+        env.reset(seed=start.seed)
+        yield sheet.picture(env.render(), step=0)
+        success = False
+        for step, action in enumerate(outcome.actions, start=1):
+            _, _, terminated, _, info = env.step(action)
+            success = success or bool(info["success"])
+            sheet.plot(step, action)
+            if step % stride == 0 and step < total:
+                yield sheet.picture(env.render(), step=step)
+            if terminated and step < total:
+                break
+        if success != outcome.success or step != total:
+            raise RuntimeError(
+                f"The replay of {start.task} with seed {start.seed} ended with success={success} "
+                f"after {step} steps, the episode with success={outcome.success} after {total}."
+            )
+        last = sheet.picture(env.render(), step=total, success=success)
+        yield from [last] * round(HOLD_SECONDS * FPS / stride)
+    finally:
+        env.close()
+
+
+class Sheet:
+    """The sheet of paper that the pictures of a film lie on.
+
+    The sentence is above the picture; below it are the step and a plot of the actions that grows.
+
+    Args:
+        sentence: What the robot was told.
+        total: Steps of the episode, the width of the plot.
+        size: Height and width of the picture in pixels.
+    """
+
+    def __init__(self, sentence: str, total: int, *, size: int) -> None:
+        self.size, self.total = size, total
+        self.font = ImageFont.load_default(max(11, size // 20))
+        self.line = round(1.35 * max(11, size // 20))
+        self.margin = self.line // 2
+        lines = self._wrapped(sentence or "(told nothing)")
+        self.top = 2 * self.margin + self.line * len(lines)
+        self.plot_top = self.top + size + self.margin + self.line
+        self.plot_height = size // 4
+        height = self.plot_top + self.plot_height + self.margin
+        self.sheet = Image.new("RGB", (size, height + height % 2), BACKGROUND)
+        self.draw = ImageDraw.Draw(self.sheet)
+        for number, text in enumerate(lines):
+            self._text(self.margin, self.margin + number * self.line, text, TEXT)
+        middle = self._y(0.0)
+        self.draw.line([(self.margin, middle), (size - self.margin, middle)], FAINT)
+        self.previous: np.ndarray | None = None
+
+    def plot(self, step: int, action: np.ndarray) -> None:
+        """Add the action that was executed at ``step``, counted from 1."""
+        previous = action if self.previous is None else self.previous
+        ends = self._x(step - 1), self._x(step)
+        for old, new, color in zip(previous, action, COLORS, strict=True):
+            points = [(ends[0], self._y(float(old))), (ends[1], self._y(float(new)))]
+            self.draw.line(points, color, width=max(1, self.size // 240))
+        self.previous = action.copy()
+
+    def picture(
+        self, image: Picture, *, step: int, success: bool | None = None
+    ) -> UInt8[np.ndarray, "sheet_height width 3"]:
+        """Return the sheet with ``image`` and ``step``; ``success`` marks the end of the film."""
+        self.sheet.paste(Image.fromarray(image), (0, self.top))
+        y = self.top + self.size + self.margin // 2
+        self.draw.rectangle([(0, self.top + self.size), (self.size, self.plot_top - 1)], BACKGROUND)
+        text, color = f"step {step} of at most {MAX_STEPS}", FAINT
+        if success is not None:
+            text = f"success at step {step}" if success else f"no success in {step} steps"
+            color = SUCCESS if success else FAILURE
+            box = [(0, self.top), (self.size - 1, self.top + self.size - 1)]
+            self.draw.rectangle(box, outline=color, width=max(3, self.size // 72))
+        self._text(self.margin, y, text, color)
+        x = self.size - self.margin
+        for name, name_color in reversed(list(zip(ACTION_NAMES, COLORS, strict=True))):
+            x -= round(self.font.getlength(name))
+            self._text(x, y, name, name_color)
+            x -= self.margin
+        return np.array(self.sheet)
+
+    def _text(self, x: int, y: int, text: str, color: str) -> None:
+        self.draw.text((x, y), text, font=self.font, fill=color)
+
+    def _x(self, step: int) -> float:
+        return self.margin + (self.size - 2 * self.margin) * step / self.total
+
+    def _y(self, value: float) -> float:
+        return self.plot_top + (1 - value) / 2 * self.plot_height
+
+    def _wrapped(self, sentence: str) -> list[str]:
+        lines = [""]
+        for word in sentence.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if self.font.getlength(longer) > self.size - 2 * self.margin and lines[-1]:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return lines
+
+
+def write_film(frames: Iterable[Picture], file: Path, *, fps: int) -> None:
+    """Write pictures of one even size as H.264 in MP4; after a kill there is a whole film or none.
+
+    Raises:
+        ValueError: If there are no pictures.
+    """
+    partial = file.with_name(file.name + ".partial")
+    stream = None
+    # faststart: a browser can begin before the file has arrived.
+    with av.open(partial, "w", format="mp4", options={"movflags": "faststart"}) as container:
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=fps)
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.options = {"crf": "27", "preset": "medium"}
+                stream.codec_context.thread_count = 1  # one process per core films already
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        if stream is None:
+            raise ValueError(f"There are no pictures for {file}.")
+        container.mux(stream.encode())
+    partial.replace(file)

@@ -1,0 +1,353 @@
+"""The evaluation: a policy meets start states it never saw, and a file says how often it succeeded.
+
+Protocol ``metaworld-v1`` is Meta-World MT50 as VLA papers report it (arXiv 2409.12514, 2506.01844):
+
+- one RGB picture (``corner4``, which is the ``corner2`` that LeRobot moves and turns) and the 4-D
+  state of the hand (xyz, gripper opening). Object poses are *privileged* and never leave the
+  environment;
+- at most 500 steps of about 1/80 s; success at any step ends the episode as a success; actions are
+  clipped to [-1, 1];
+- the start state depends on the task and the episode's seed alone;
+- LeRobot's sentence for each task, except that ``push`` and ``push-back``, which share one there,
+  have two here;
+- the score is the unweighted mean of the four tier rates (28 easy, 11 medium, 6 hard, 5 very hard
+  tasks). The mean over tasks is given as well.
+
+Seeds tell the uses of start states apart: 0-9,999 demonstrations for training, 10,000-19,999
+validation (choosing checkpoints and settings), from 1,000,000 evaluation.
+"""
+
+import hashlib
+import shlex
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import CAMERA, select_tasks
+from eyehand.envs.rollout import Execution, Outcome, Start, rollout
+from eyehand.evaluation.film import film_episode
+from eyehand.evaluation.journal import Journal, actions_file
+from eyehand.evaluation.probes import PROBES, Probe
+from eyehand.evaluation.results import (
+    PROTOCOL_VERSION,
+    EpisodeRecord,
+    Film,
+    ProbeResult,
+    Results,
+    percent,
+    rate,
+    software_versions,
+    task_mean,
+    task_results,
+    tier_mean,
+    tier_results,
+    write_results,
+)
+from eyehand.functional.names import unknown_name
+from eyehand.types import InputError, Policy
+
+SEED_RANGES = {
+    "training": range(10_000),
+    "validation": range(10_000, 20_000),
+    "unassigned": range(20_000, 1_000_000),
+    "evaluation": range(1_000_000, 2**31),
+}
+"""What start states are for, by seed."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What is measured, and how."""
+
+    out: Path
+    """Folder for results.json, report.html and films. An unfinished evaluation there goes on."""
+    suite: str = "metaworld"
+    """The benchmark."""
+    tasks: str = "all"
+    """all, tiers (easy, medium, hard, very-hard), or task names, separated by commas."""
+    episodes: int = 20
+    """Episodes per task."""
+    seed: int = 1_000_000
+    """Seed of the first episode of every task; the others follow. Reported figures use 1,000,000
+    and above; 0-9,999 belong to training and are refused."""
+    workers: int = 2
+    """Simulator processes."""
+    execution: Execution = field(default_factory=Execution)
+    """How chunks of actions are executed."""
+    probe: bool = False
+    """Also run the controls: other sentences or none, a blank picture, a zeroed state."""
+    films: int = 2
+    """Films per task, a success and a failure in turn; 0 for none."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        if self.suite != "metaworld":
+            raise InputError(unknown_name("suite", self.suite, ["metaworld"]))
+        for name, value, least in [
+            ("episodes", self.episodes, 1),
+            ("workers", self.workers, 1),
+            ("films", self.films, 0),
+        ]:
+            if value < least:
+                raise InputError(f"--{name} must be at least {least}. Got {value}.")
+        select_tasks(self.tasks)
+        if self.seed_range == "training":
+            raise InputError(
+                f"--seed {self.seed} lies in 0-9999, the start states of training: "
+                "use 1000000 and above (10000-19999 for validation)."
+            )
+
+    @property
+    def seed_range(self) -> str:
+        """Name of the range that the seeds lie in.
+
+        Raises:
+            InputError: If they lie in no range, or in more than one.
+        """
+        for name, seeds in SEED_RANGES.items():
+            if self.seed in seeds:
+                if self.seed + self.episodes - 1 not in seeds:
+                    raise InputError(
+                        f"--seed {self.seed} with --episodes {self.episodes} leaves the {name} "
+                        f"range, {seeds.start}-{seeds.stop - 1}."
+                    )
+                return name
+        raise InputError(f"--seed must lie between 0 and {2**31 - 1}. Got {self.seed}.")
+
+
+def evaluation_starts(config: EvalConfig) -> list[Start]:
+    """Return the start states of an evaluation: every task with every seed, told its sentence."""
+    return [
+        Start(task, config.seed + number, instructions(task).canonical)
+        for task in select_tasks(config.tasks)
+        for number in range(config.episodes)
+    ]
+
+
+def evaluate(policy: Policy, config: EvalConfig, *, checkpoint: Path, image_size: int) -> Results:
+    """Measure ``policy`` and write ``results.json`` and films into ``config.out``.
+
+    Every finished episode is appended to ``episodes.jsonl``, so that an evaluation that was killed,
+    or that is asked for more episodes, tasks or probes, goes on without repeating one.
+
+    Args:
+        policy: What is measured.
+        config: Tasks, episodes, seeds, execution.
+        checkpoint: Folder that ``policy`` was loaded from; its content is part of the results.
+        image_size: Height and width of the picture that the policy reads, in pixels.
+
+    Returns:
+        What was written to ``results.json``.
+
+    Raises:
+        InputError: If ``config.out`` holds episodes of another checkpoint, execution or version, or
+            if ``checkpoint`` has no weights.
+    """
+    starts = evaluation_starts(config)
+    journal = Journal(config.out, identity(config, checkpoint, image_size))
+    probes = [Probe("", "", list), *(PROBES if config.probe else ())]
+    rounds = [(probe.name, probe.starts(starts), probe.transform) for probe in probes]
+    pending = {
+        name: [start for start in told if not journal.holds(name, start)]
+        for name, told, _ in rounds
+    }
+    with progress_bar() as progress:
+        bar = progress.add_task(
+            "evaluating", total=sum(len(told) for _, told, _ in rounds), rate=""
+        )
+        for name, told, transform in rounds:
+            progress.update(bar, description=name or "evaluating")
+            progress.advance(bar, len(told) - len(pending[name]))
+            if pending[name]:
+                rollout(
+                    policy,
+                    pending[name],
+                    execution=config.execution,
+                    workers=config.workers,
+                    image_size=image_size,
+                    transform=transform,
+                    on_outcome=_bookkeeper(journal, name, progress, bar),
+                )
+        records = {
+            name: [journal.record(name, start) for start in told] for name, told, _ in rounds
+        }
+        films = make_films(records[""], config, progress)
+    results = _results(records, films, journal, config, checkpoint, image_size)
+    write_results(results, config.out / "results.json")
+    return results
+
+
+def _bookkeeper(
+    journal: Journal, probe: str, progress: Progress, bar: Any
+) -> Callable[[Outcome], None]:
+    """Return the function that writes an outcome down and moves the progress bar."""
+
+    def on_outcome(outcome: Outcome) -> None:
+        journal.add(probe, outcome)
+        progress.update(bar, advance=1, rate=f"success {percent(journal.success_rate(probe))}")
+
+    return on_outcome
+
+
+def progress_bar() -> Progress:
+    """Return the progress display of an evaluation, with time left and success rate so far."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def identity(config: EvalConfig, checkpoint: Path, image_size: int) -> dict[str, Any]:
+    """Return what an episode's outcome depends on, beside task, seed, sentence and probe."""
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "checkpoint_sha256": checkpoint_sha256(checkpoint),
+        "execution": asdict(config.execution),
+        "image_size": image_size,
+        "versions": software_versions(),
+    }
+
+
+def checkpoint_sha256(checkpoint: Path) -> str:
+    """Return the hash of a checkpoint's configuration and weights.
+
+    Raises:
+        InputError: If one of the two files is missing.
+    """
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors"):
+        file = checkpoint / name
+        if not file.is_file():
+            raise InputError(f"{checkpoint} is no checkpoint: it has no {name}.")
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def films_to_make(records: Sequence[EpisodeRecord], number: int) -> list[EpisodeRecord]:
+    """Choose ``number`` episodes per task: success, failure, success, ... by seed, never by looks.
+
+    Example:
+        >>> def episode(seed, success):
+        ...     return EpisodeRecord("", "reach", seed, "", success, 9, 0.1, "")
+        >>> records = [episode(0, False), episode(1, False), episode(2, True), episode(3, True)]
+        >>> [record.seed for record in films_to_make(records, 3)]
+        [2, 0, 3]
+    """
+    chosen = []
+    for task in dict.fromkeys(record.task for record in records):
+        own = [record for record in records if record.task == task]
+        kinds = [[r for r in own if r.success], [r for r in own if not r.success]]
+        most = max(map(len, kinds))
+        turns = [kind[turn] for turn in range(most) for kind in kinds if turn < len(kind)]
+        # One film of a task that never fails (or never succeeds) is enough.
+        chosen += turns[:number] if all(kinds) else turns[: (number + 1) // 2]
+    return chosen
+
+
+def make_films(
+    records: Sequence[EpisodeRecord], config: EvalConfig, progress: Progress
+) -> list[Film]:
+    """Film the chosen episodes in worker processes; films that exist are kept."""
+    folder = config.out / "films"
+    folder.mkdir(exist_ok=True)
+    films, jobs = [], []
+    for record in films_to_make(records, config.films):
+        ending = "success" if record.success else "failure"
+        file = folder / f"{record.task}-{record.seed}-{ending}.mp4"
+        films.append(Film(record.task, record.seed, record.success, f"films/{file.name}"))
+        if not file.is_file():
+            actions = np.load(actions_file(config.out, record), allow_pickle=False)
+            start = Start(record.task, record.seed, record.instruction)
+            jobs.append((Outcome(start, record.success, record.steps, actions), file))
+    if jobs:
+        bar = progress.add_task("filming", total=len(jobs), rate="")
+        # spawn: a GL context does not survive a fork.
+        with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+            for _ in pool.map(film_episode, *zip(*jobs, strict=True)):
+                progress.advance(bar)
+    return films
+
+
+def _results(
+    records: dict[str, list[EpisodeRecord]],
+    films: list[Film],
+    journal: Journal,
+    config: EvalConfig,
+    checkpoint: Path,
+    image_size: int,
+) -> Results:
+    """Gather what was found."""
+    own = records[""]
+    everything = [record for group in records.values() for record in group]
+    steps = sum(record.steps for record in everything)
+    seconds = sum(record.seconds for record in everything)
+    tasks = task_results(own)
+    return Results(
+        protocol=PROTOCOL_VERSION,
+        command=reproducing_command(config, checkpoint),
+        checkpoint=str(checkpoint),
+        checkpoint_sha256=checkpoint_sha256(checkpoint),
+        tasks=tasks,
+        tiers=tier_results(own),
+        tier_mean=tier_mean(tasks),
+        task_mean=task_mean(tasks),
+        seeds=(config.seed, config.seed + config.episodes - 1),
+        seed_range=config.seed_range,
+        observation={
+            "camera": CAMERA,
+            "picture": f"{image_size} x {image_size} RGB",
+            "state": "4-D: hand xyz, gripper opening",
+            "instruction": "LeRobot's sentence of the task",
+            "privileged": "none",
+        },
+        execution=asdict(config.execution),
+        probes={
+            probe.name: _probe_result(probe, records[probe.name], own)
+            for probe in PROBES
+            if records.get(probe.name)
+        },
+        films=films,
+        steps=steps,
+        seconds=round(seconds, 1),
+        steps_per_second=round(steps / max(seconds, 1e-9), 1),
+        commit=", ".join(sorted({record.commit for record in everything})),
+        versions=software_versions(),
+        episodes=[(r.task, r.seed, r.success, r.steps) for r in own],
+    )
+
+
+def _probe_result(
+    probe: Probe, probed: list[EpisodeRecord], unprobed: list[EpisodeRecord]
+) -> ProbeResult:
+    """Put a probe beside the evaluation on the same starts."""
+    tasks = list(dict.fromkeys(record.task for record in probed))
+    return ProbeResult(
+        **asdict(rate(probed)),
+        question=probe.question,
+        unprobed=rate([record for record in unprobed if record.task in tasks]),
+        tasks=tasks,
+    )
+
+
+def reproducing_command(config: EvalConfig, checkpoint: Path) -> str:
+    """Return the command line that measures the same again."""
+    words = ["eyehand", "eval", str(checkpoint), "--suite", config.suite, "--tasks", config.tasks]
+    words += ["--episodes", str(config.episodes), "--seed", str(config.seed)]
+    words += ["--workers", str(config.workers)]
+    for name, value in asdict(config.execution).items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--probe"] if config.probe else []
+    return shlex.join([*words, "--films", str(config.films), "--out", str(config.out)])

@@ -1,0 +1,335 @@
+"""What an evaluation found: the content of ``results.json``, how it is computed, written and read.
+
+The score follows the published practice for Meta-World MT50: the *tier mean* is the unweighted mean
+of the success rates of the four difficulty tiers, not the mean over 50 tasks; both are given.
+"""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import dacite
+import numpy as np
+from rich.table import Table
+
+from eyehand.envs.metaworld import TIERS
+from eyehand.functional.interval import bootstrap_interval, wilson_interval
+from eyehand.types import InputError
+
+PROTOCOL_VERSION = "metaworld-v1"
+"""Name of the protocol, described in :mod:`eyehand.evaluation.protocol`; any change of it that can
+move a figure gets a new number."""
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """One episode: a line of ``episodes.jsonl``."""
+
+    probe: str
+    """Which control it belongs to; empty for the evaluation itself."""
+    task: str
+    seed: int
+    instruction: str
+    """The sentence that the policy was told."""
+    success: bool
+    steps: int
+    """Actions executed until success or the time limit."""
+    seconds: float
+    """Wall time since the episode finished before it (many run at once)."""
+    commit: str
+    """Commit of the code that ran it; empty outside a git checkout."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Successes among episodes."""
+
+    episodes: int
+    successes: int
+    success_rate: float
+    interval: tuple[float, float]
+    """Wilson's 95 % interval."""
+
+
+@dataclass(frozen=True)
+class TaskResult(Rate):
+    """What one task came to."""
+
+    tier: str
+    instruction: str
+    mean_steps: float
+    mean_steps_of_successes: float | None
+    """None without a success."""
+
+
+@dataclass(frozen=True)
+class TierResult(Rate):
+    """The tasks of one tier that were evaluated, taken together."""
+
+    tasks: int
+    """Tasks evaluated."""
+    tasks_in_tier: int
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean of success rates."""
+
+    value: float
+    interval: tuple[float, float]
+    """Percentile bootstrap, 95 %: episodes resampled within each task."""
+    tasks: int
+    """Tasks that the mean is taken over."""
+
+
+@dataclass(frozen=True)
+class ProbeResult(Rate):
+    """One control, beside the same starts without it."""
+
+    question: str
+    """What the figure tells."""
+    unprobed: Rate
+    """The evaluation itself on the same starts."""
+    tasks: list[str]
+
+
+@dataclass(frozen=True)
+class Film:
+    """One filmed episode."""
+
+    task: str
+    seed: int
+    success: bool
+    file: str
+    """Path inside the folder of the results."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that ``results.json`` holds; the field names are its keys."""
+
+    protocol: str
+    command: str
+    """Reproduces the figures."""
+    checkpoint: str
+    checkpoint_sha256: str
+    tasks: dict[str, TaskResult]
+    tiers: dict[str, TierResult]
+    tier_mean: Mean | None
+    """The published score; None unless every task of all four tiers was evaluated."""
+    task_mean: Mean
+    seeds: tuple[int, int]
+    """First and last seed of every task."""
+    seed_range: str
+    """Which range they come from, e.g. ``evaluation``."""
+    observation: dict[str, str]
+    """What the policy saw."""
+    execution: dict[str, Any]
+    """How a chunk of actions was executed."""
+    probes: dict[str, ProbeResult]
+    films: list[Film]
+    steps: int
+    """Environment steps, probes included."""
+    seconds: float
+    steps_per_second: float
+    commit: str
+    versions: dict[str, str]
+    episodes: list[tuple[str, int, bool, int]] = field(default_factory=list)
+    """Task, seed, success and steps of every episode of the evaluation itself."""
+
+
+def rate(records: Sequence[EpisodeRecord]) -> Rate:
+    """Return the success rate of some episodes with Wilson's interval.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    successes = sum(record.success for record in records)
+    low, high = wilson_interval(successes, len(records)).tolist()
+    return Rate(len(records), successes, successes / len(records), (low, high))
+
+
+def task_results(records: Sequence[EpisodeRecord]) -> dict[str, TaskResult]:
+    """Return the result of every task among unprobed ``records``, in the order they come in."""
+    tier_of = {task: tier for tier, tasks in TIERS.items() for task in tasks}
+    results = {}
+    for task in dict.fromkeys(record.task for record in records):
+        own = [record for record in records if record.task == task]
+        lengths = [record.steps for record in own if record.success]
+        results[task] = TaskResult(
+            **asdict(rate(own)),
+            tier=tier_of[task],
+            instruction=own[0].instruction,
+            mean_steps=float(np.mean([record.steps for record in own])),
+            mean_steps_of_successes=float(np.mean(lengths)) if lengths else None,
+        )
+    return results
+
+
+def tier_results(records: Sequence[EpisodeRecord]) -> dict[str, TierResult]:
+    """Return the result of every tier of which a task is among unprobed ``records``.
+
+    Every task has equally many episodes, so a tier's rate over its episodes is the mean of its
+    tasks' rates.
+    """
+    results = {}
+    for tier, tasks in TIERS.items():
+        own = [record for record in records if record.task in tasks]
+        if own:
+            evaluated = len({record.task for record in own})
+            results[tier] = TierResult(
+                **asdict(rate(own)), tasks=evaluated, tasks_in_tier=len(tasks)
+            )
+    return results
+
+
+def task_mean(tasks: Mapping[str, TaskResult]) -> Mean:
+    """Return the mean over the tasks evaluated."""
+    return _mean(tasks, np.ones(len(tasks)))
+
+
+def tier_mean(tasks: Mapping[str, TaskResult]) -> Mean | None:
+    """Return the unweighted mean of the four tier rates, None unless every task was evaluated."""
+    if {task for members in TIERS.values() for task in members} != set(tasks):
+        return None
+    return _mean(tasks, np.array([1 / len(TIERS[result.tier]) for result in tasks.values()]))
+
+
+def _mean(tasks: Mapping[str, TaskResult], weight: np.ndarray) -> Mean:
+    rates = np.array([result.success_rate for result in tasks.values()])
+    successes = np.array([result.successes for result in tasks.values()])
+    trials = np.array([result.episodes for result in tasks.values()])
+    low, high = bootstrap_interval(successes, trials, weight=weight).tolist()
+    return Mean(float(np.average(rates, weights=weight)), (low, high), len(tasks))
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of what a figure can depend on."""
+    packages = ("eyehand", "torch", "numpy", "mujoco", "metaworld")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def source_commit() -> str:
+    """Return the commit of this source, with ``-dirty`` after local changes; empty if unknown."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's repository: that commit is not ours.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def write_results(results: Results, file: Path) -> None:
+    """Write ``results`` to ``file``: after a kill it is the old one or the new one, whole."""
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump(asdict(results), stream, indent=1, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def read_results(file: Path) -> Results:
+    """Read ``results.json``.
+
+    Args:
+        file: The file, or the folder that holds it.
+
+    Raises:
+        InputError: If it is missing, damaged, incomplete, or of another protocol.
+    """
+    file = file / "results.json" if file.is_dir() else file
+    if not file.is_file():
+        unfinished = file.with_name("episodes.jsonl").is_file()
+        hint = "that evaluation is not finished: run it again to go on" if unfinished else "no file"
+        raise InputError(f"cannot read {file}: {hint}.")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is not valid JSON ({error}): evaluate again.") from error
+    found = content.get("protocol") if isinstance(content, dict) else None
+    if found != PROTOCOL_VERSION:
+        raise InputError(
+            f"{file} is of protocol {found!r}, this version reads {PROTOCOL_VERSION!r}."
+        )
+    try:
+        # JSON has lists where we have tuples.
+        return dacite.from_dict(Results, content, dacite.Config(cast=[tuple]))
+    except (dacite.DaciteError, TypeError) as error:
+        raise InputError(f"{file} is incomplete ({error}): evaluate again.") from error
+
+
+def percent(value: float) -> str:
+    """Return a rate as text.
+
+    Example:
+        >>> percent(0.839), percent(1.0)
+        ('83.9 %', '100.0 %')
+    """
+    return f"{100 * value:.1f} %"
+
+
+def percent_range(interval: tuple[float, float]) -> str:
+    """Return an interval of rates as text.
+
+    Example:
+        >>> percent_range((0.839, 1.0))
+        '83.9 to 100.0'
+    """
+    low, high = interval
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def results_table(results: Results) -> Table:
+    """Return the table that the command line prints."""
+    first, last = results.seeds
+    told = f"{results.protocol}, seeds {first}-{last} ({results.seed_range})"
+    table = Table(title=f"{results.checkpoint}: {told}", title_justify="left")
+    table.add_column("")
+    for heading in ("success", "95 % interval", "episodes", "mean steps"):
+        table.add_column(heading, justify="right")
+    for task, result in results.tasks.items():
+        counts = f"{result.successes}/{result.episodes}"
+        interval = percent_range(result.interval)
+        table.add_row(
+            task, percent(result.success_rate), interval, counts, f"{result.mean_steps:.0f}"
+        )
+    table.add_section()
+    for tier, group in results.tiers.items():
+        interval = percent_range(group.interval)
+        name = f"{tier} ({group.tasks} of {group.tasks_in_tier} tasks)"
+        counts = f"{group.successes}/{group.episodes}"
+        table.add_row(name, percent(group.success_rate), interval, counts)
+    table.add_section()
+    for name, mean in mean_rows(results):
+        if mean is None:
+            table.add_row(name, "not covered")
+        else:
+            table.add_row(name, percent(mean.value), percent_range(mean.interval))
+    if results.probes:
+        table.add_section()
+    for name, probe in results.probes.items():
+        counts = f"{probe.successes}/{probe.episodes}"
+        against = f"{percent(probe.success_rate)} (was {percent(probe.unprobed.success_rate)})"
+        table.add_row(f"probe: {name}", against, percent_range(probe.interval), counts)
+    return table
+
+
+def mean_rows(results: Results) -> list[tuple[str, Mean | None]]:
+    """Return both means with the names that say what they are means over."""
+    number = results.task_mean.tasks
+    return [
+        (f"mean over the {number} task{'s' * (number > 1)} evaluated", results.task_mean),
+        ("tier mean (the published score; needs all 50 tasks)", results.tier_mean),
+    ]

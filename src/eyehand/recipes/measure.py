@@ -1,0 +1,25 @@
+"""One evaluation: a checkpoint, the protocol, and the report."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from eyehand.evaluation.protocol import EvalConfig, evaluate
+from eyehand.evaluation.report import write_report
+from eyehand.evaluation.results import Results
+from eyehand.policies.registry import load_policy
+
+
+def measure(checkpoint: Path, config: EvalConfig) -> Results:
+    """Measure ``checkpoint``, write ``results.json`` and ``report.html`` into ``config.out``.
+
+    Raises:
+        InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.
+    """
+    policy = load_policy(checkpoint)
+    results = evaluate(
+        policy, config, checkpoint=checkpoint, image_size=policy.config.image_size
+    )
+    report = write_report(config.out, training=checkpoint)
+    Console().print(f"report: {report}")
+    return results
