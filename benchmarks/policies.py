@@ -96,6 +96,7 @@ def measure_acting(policy: PolicyModule, robots: int) -> np.ndarray:
 
 
 def main() -> None:
+    """Print a block of rows per policy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(POLICIES), metavar="POLICY")
     parser.add_argument("--threads", type=int, default=2, help="cores of a training step")

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import av
 import numpy as np
 
+from eyehand.data.encoding import encode_episode
 from eyehand.data.video import encode_video
-from eyehand.data.writer import encode_episode
 from eyehand.envs.metaworld import FPS, MetaWorldEnv, select_tasks
 from eyehand.evaluation.record import demonstrate
 from eyehand.types import Episode

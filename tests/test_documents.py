@@ -44,7 +44,9 @@ def test_every_module_says_what_it_is_and_can_be_read_in_one_sitting(module: Pat
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_names_are_the_fields_own(module: Path) -> None:
-    found = re.findall(r"\b(n_heads|num_heads|d_model|n_layers|dim_head|obs_dim|act_dim)\b", module.read_text())
+    found = re.findall(
+        r"\b(n_heads|num_heads|d_model|n_layers|dim_head|obs_dim|act_dim)\b", module.read_text()
+    )
     allowed = {"num_heads"} if module.name == "pretrained.py" else set()
     assert set(found) <= allowed
 

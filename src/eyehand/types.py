@@ -1,4 +1,4 @@
-"""What passes between the rooms: observations, action chunks, episodes, batches, and the Policy protocol.
+"""What passes between the rooms: observations, actions, episodes, batches, the Policy protocol.
 
 Images are ``uint8`` in the range 0-255 with the channels last, as cameras and videos give them; a
 policy scales them itself. States and actions are ``float32`` in the environment's own units; a
@@ -7,7 +7,7 @@ policy carries the statistics that it normalises them with.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ ActionChunk = Float[Tensor, "batch horizon action"]
 """The next ``horizon`` actions of every robot in the batch, in the environment's units."""
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """What the user gave cannot be used: one sentence naming the thing, the value and the way out.
 
     The command line prints the sentence and exits with code 2; every other exception is a bug.
@@ -79,7 +79,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Episode:
-    """One recorded episode: at frame ``t`` the robot saw ``image[t]`` and was to do ``action[t]``."""
+    """One recorded episode: at frame ``t`` the robot saw ``image[t]``, to do ``action[t]``."""
 
     image: Mapping[str, UInt8[np.ndarray, "time height width 3"]]
     """One film per camera name."""
@@ -107,6 +107,7 @@ class Statistics:
     quantile_99: Float32[np.ndarray, " feature"]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Observation in, action chunk out. Training, evaluation and serving know only this."""
 

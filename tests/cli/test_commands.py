@@ -15,8 +15,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = f"record --tasks faucet-close --episodes 2 --workers 1 --out {folder}/data"
     assert main(record.split()) == 0
     train = (
-        f"train bcz-metaworld --data {folder}/data --out {folder}/policy --steps 3 "
-        "--windows.batch-size 8"
+        f"train bcz-metaworld --data {folder}/data --out {folder}/policy --steps 3 --batch-size 8"
     )
     assert main(train.split()) == 0
     return folder
@@ -33,8 +32,7 @@ def test_train_refuses_to_overwrite_and_resumes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = (
-        f"train bcz-metaworld --data {folder}/data --out {folder}/policy --steps 5 "
-        "--windows.batch-size 8"
+        f"train bcz-metaworld --data {folder}/data --out {folder}/policy --steps 5 --batch-size 8"
     )
     assert main(command.split()) == 2
     assert "--resume" in capsys.readouterr().err

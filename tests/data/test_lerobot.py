@@ -3,7 +3,7 @@ import json
 import os
 import subprocess
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from eyehand.data import lerobot as lerobot_module
 from eyehand.data.check import check_dataset
 from eyehand.data.lerobot import Dataset
 from eyehand.data.store import open_store
+from eyehand.data.video import decode_video
 from eyehand.data.windows import WindowConfig, WindowLoader
 from eyehand.types import Episode, InputError
 
@@ -150,6 +152,27 @@ def test_what_lies_beyond_the_totals_is_not_read(
     dataset = Dataset(tmp_path)
     assert len(dataset) == len(dataset.frames.state) == 20
     assert [number for number, _ in dataset.images("top")] == list(range(20))
+
+
+def test_rows_beyond_the_totals_in_the_same_file_are_not_read(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    make_dataset(tmp_path)
+    change_info(tmp_path, lambda info: info.update(total_episodes=2, total_frames=8))
+    dataset = Dataset(tmp_path)
+    assert len(dataset) == len(dataset.frames.state) == 8
+    assert [number for number, _ in dataset.images("top")] == list(range(8))
+
+
+def test_a_frame_that_is_missing_within_a_video_is_noticed(
+    tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_gap(*args: Any, **settings: Any) -> Iterator[tuple[int, np.ndarray]]:
+        return (found for found in decode_video(*args, **settings) if found[0] != 3)
+
+    monkeypatch.setattr(lerobot_module, "decode_video", with_gap)
+    with pytest.raises(InputError, match=r"holds 3 of the 7 frames of episode 0"):
+        list(Dataset(make_dataset(tmp_path)).images("top"))
 
 
 def picture_dataset(folder: Path, feature: str, shape: list[int], names: list[str]) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from eyehand.data.encoding import encode_episode
 from eyehand.data.lerobot import Dataset
-from eyehand.data.writer import DatasetWriter, encode_episode
+from eyehand.data.writer import DatasetWriter
 from eyehand.types import Episode, InputError
 
 MakeEpisode = Callable[..., Episode]
@@ -184,8 +185,10 @@ def test_numbers_that_are_not_finite_are_refused(
 
 def test_lengths_that_differ_are_refused(make_episode: MakeEpisode) -> None:
     episode = make_episode(0)
-    short = replace(episode, image={"top": episode.image["top"][:-1]})
+    film = episode.image["top"]
+    episode.image["top"] = film[:-1]  # type: ignore[index]  # built right, then spoilt
     with pytest.raises(InputError, match=r"'action': 7, 'top': 6"):
-        encode_episode(short, fps=80)
+        encode_episode(episode, fps=80)
+    episode.image["top"] = film  # type: ignore[index]
     with pytest.raises(InputError, match="has no instruction"):
         encode_episode(replace(episode, instruction=" "), fps=80)

@@ -98,7 +98,7 @@ def test_slots_share_workers_and_memory(stand_in: Any) -> None:
         assert vector.image[:, 0, 0, 0].tolist() == [0, 10, 20]
         pids = vector.state[:, 3].tolist()
         assert pids[0] == pids[2] != pids[1]
-        assert vector.receive(timeout=0) == []
+        assert vector.receive(timeout=0.0) == []
 
         for slot in range(3):
             vector.step(slot, actions(3))
@@ -120,7 +120,7 @@ def test_slots_share_workers_and_memory(stand_in: Any) -> None:
 
 
 def test_failures_are_reported_and_leave_nothing(stand_in: Any) -> None:
-    vector = VectorEnv(stand_in, slots=2, workers=2, image_size=4, state_dim=4)
+    vector = VectorEnv(stand_in, slots=2, workers=1, image_size=4, state_dim=4)
     pids = [process.pid for process in vector._processes]
     vector.reset(0, "broken", seed=7)
     vector.reset(1, "slow", seed=8)
@@ -137,13 +137,13 @@ def test_failures_are_reported_and_leave_nothing(stand_in: Any) -> None:
         vector.receive()
 
     vector.step(1, actions(1))
-    os.kill(pids[1], signal.SIGKILL)
-    with pytest.raises(WorkerError, match=r"worker 1 was killed by SIGKILL.*'slow' \(seed 8\)\.$"):
+    os.kill(pids[0], signal.SIGKILL)
+    with pytest.raises(WorkerError, match=r"worker 0 was killed by SIGKILL.*'slow' \(seed 8\)\.$"):
         vector.receive()
     vector._busy.clear()
-    with pytest.raises(WorkerError, match="worker 1 was killed"):
+    with pytest.raises(WorkerError, match="worker 0 was killed"):
         vector.reset(1, "one", seed=0)
-    del vector  # nobody closed it
+    del vector, caught  # nobody closed it; a traceback holds on to its frames
     gc.collect()
     assert gone([pid for pid in pids if pid is not None])
 
@@ -173,7 +173,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_nothing_is_left_running(how: signal.Signals, tmp_path: Path, stand_in: Any) -> None:
     """Ctrl-C goes to the whole process group, as from a terminal; a kill to the parent alone."""
     (tmp_path / "stand_in_env.py").write_text(STAND_IN.replace("sleep(60)", "sleep(2)"))
@@ -195,21 +197,3 @@ def test_nothing_is_left_running(how: signal.Signals, tmp_path: Path, stand_in: 
     assert gone(pids, within=15)
     assert errors.count("Traceback") == (1 if how == signal.SIGINT else 0), errors
     assert parent.returncode == -how
-
-
-def test_pictures_are_those_of_one_environment(opengl: None) -> None:
-    ours = MetaWorldEnv("reach", image_size=24, render_observations=False)
-    with VectorEnv(MetaWorldEnv, slots=2, workers=1, image_size=24, state_dim=4) as vector:
-        for slot in range(2):
-            vector.reset(slot, "reach", seed=slot)
-        receive_all(vector, 2)
-        for slot in range(2):
-            vector.step(slot, actions(3, first=0.4))
-        receive_all(vector, 2)
-        for slot in range(2):
-            ours.reset(seed=slot)
-            for action in actions(3, first=0.4):
-                observation = ours.step(action)[0]
-            np.testing.assert_array_equal(vector.image[slot], ours.render())
-            np.testing.assert_array_equal(vector.state[slot], observation["state"])
-    ours.close()

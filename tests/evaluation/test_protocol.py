@@ -3,13 +3,14 @@
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tyro
 
+from eyehand.cli.eval import EvalArguments
 from eyehand.envs.metaworld import TASKS, TIERS
 from eyehand.envs.rollout import Execution, Outcome, Start
 from eyehand.evaluation import protocol
@@ -241,11 +242,6 @@ def test_a_folder_without_weights_is_no_checkpoint(tmp_path: Path, still_policy:
 
 
 def test_command_says_the_same_config_again() -> None:
-    @dataclass(frozen=True)
-    class Arguments:
-        checkpoint: tyro.conf.Positional[Path]
-        config: tyro.conf.OmitArgPrefixes[EvalConfig]
-
     config = EvalConfig(
         Path("a folder"),
         tasks="easy,push",
@@ -258,7 +254,7 @@ def test_command_says_the_same_config_again() -> None:
     )
     words = shlex.split(reproducing_command(config, Path("policy")))
     assert words[:2] == ["eyehand", "eval"]
-    assert tyro.cli(Arguments, args=words[2:]) == Arguments(Path("policy"), config)
+    assert tyro.cli(EvalArguments, args=words[2:]) == EvalArguments(Path("policy"), config)
 
 
 def test_real_simulator_films_a_failure(

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from eyehand.data.check import check_dataset
+from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.lerobot import Dataset
-from eyehand.data.writer import EncodedEpisode, encode_episode
 from eyehand.envs.instructions import instructions
 from eyehand.envs.metaworld import MetaWorldEnv
 from eyehand.evaluation import record as record_module
@@ -171,7 +171,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ({"workers": 0}, "`workers` must be at least 1. Got 0"),
         ({"image_size": -4}, "`image_size` must be at least 1. Got -4"),
         ({"perturbation": -0.1}, "`perturbation` must not be negative. Got -0.1"),
-        ({"seed": 999_990}, "`seed` 999990 with up to 48 attempts a task reaches seed 1000037"),
+        ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
         ({"seed": -1}, "`seed` -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
     ],

@@ -35,7 +35,6 @@ SMALL: dict[str, dict[str, Any]] = {
         "latents": 3,
         "heads": 2,
         "head_dim": 4,
-        "tokens": 9,
         "head": LSTMHeadConfig(dim=16, depth=2, dims=(12,)),
     },
 }

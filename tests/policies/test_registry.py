@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from eyehand.policies.registry import (
     save_policy,
     stored_weights,
 )
-from eyehand.types import InputError
+from eyehand.types import Batch, InputError, Observation
 
 
 @pytest.fixture
@@ -123,6 +124,25 @@ def test_other_weights_are_refused(checkpoint: Path, kind: str, word: str) -> No
     save_file(weights, path)
     with pytest.raises(InputError, match=rf"model\.safetensors {word} the weight 'encoder\.stem"):
         load_policy(checkpoint)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_observations_of_another_robot_are_refused(
+    name: str,
+    small_policy: Callable[..., PolicyModule],
+    batch_for: Callable[..., Batch],
+    observe: Callable[..., Observation],
+) -> None:
+    policy = small_policy(name)
+    batch = batch_for(policy.config)
+    observation = observe(batch)
+    sentence = "state has 7 numbers per step, the checkpoint was trained on 4"
+    with pytest.raises(InputError, match=sentence):
+        policy.act(replace(observation, state=torch.zeros(4, 7)))
+    with pytest.raises(InputError, match=sentence):
+        policy.loss(replace(batch, state=torch.zeros(*batch.state.shape[:2], 7)))
+    with pytest.raises(InputError, match=r"camera 'corner4', the observation has \['front'\]"):
+        policy.act(replace(observation, image={"front": observation.image["corner4"]}))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

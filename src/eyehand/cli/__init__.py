@@ -1,5 +1,6 @@
 """The command line: ``eyehand VERB``; one file a verb, imported only when it is named."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -49,6 +50,9 @@ def _run(verb: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"\neyehand: {verb} was stopped; what it finished is kept.\n")
         return 130
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _help() -> str:

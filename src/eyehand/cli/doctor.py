@@ -30,7 +30,9 @@ def run(arguments: list[str]) -> int:
         if wanted.only not in (None, name):
             continue
         for check in checks():
-            mark = "[green]ok  [/]" if check.passed else "[red]FAIL[/]" if check.required else "no  "
+            mark = (
+                "[green]ok  [/]" if check.passed else "[red]FAIL[/]" if check.required else "no  "
+            )
             console.print(f"{mark} {check.name:<16} {check.found}")
             if not check.passed and check.mend:
                 console.print(f"     mend it with: [bold]{check.mend}[/]")

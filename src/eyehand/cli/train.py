@@ -5,7 +5,7 @@ Run:
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,24 +13,6 @@ import tyro
 
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.recipes.run import TrainingRun, run_training
-
-
-@dataclass(frozen=True)
-class TrainArguments:
-    """One training run."""
-
-    data: Path
-    """Folder of the data set, in the LeRobot v3 layout."""
-    out: Path
-    """Folder for checkpoints, metrics and the resolved config."""
-    run: Annotated[tyro.conf.AvoidSubcommands[TrainingRun], tyro.conf.arg(name="")]
-    """The recipe."""
-    minutes: float | None = None
-    """Train this long instead of what the recipe says."""
-    steps: int | None = None
-    """Train this many steps instead of what the recipe says."""
-    resume: bool = False
-    """Go on from the last checkpoint in the folder."""
 
 
 def run(arguments: list[str]) -> None:
@@ -42,14 +24,27 @@ def run(arguments: list[str]) -> None:
         )
         return
     recipe = find_recipe(arguments[0])
-    wanted = tyro.cli(
-        TrainArguments,
-        args=arguments[1:],
-        prog=f"eyehand train {arguments[0]}",
-        default=TrainArguments(data=tyro.MISSING, out=tyro.MISSING, run=recipe),
-    )
-    chosen = wanted.run
-    if (wanted.minutes, wanted.steps) != (None, None):
-        training = replace(chosen.training, minutes=wanted.minutes, steps=wanted.steps)
-        chosen = replace(chosen, training=training)
-    run_training(chosen, wanted.data, wanted.out, resume=wanted.resume)
+
+    def start(
+        data: Path,
+        out: Path,
+        run: Annotated[tyro.conf.AvoidSubcommands[TrainingRun], tyro.conf.arg(name="")] = recipe,
+        minutes: float | None = None,
+        steps: int | None = None,
+        resume: bool = False,
+    ) -> None:
+        """Train.
+
+        Args:
+            data: Folder of the data set, in the LeRobot v3 layout.
+            out: Folder for checkpoints, metrics and the resolved config.
+            run: The recipe.
+            minutes: Train this long instead of what the recipe says.
+            steps: Train this many steps instead of what the recipe says.
+            resume: Go on from the last checkpoint in the folder.
+        """
+        if (minutes, steps) != (None, None):
+            run = replace(run, training=replace(run.training, minutes=minutes, steps=steps))
+        run_training(run, data, out, resume=resume)
+
+    tyro.cli(start, args=arguments[1:], prog=f"eyehand train {arguments[0]}", description=__doc__)

@@ -16,7 +16,6 @@ here; the name of the task in its suite and the seed of the start state are colu
 ``eyehand/task`` and ``eyehand/seed``, which LeRobot passes over, as it does the checksums of files.
 """
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,10 +25,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64, UInt8
-from PIL import Image, UnidentifiedImageError
 
+from eyehand.data.parquet import open_parquet, read_pictures, read_table
 from eyehand.data.video import decode_video, file_checksum
 from eyehand.functional.names import unknown_name
 from eyehand.types import Episode, InputError
@@ -151,7 +149,7 @@ class Dataset:
         """States, actions, times and sentences of every frame, read when first asked for."""
         columns = [STATE, ACTION, "timestamp", "task_index", "index", "episode_index"]
         places = {row.data.path: row.data for row in self.episodes}
-        tables = [_read_table(self._checked(place), columns) for place in places.values()]
+        tables = [read_table(self._checked(place), columns) for place in places.values()]
         table = pa.concat_tables(tables, promote_options="permissive").sort_by("index")
         table = table.slice(0, len(self))
         episode = np.repeat(np.arange(len(self.episodes)), [row.length for row in self.episodes])
@@ -198,7 +196,7 @@ class Dataset:
             pictures = (
                 decode_video(path, fps=self.fps, start=place.first)
                 if properties.video
-                else _parquet_images(path, properties.feature, first=row.start, count=row.length)
+                else read_pictures(path, properties.feature, first=row.start, count=row.length)
             )
             count = 0
             for number, picture in pictures:
@@ -261,9 +259,9 @@ class Dataset:
         paths = sorted((self.folder / "meta/episodes").glob("*/*.parquet"))
         rows: list[dict[str, Any]] = []
         for path in paths:
-            names = _parquet_file(path).schema_arrow.names
+            names = open_parquet(path).schema_arrow.names
             wanted = [name for name in names if not name.startswith("stats/")]
-            rows += _read_table(path, wanted).to_pylist()
+            rows += read_table(path, wanted).to_pylist()
         total = int(self.info["total_episodes"])
         rows = sorted(rows, key=lambda row: row["episode_index"])[:total]
         try:
@@ -391,7 +389,7 @@ def _vector_dim(folder: Path, features: Mapping[str, Any], name: str) -> int:
 
 
 def _read_sentences(path: Path) -> tuple[str, ...]:
-    table = _read_table(path, None)
+    table = read_table(path, None)
     text = [
         name
         for name in table.column_names
@@ -406,48 +404,3 @@ def _read_sentences(path: Path) -> tuple[str, ...]:
     if sorted(sentences) != list(range(len(sentences))):
         raise InputError(f"the column `task_index` of {path} does not count from 0 on.")
     return tuple(sentences[number] for number in range(len(sentences)))
-
-
-def _parquet_file(path: Path) -> pq.ParquetFile:
-    if not path.is_file():
-        raise InputError(f"{path} is missing. Restore the file.")
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "
-            "file, or record the data set anew."
-        ) from error
-
-
-def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
-    file = _parquet_file(path)
-    missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
-    if missing:
-        raise InputError(f"{path} has no column {missing[0]!r}; the data set's format asks for it.")
-    try:
-        return file.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "
-            "file, or record the data set anew."
-        ) from error
-
-
-def _parquet_images(
-    path: Path, feature: str, *, first: int, count: int
-) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
-    """Yield the number in the data set and the picture of ``count`` frames from ``first`` on."""
-    wanted = [("index", ">=", first), ("index", "<", first + count)]
-    try:
-        table = pq.read_table(path, columns=["index", feature], filters=wanted).sort_by("index")
-        for number, cell in zip(
-            table["index"].to_pylist(), table[feature].to_pylist(), strict=True
-        ):
-            with Image.open(io.BytesIO(cell["bytes"])) as picture:
-                yield number, np.asarray(picture.convert("RGB"))
-    except (pa.ArrowException, OSError, UnidentifiedImageError, TypeError, KeyError) as error:
-        raise InputError(
-            f"feature {feature!r} of {path} cannot be read as pictures: the file is truncated or "
-            "altered. Restore it."
-        ) from error

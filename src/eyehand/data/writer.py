@@ -12,9 +12,8 @@ is never lost, never there twice, and which file it lands in does not depend on 
 
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32
 
+from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.lerobot import (
     ACTION,
     CHECKSUM_COLUMN,
@@ -42,35 +41,21 @@ from eyehand.data.lerobot import (
     Dataset,
     Frames,
 )
-from eyehand.data.statistics import combine_descriptions, describe, describe_pictures
-from eyehand.data.video import KEY_FRAME_EVERY, encode_video, file_checksum, join_videos
+from eyehand.data.parquet import (
+    column_to_matrix,
+    sentence_table,
+    vectors_to_column,
+    write_atomically,
+    write_json,
+    write_parquet,
+)
+from eyehand.data.statistics import combine_descriptions, describe
+from eyehand.data.video import KEY_FRAME_EVERY, file_checksum, join_videos
 from eyehand.types import Episode, InputError
 
 CHUNK_FILES = 1000
 """Files in a chunk folder."""
 _PENDING = ".pending"
-
-
-@dataclass(frozen=True)
-class EncodedEpisode:
-    """An episode whose pictures are videos already: what a worker process hands over."""
-
-    film: Mapping[str, bytes]
-    """One mp4 file per camera."""
-    shape: Mapping[str, tuple[int, int]]
-    """Height and width per camera, pixels."""
-    image_statistics: Mapping[str, Mapping[str, Any]]
-    """LeRobot's statistics of the pictures, per camera."""
-    state: Float32[np.ndarray, "time state"]
-    """As in `Episode`."""
-    action: Float32[np.ndarray, "time action"]
-    """As in `Episode`."""
-    instruction: str
-    """As in `Episode`."""
-    task: str
-    """As in `Episode`."""
-    seed: int
-    """As in `Episode`."""
 
 
 @dataclass(frozen=True)
@@ -83,40 +68,6 @@ class Recorded:
     """Seed of the start state."""
     length: int
     """Frames."""
-
-
-def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
-    """Check an episode and encode its pictures.
-
-    Raises:
-        InputError: If the episode is empty, its parts differ in length, or a number is not finite.
-    """
-    name = f"the episode of task {episode.task!r} with seed {episode.seed}"
-    length = len(episode.state)
-    lengths = {"state": length, "action": len(episode.action)}
-    lengths |= {camera: len(film) for camera, film in episode.image.items()}
-    if length == 0 or len(set(lengths.values())) > 1:
-        raise InputError(f"{name} must have one length of at least 1 everywhere. Got {lengths}.")
-    for feature, values in (("state", episode.state), ("action", episode.action)):
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            frame = int(np.argmin(finite))
-            raise InputError(
-                f"{name} has the {feature} {values[frame].tolist()} at frame {frame}: every number "
-                "must be finite."
-            )
-    if not episode.instruction.strip():
-        raise InputError(f"{name} has no instruction.")
-    return EncodedEpisode(
-        film={camera: encode_video(film, fps=fps) for camera, film in episode.image.items()},
-        shape={camera: film.shape[1:3] for camera, film in episode.image.items()},
-        image_statistics={camera: describe_pictures(f) for camera, f in episode.image.items()},
-        state=episode.state,
-        action=episode.action,
-        instruction=episode.instruction,
-        task=episode.task,
-        seed=episode.seed,
-    )
 
 
 class DatasetWriter:
@@ -304,7 +255,7 @@ class DatasetWriter:
         for camera in self._shapes:
             films = [(path / f"{camera}.mp4").read_bytes() for path in paths]
             video = self.folder / self._numbered_video(camera)
-            _replace(video, partial(join_videos, films, fps=self._fps))
+            write_atomically(video, partial(join_videos, films, fps=self._fps))
             checksums[_feature(camera)] = file_checksum(video)
         first = len(self._recorded) - len(paths)
         tables = []
@@ -314,16 +265,16 @@ class DatasetWriter:
             tables.append(_frame_table(path, number, start, sentence, self._fps))
             start += description["length"]
         data = self.folder / _numbered(DATA_PATH, self._files)
-        _write_parquet(data, pa.concat_tables(tables))
+        write_parquet(data, pa.concat_tables(tables))
         checksums["data"] = file_checksum(data)
-        _write_parquet(self.folder / TASKS_PATH, _task_table(list(self._sentences)))
+        write_parquet(self.folder / TASKS_PATH, sentence_table(list(self._sentences)))
         rows = self._episode_rows(first, descriptions, tables, checksums)
-        _write_parquet(
+        write_parquet(
             self.folder / _numbered(EPISODES_PATH, self._files), pa.Table.from_pylist(rows)
         )
         self._frames = start
         self._files += 1
-        _write_json(self.folder / INFO_PATH, self._info())  # from here on they are in
+        write_json(self.folder / INFO_PATH, self._info())  # from here on they are in
         for path in paths:
             shutil.rmtree(path)
         self._pending_bytes = 0
@@ -367,7 +318,9 @@ class DatasetWriter:
                     f"{key}/to_timestamp": (seconds + length) / self._fps,
                 }
             row |= {CHECKSUM_COLUMN + name: checksum for name, checksum in checksums.items()}
-            features = {name: describe(_matrix(table[name])) for name in table.column_names}
+            features = {
+                name: describe(column_to_matrix(table[name])) for name in table.column_names
+            }
             for camera, statistics in description["image_statistics"].items():
                 features[_feature(camera)] = statistics
             for name, statistics in features.items():
@@ -449,7 +402,7 @@ class DatasetWriter:
                 for row in rows[: len(dataset.episodes)]
             ]
             statistics[_feature(camera)] = combine_descriptions(parts)
-        _write_json(self.folder / STATISTICS_PATH, statistics)
+        write_json(self.folder / STATISTICS_PATH, statistics)
 
 
 def _feature(camera: str) -> str:
@@ -467,68 +420,11 @@ def _frame_table(path: Path, episode: int, start: int, sentence: int, fps: int) 
     action = np.load(path / "action.npy", allow_pickle=False)
     number = np.arange(len(state))
     return pa.table({
-        STATE: _column(state),
-        ACTION: _column(action),
+        STATE: vectors_to_column(state),
+        ACTION: vectors_to_column(action),
         "timestamp": pa.array((number / fps).astype(np.float32)),
         "frame_index": pa.array(number),
         "episode_index": pa.array(np.full(len(state), episode)),
         "index": pa.array(start + number),
         "task_index": pa.array(np.full(len(state), sentence)),
     })  # fmt: skip
-
-
-def _column(vectors: Float32[np.ndarray, "time feature"]) -> pa.Array:
-    flat = pa.array(vectors.reshape(-1))
-    # LeRobot reads a feature of one number as a plain column.
-    return (
-        flat if vectors.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    )
-
-
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    array = column.combine_chunks()
-    flat = array.flatten() if pa.types.is_nested(array.type) else array
-    return flat.to_numpy().astype(float).reshape(len(array), -1)
-
-
-def _task_table(sentences: list[str]) -> pa.Table:
-    """Return LeRobot's table of sentences, a pandas data frame with the sentences as index."""
-    table = pa.table({
-        "task_index": pa.array(range(len(sentences)), pa.int64()),
-        "__index_level_0__": pa.array(sentences, pa.string()),
-    })  # fmt: skip
-    types = {"task_index": ("int64", "int64"), "__index_level_0__": ("unicode", "object")}
-    description = {
-        "index_columns": ["__index_level_0__"],
-        "column_indexes": [],
-        "columns": [
-            {
-                "name": None if name.startswith("__") else name,
-                "field_name": name,
-                "pandas_type": kind,
-                "numpy_type": dtype,
-                "metadata": None,
-            }
-            for name, (kind, dtype) in types.items()
-        ],
-        "pandas_version": "2.2.0",
-    }
-    return table.replace_schema_metadata({"pandas": json.dumps(description)})
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name, see it on the disk, and give it its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    write(new)
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(path)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _replace(path, lambda new: new.write_text(json.dumps(content, indent=2)))
-
-
-def _write_parquet(path: Path, table: pa.Table) -> None:
-    _replace(path, lambda new: pq.write_table(table, new, compression="snappy"))

@@ -19,6 +19,7 @@ import weakref
 import zipfile
 from copy import copy
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -276,8 +277,9 @@ def _gl_context() -> Any:  # mujoco has a class per platform
                 "`eyehand doctor` tries every way and says what to install."
             )
         try:
+            # Not mujoco's own choice, which it made when it was imported, maybe before this module.
             # The size is that of a window nobody looks at: mujoco draws to buffers of its own.
-            _thread.context = mujoco.gl_context.GLContext(64, 64)
+            _thread.context = import_module(f"mujoco.{os.environ['MUJOCO_GL']}").GLContext(64, 64)
         except Exception as error:
             raise InputError(
                 f"no picture can be drawn with MUJOCO_GL={os.environ['MUJOCO_GL']} "

@@ -145,7 +145,7 @@ def rollout(
         while episodes:
             # Think as soon as a call can be filled; half empty only if nobody else is on the way.
             idle = len(waiting) < min(ROWS, len(episodes))
-            for reply in vector.receive(None if idle else 0):
+            for reply in vector.receive(None if idle else 0.0):
                 episode = episodes[reply.slot]
                 if episode.sent is not None:
                     episode.executed.append(episode.sent[: reply.steps])

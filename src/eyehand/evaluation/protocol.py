@@ -348,6 +348,6 @@ def reproducing_command(config: EvalConfig, checkpoint: Path) -> str:
     words += ["--workers", str(config.workers)]
     for name, value in asdict(config.execution).items():
         if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [f"--execution.{name.replace('_', '-')}", str(value)]
     words += ["--probe"] if config.probe else []
     return shlex.join([*words, "--films", str(config.films), "--out", str(config.out)])

@@ -20,13 +20,14 @@ from jaxtyping import Float32
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eyehand.data.writer import DatasetWriter, EncodedEpisode, encode_episode
+from eyehand.data.encoding import EncodedEpisode, encode_episode
+from eyehand.data.writer import DatasetWriter
 from eyehand.envs.instructions import instructions
 from eyehand.envs.metaworld import ACTION_DIM, CAMERA, FPS, STATE_DIM, MetaWorldEnv, select_tasks
 from eyehand.types import Episode, InputError
 
-FIRST_EVALUATION_SEED = 1_000_000
-"""Start states from this seed on are never trained on."""
+TRAINING_SEEDS = 10_000
+"""Start states from this seed on are for choosing and for evaluation, never for training."""
 PUSH_STEPS = 10
 """Length of a push, an eighth of a second."""
 PUSH_PROBABILITY = 1 / 30
@@ -63,11 +64,11 @@ class RecordConfig:
         if not 0 <= self.perturbation < float("inf"):
             raise InputError(f"`perturbation` must not be negative. Got {self.perturbation}.")
         last = self.seed + self.attempts - 1
-        if self.seed < 0 or last >= FIRST_EVALUATION_SEED:
+        if self.seed < 0 or last >= TRAINING_SEEDS:
             raise InputError(
                 f"`seed` {self.seed} with up to {self.attempts} attempts a task reaches seed "
-                f"{last}; training seeds lie in 0 to {FIRST_EVALUATION_SEED - 1}, those above are "
-                "for evaluation. Choose a smaller `seed`."
+                f"{last}; training seeds lie in 0 to {TRAINING_SEEDS - 1}, those above are for "
+                "choosing and for evaluation. Choose a smaller `seed`."
             )
         select_tasks(self.tasks)
 

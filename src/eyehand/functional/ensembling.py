@@ -1,7 +1,7 @@
 """Temporal ensembling: average what several overlapping plans say about the same moment.
 
 Source: Zhao et al., 2023, "Learning Fine-Grained Bimanual Manipulation with Low-Cost Hardware"
-(ACT), sec. IV-B and algorithm 2, https://arxiv.org/abs/2304.13705.
+(ACT), sec. IV-A and algorithm 2, https://arxiv.org/abs/2304.13705.
 """
 
 import math

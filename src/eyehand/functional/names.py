@@ -1,4 +1,4 @@
-"""Names that a person types: the sentence for one that does not exist, with the nearest that does."""
+"""Names that a person types: the sentence for one that does not exist, and the nearest one."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

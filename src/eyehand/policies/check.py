@@ -100,7 +100,10 @@ def check_memory(policy: PolicyModule, observation: Observation) -> None:
     second = policy.act(_dim(observation))
     policy.reset(observation.env_ids)
     assert torch.equal(policy.act(observation), first), "reset does not forget"
-    policy.act(replace(_dim(observation), env_ids=[-1] * len(first)))
+    nobody = replace(_dim(observation), env_ids=[-1] * len(first))
+    assert torch.equal(policy.act(nobody), policy.act(nobody)), (
+        "a padding row (env_id -1) remembers"
+    )
     again = policy.act(_dim(observation))
     assert torch.equal(again, second), "a padding row (env_id -1) changes a robot's memory"
     policy.reset(observation.env_ids[:1])

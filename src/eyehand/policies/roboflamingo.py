@@ -8,6 +8,7 @@ gated cross-attention, max-pool over the text's tokens, policy head. Differs fro
 3. Tokens of the vision encoder get a learned position, and the resampler an embedding per camera.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -28,6 +29,9 @@ from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.inputs import check_inputs, scale_image
 from eyehand.policies.normalization import Normalization
 from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
+
+TOKEN_STEP = 16
+"""When acting, sentences are padded to a multiple of so many tokens; nearly all fit in one."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,8 @@ class RoboFlamingoConfig:
     """Width of one attention head."""
     language: str = "minilm"
     """Frozen language model: minilm, smollm2 or transformers:NAME."""
-    every: int = 2
+    every: int = 3
     """Gated cross-attention stands before every n-th block of the language model."""
-    tokens: int = 24
-    """Longest sentence, in tokens of the language model."""
     head: LSTMHeadConfig | MLPHeadConfig = field(default_factory=LSTMHeadConfig)
     """Policy head."""
 
@@ -179,7 +181,7 @@ class RoboFlamingo(PolicyModule):
             },
             rearrange(batch.state, "b t d -> (b t) d"),
             [sentence for sentence in batch.instruction for _ in range(history)],
-            length=None,
+            apart=False,
         )
         return self.head.loss(
             rearrange(feature, "(b t) d -> b t d", b=size),
@@ -196,7 +198,7 @@ class RoboFlamingo(PolicyModule):
                 observation.image,
                 observation.state,
                 observation.instruction,
-                length=self.config.tokens,
+                apart=True,
             )
             window, mask = self._remember(feature, observation.env_ids)
             action = self.head.act(window, history_mask=mask)
@@ -213,7 +215,7 @@ class RoboFlamingo(PolicyModule):
         state: Float[Tensor, "row state"],
         sentences: Sequence[str],
         *,
-        length: int | None,
+        apart: bool,
     ) -> Float[Tensor, "row dim"]:
         config = self.config
         check_inputs(
@@ -228,9 +230,40 @@ class RoboFlamingo(PolicyModule):
         )
         latents = self.resampler(self.to_token(tokens) + self.position)
         context = rearrange(latents, "row camera latent dim -> row (camera latent) dim")
+        fuse = self._fuse_apart if apart else self._fuse
+        return torch.cat([fuse(sentences, context), self.units.normalize_state(state)], dim=-1)
+
+    def _fuse(
+        self,
+        sentences: Sequence[str],
+        context: Float[Tensor, "row latent dim"],
+        length: int | None = None,
+    ) -> Float[Tensor, "row text_dim"]:
+        """Return the maximum over every row's text tokens."""
         text, mask = self.language(sentences, context, length=length)
-        fused = text.float().masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
-        return torch.cat([fused, self.units.normalize_state(state)], dim=-1)
+        return text.float().masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+
+    def _fuse_apart(
+        self, sentences: Sequence[str], context: Float[Tensor, "row latent dim"]
+    ) -> Float[Tensor, "row text_dim"]:
+        """Do the same, to the last bit independent of what the other rows are told.
+
+        Sums are rounded as the shapes have it. So sentences are padded to a multiple of a fixed
+        step, and for every length all rows run; those of another length only keep their places.
+        """
+        lengths = [
+            math.ceil(self.language.count_tokens(sentence) / TOKEN_STEP) * TOKEN_STEP
+            for sentence in sentences
+        ]
+        fused = context.new_empty(len(context), self.language.dim)
+        for length in sorted(set(lengths)):
+            rows = [row for row, own in enumerate(lengths) if own == length]
+            heard = [
+                sentence if own == length else sentences[rows[0]]
+                for sentence, own in zip(sentences, lengths, strict=True)
+            ]
+            fused[rows] = self._fuse(heard, context, length)[rows]
+        return fused
 
     def _remember(
         self, feature: Float[Tensor, "batch dim"], env_ids: Sequence[int]

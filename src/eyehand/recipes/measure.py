@@ -6,7 +6,7 @@ from rich.console import Console
 
 from eyehand.evaluation.protocol import EvalConfig, evaluate
 from eyehand.evaluation.report import write_report
-from eyehand.evaluation.results import Results
+from eyehand.evaluation.results import Results, results_table
 from eyehand.policies.registry import load_policy
 
 
@@ -17,9 +17,9 @@ def measure(checkpoint: Path, config: EvalConfig) -> Results:
         InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.
     """
     policy = load_policy(checkpoint)
-    results = evaluate(
-        policy, config, checkpoint=checkpoint, image_size=policy.config.image_size
-    )
+    results = evaluate(policy, config, checkpoint=checkpoint, image_size=policy.config.image_size)
     report = write_report(config.out, training=checkpoint)
-    Console().print(f"report: {report}")
+    console = Console(highlight=False)
+    console.print(results_table(results))
+    console.print(f"films, curves and a table: {report}", soft_wrap=True)
     return results

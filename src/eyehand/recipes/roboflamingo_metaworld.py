@@ -1,6 +1,5 @@
 """RoboFlamingo on Meta-World."""
 
-from eyehand.data.windows import WindowConfig
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.recipes.run import TrainingRun
 from eyehand.training.loop import TrainConfig
@@ -10,6 +9,5 @@ def roboflamingo_metaworld() -> TrainingRun:
     """Return the run."""
     return TrainingRun(
         policy=RoboFlamingoConfig(),
-        windows=WindowConfig(batch_size=128),
         training=TrainConfig(minutes=10.0),
     )

@@ -1,6 +1,6 @@
 """One training run: a policy, how its batches are cut, and how it learns, brought together."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,10 +21,14 @@ class TrainingRun:
 
     policy: BCZConfig | RoboFlamingoConfig
     """The policy and its sizes; cameras and dimensions are read off the data."""
-    windows: WindowConfig = field(default_factory=WindowConfig)
-    """How batches are cut."""
-    training: TrainConfig = field(default_factory=TrainConfig)
+    training: TrainConfig
     """How long and how the policy learns."""
+    batch_size: int = 128
+    """Windows in a batch, over all processes together."""
+    random_shift: int = 4
+    """Largest shift of the pictures, pixels; 0 switches it off."""
+    color_jitter: float = 0.1
+    """Strength of the change of contrast and brightness, up to 0.5; 0 switches it off."""
 
 
 def run_training(run: TrainingRun, data: Path, out: Path, *, resume: bool) -> TrainResult:
@@ -43,8 +47,11 @@ def run_training(run: TrainingRun, data: Path, out: Path, *, resume: bool) -> Tr
     torch.manual_seed(run.training.seed)
     policy = build_policy(policy_config, statistics=load_statistics(data))
     processes = PartialState()
-    windows = replace(
-        run.windows,
+    windows = WindowConfig(
+        batch_size=run.batch_size,
+        random_shift=run.random_shift,
+        color_jitter=run.color_jitter,
+        seed=run.training.seed,
         history=policy_config.history,
         history_stride=policy_config.history_stride,
         horizon=policy_config.horizon,

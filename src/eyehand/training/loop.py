@@ -5,8 +5,6 @@ own config.
 """
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -28,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from eyehand.functional.schedule import warmup_cosine
 from eyehand.training.checkpoint import Checkpoints, open_run, read_counters, write_description
 from eyehand.training.ema import MovingAverage
+from eyehand.training.interrupt import Interrupt
 from eyehand.training.metrics import Display, MetricsFile
 from eyehand.training.optimizer import build_optimizer
 from eyehand.training.profile import matrix_multiply_peak, resident_memory
@@ -51,7 +50,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     """Weight decay of matrices and filters; vectors (biases, norms, gates) have none."""
     weight_decay_only: str = ""
-    """Only weights with this in their name get weight decay, such as cross_attention."""
+    """Only weights with this in their name get weight decay, such as ``language.gates``."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient; a longer one is shortened to it."""
     ema_decay: float = 0.999
@@ -83,7 +82,7 @@ class TrainConfig:
         }
         for name, value in positive.items():
             if value is not None and not 0 < value < math.inf:
-                raise InputError(f"--{_flag(name)} must be above 0; got {value}.")
+                raise InputError(f"{_flag(name)} must be above 0; got {value}.")
         shares = {
             "warmup": self.warmup,
             "final_learning_rate": self.final_learning_rate,
@@ -91,15 +90,19 @@ class TrainConfig:
         }
         for name, value in shares.items():
             if not 0 <= value < 1:
-                raise InputError(f"--{_flag(name)} must be in [0, 1); got {value}.")
+                raise InputError(f"{_flag(name)} must be in [0, 1); got {value}.")
         if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"--weight-decay must be at least 0; got {self.weight_decay}.")
+            raise InputError(
+                f"{_flag('weight_decay')} must be at least 0; got {self.weight_decay}."
+            )
         if self.seed < 0:
-            raise InputError(f"--seed must be at least 0; got {self.seed}.")
+            raise InputError(f"{_flag('seed')} must be at least 0; got {self.seed}.")
 
 
 def _flag(name: str) -> str:
-    return name.replace("_", "-")
+    """Return the field as the command line spells it; how long is asked of every recipe."""
+    section = "" if name in ("steps", "minutes") else "training."
+    return f"--{section}{name.replace('_', '-')}"
 
 
 @runtime_checkable
@@ -207,15 +210,15 @@ def train(
             "a run under DeepSpeed cannot be resumed, its state is pickled; share the weights out "
             "by FSDP: accelerate launch --use_fsdp --fsdp_version 2."
         )
-    accelerator.wait_for_everyone()  # every process has looked before the first one writes
-    if accelerator.is_main_process:
-        write_description(folder, description)
     counters = _Counters() if state is None else _Counters(**read_counters(state))
     if config.steps is not None and config.steps < counters.step:
         raise InputError(
             f"{folder} has {counters.step} steps already; --steps must be at least that, "
             f"got {config.steps}."
         )
+    accelerator.wait_for_everyone()  # every process has looked before the first one writes
+    if accelerator.is_main_process:
+        write_description(folder, description)
     stream = batches(counters.step)
     try:
         run = _Run(module, stream, config, counters, folder=folder, accelerator=accelerator)
@@ -289,7 +292,7 @@ class _Run:
             progress=self._progress(),
             peak=self.peak,
         )
-        with display, _CtrlC() as ctrl_c:
+        with display, Interrupt() as ctrl_c:
             while self._progress() < 1:
                 batch = next(self.batches).to(self.accelerator.device)
                 losses, stop = self._step(batch, stop=ctrl_c.pressed)
@@ -378,7 +381,7 @@ class _Run:
         raise InputError(
             f"the {name} is {value} at step {self.counters.step + 1} (batch {self.counters.step}, "
             f"counted from 0); {kept if self.saved_step else 'there is no checkpoint yet'}. Look "
-            f"at that batch, or lower --learning-rate ({self.config.learning_rate})."
+            f"at that batch, or lower --training.learning-rate ({self.config.learning_rate})."
         )
 
     def _record(self, losses: dict[str, float], samples: int, file: MetricsFile | None) -> None:
@@ -419,27 +422,6 @@ class _Run:
     def _save(self) -> None:
         self.checkpoints.save(asdict(self.counters), writes=self.accelerator.is_main_process)
         self.saved_step, self.saved_seconds = self.counters.step, self.counters.seconds
-
-
-class _CtrlC:
-    """Turns Ctrl-C into a wish to stop after the step; pressed again, it stops at once."""
-
-    def __init__(self) -> None:
-        self.pressed = False
-
-    def __enter__(self) -> "_CtrlC":
-        if threading.current_thread() is threading.main_thread():  # signals go nowhere else
-            self.before = signal.signal(signal.SIGINT, self._press)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self.before)
-
-    def _press(self, number: int, frame: object) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
 
 
 def _seed(*numbers: int) -> int:

@@ -37,9 +37,10 @@ def build_optimizer(
         raise InputError(f"{type(module).__name__} has no parameter that trains.")
     decayed = {n: p for n, p in trainable.items() if p.ndim >= 2 and weight_decay_only in n}
     if weight_decay_only and not decayed:
+        matrices = ", ".join(name for name, p in trainable.items() if p.ndim >= 2)
         raise InputError(
-            f"no weight that trains has {weight_decay_only!r} in its name (--weight-decay-only); "
-            f"there are {', '.join(n for n, p in trainable.items() if p.ndim >= 2)}."
+            f"no weight that trains has {weight_decay_only!r} in its name "
+            f"(--training.weight-decay-only); there are {matrices}."
         )
     rest = [p for n, p in trainable.items() if n not in decayed]
     groups = [

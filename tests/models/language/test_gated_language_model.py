@@ -114,11 +114,13 @@ def test_what_the_pictures_say_comes_in_at_the_first_gate(tiny_llama: Path) -> N
     torch.testing.assert_close(short[0], long[0, :4])  # causal: later words change nothing
 
 
-def test_a_sentence_longer_than_the_policy_reads_is_refused(
+def test_a_sentence_that_is_too_long_is_refused(
     plain: tuple[nn.Module, Tokenize],
 ) -> None:
-    with pytest.raises(InputError, match=r"'close the green box please' has 5 tokens.*at most 4"):
-        gated(plain)(SENTENCES, torch.randn(4, 5, 6).double(), length=4)
+    model = gated(plain)
+    assert model.count_tokens("open " * 64) == 64
+    with pytest.raises(InputError, match=r"'open open .* has 129 tokens.*may have 128"):
+        model.count_tokens("open " * 129)
 
 
 @pytest.mark.parametrize("every", [0, 5])

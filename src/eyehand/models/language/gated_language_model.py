@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from eyehand.models.language.pretrained import Tokenize, hidden_size
@@ -19,6 +19,9 @@ from eyehand.types import InputError
 
 CACHE_SIZE = 4096
 """Sentences remembered; a server that hears more starts over."""
+
+LONGEST = 128
+"""Tokens of an instruction: a long sentence, not an essay that every picture would wait for."""
 
 
 @dataclass
@@ -29,6 +32,16 @@ class Sight:
     """Visual tokens."""
     hidden: Float[Tensor, "row token dim"]
     """Text before the first gated block."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A sentence before the first gated block."""
+
+    tokens: Int64[Tensor, " token"]
+    """Token ids."""
+    hidden: Float[Tensor, "token dim"]
+    """Features."""
 
 
 class GatedLanguageModel(nn.Module):
@@ -81,7 +94,7 @@ class GatedLanguageModel(nn.Module):
             self._wrapped.append(wrapped)
         self.model = model.requires_grad_(False).eval()
         self._tokenize = tokenize
-        self._prefix: dict[str, tuple[list[int], Tensor]] = {}
+        self._prefixes: dict[str, Prefix] = {}
 
     def train(self, mode: bool = True) -> "GatedLanguageModel":
         """Set the gates' mode; what is frozen stays in evaluation mode."""
@@ -101,40 +114,37 @@ class GatedLanguageModel(nn.Module):
         Args:
             sentences: One per row.
             context: Visual tokens of every row.
-            length: Tokens that sentences are padded to; ``None`` means the longest of them. With
-                a fixed length a row does not depend on what the others are told.
+            length: Tokens that sentences are padded to; ``None`` means the longest of them.
 
         Raises:
-            InputError: If a sentence has more than ``length`` tokens.
+            InputError: If a sentence is longer than an instruction may be.
         """
-        if len(self._prefix) > CACHE_SIZE:
-            self._prefix.clear()
         distinct = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
-        for sentence in distinct:
-            if sentence not in self._prefix:
-                self._prefix[sentence] = self._read(sentence)
+        prefixes = [self._prefix(sentence) for sentence in distinct]
+        if length is None:
+            length = max(len(prefix.tokens) for prefix in prefixes)
         device = context.device
-        longest = max(distinct, key=lambda sentence: len(self._prefix[sentence][0]))
-        tokens_of_longest = len(self._prefix[longest][0])
-        length = tokens_of_longest if length is None else length
-        if tokens_of_longest > length:
-            raise InputError(
-                f"the sentence {longest!r} has {tokens_of_longest} tokens, the policy reads at "
-                f"most {length}."
-            )
         tokens = torch.zeros(len(distinct), length, dtype=torch.long, device=device)
         mask = torch.zeros(len(distinct), length, dtype=torch.bool, device=device)
-        dtype = self._prefix[longest][1].dtype
-        hidden = torch.zeros(len(distinct), length, self.dim, dtype=dtype, device=device)
-        for sentence, row in distinct.items():
-            ids, prefix = self._prefix[sentence]
-            tokens[row, : len(ids)] = torch.tensor(ids, device=device)
-            mask[row, : len(ids)] = True
-            hidden[row, : len(ids)] = prefix
+        hidden = torch.zeros(
+            len(distinct), length, self.dim, dtype=prefixes[0].hidden.dtype, device=device
+        )
+        for row, prefix in enumerate(prefixes):
+            tokens[row, : len(prefix.tokens)] = prefix.tokens
+            mask[row, : len(prefix.tokens)] = True
+            hidden[row, : len(prefix.tokens)] = prefix.hidden
         rows = torch.tensor([distinct[sentence] for sentence in sentences], device=device)
         mask = mask[rows]
         feature = self._run(tokens[rows], mask, Sight(context=context, hidden=hidden[rows]))
         return feature, mask
+
+    def count_tokens(self, sentence: str) -> int:
+        """Return the number of tokens of a sentence.
+
+        Raises:
+            InputError: If it is longer than an instruction may be.
+        """
+        return len(self._prefix(sentence).tokens)
 
     def _run(self, tokens: Tensor, mask: Tensor, sight: Sight | None) -> Tensor:
         for block in self._wrapped:
@@ -145,9 +155,20 @@ class GatedLanguageModel(nn.Module):
             for block in self._wrapped:
                 block.sight = None
 
-    def _read(self, sentence: str) -> tuple[list[int], Tensor]:
-        """Return the tokens and their features before the first gated block."""
+    def _prefix(self, sentence: str) -> Prefix:
+        if sentence not in self._prefixes:
+            if len(self._prefixes) >= CACHE_SIZE:
+                self._prefixes.clear()
+            self._prefixes[sentence] = self._read(sentence)
+        return self._prefixes[sentence]
+
+    def _read(self, sentence: str) -> Prefix:
         ids = self._tokenize(sentence)
+        if len(ids) > LONGEST:
+            raise InputError(
+                f"the instruction {sentence[:40]!r}... has {len(ids)} tokens, "
+                f"an instruction may have {LONGEST}."
+            )
         # The caller may be inside inference mode or autocast; what is kept must suit training too.
         device = next(self.model.parameters()).device
         with (
@@ -157,7 +178,7 @@ class GatedLanguageModel(nn.Module):
         ):
             tokens = torch.tensor([ids], device=device)
             self._run(tokens, torch.ones_like(tokens), None)
-            return ids, self._wrapped[self._first].entered[0]
+            return Prefix(tokens=tokens[0], hidden=self._wrapped[self._first].entered[0])
 
 
 class WrappedBlock(nn.Module):

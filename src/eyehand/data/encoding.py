@@ -1,0 +1,71 @@
+"""An episode made ready to be written: its films encoded, its pictures described.
+
+A recording encodes in the processes that simulate, so that only small results travel to the writer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from eyehand.data.statistics import describe_pictures
+from eyehand.data.video import encode_video
+from eyehand.types import Episode, InputError
+
+
+@dataclass(frozen=True)
+class EncodedEpisode:
+    """An episode whose pictures are videos already: what a worker process hands over."""
+
+    film: Mapping[str, bytes]
+    """One mp4 file per camera."""
+    shape: Mapping[str, tuple[int, int]]
+    """Height and width per camera, pixels."""
+    image_statistics: Mapping[str, Mapping[str, Any]]
+    """LeRobot's statistics of the pictures, per camera."""
+    state: Float32[np.ndarray, "time state"]
+    """As in `Episode`."""
+    action: Float32[np.ndarray, "time action"]
+    """As in `Episode`."""
+    instruction: str
+    """As in `Episode`."""
+    task: str
+    """As in `Episode`."""
+    seed: int
+    """As in `Episode`."""
+
+
+def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
+    """Check an episode and encode its pictures.
+
+    Raises:
+        InputError: If the episode is empty, its parts differ in length, or a number is not finite.
+    """
+    name = f"the episode of task {episode.task!r} with seed {episode.seed}"
+    length = len(episode.state)
+    lengths = {"state": length, "action": len(episode.action)}
+    lengths |= {camera: len(film) for camera, film in episode.image.items()}
+    if length == 0 or len(set(lengths.values())) > 1:
+        raise InputError(f"{name} must have one length of at least 1 everywhere. Got {lengths}.")
+    for feature, values in (("state", episode.state), ("action", episode.action)):
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            frame = int(np.argmin(finite))
+            raise InputError(
+                f"{name} has the {feature} {values[frame].tolist()} at frame {frame}: every number "
+                "must be finite."
+            )
+    if not episode.instruction.strip():
+        raise InputError(f"{name} has no instruction.")
+    return EncodedEpisode(
+        film={camera: encode_video(film, fps=fps) for camera, film in episode.image.items()},
+        shape={camera: film.shape[1:3] for camera, film in episode.image.items()},
+        image_statistics={camera: describe_pictures(f) for camera, f in episode.image.items()},
+        state=episode.state,
+        action=episode.action,
+        instruction=episode.instruction,
+        task=episode.task,
+        seed=episode.seed,
+    )

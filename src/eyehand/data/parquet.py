@@ -1,0 +1,135 @@
+"""Parquet tables and small files of a data set: read with a clear sentence, written whole or not.
+
+A file is written under another name and then renamed, so that a kill leaves the old one or the new.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from eyehand.types import InputError
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a file.
+
+    Raises:
+        InputError: If it is missing, truncated or altered.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing. Restore the file.")
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "
+            "file, or record the data set anew."
+        ) from error
+
+
+def read_table(path: Path, columns: list[str] | None) -> pa.Table:
+    """Return some columns of a file, or all.
+
+    Raises:
+        InputError: If it is missing, truncated or altered, or lacks a column.
+    """
+    file = open_parquet(path)
+    missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
+    if missing:
+        raise InputError(f"{path} has no column {missing[0]!r}; the data set's format asks for it.")
+    try:
+        return file.read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "
+            "file, or record the data set anew."
+        ) from error
+
+
+def read_pictures(
+    path: Path, feature: str, *, first: int, count: int
+) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+    """Yield the number in the data set and the picture of ``count`` frames from ``first`` on."""
+    wanted = [("index", ">=", first), ("index", "<", first + count)]
+    try:
+        table = pq.read_table(path, columns=["index", feature], filters=wanted).sort_by("index")
+        for number, cell in zip(
+            table["index"].to_pylist(), table[feature].to_pylist(), strict=True
+        ):
+            with Image.open(io.BytesIO(cell["bytes"])) as picture:
+                yield number, np.asarray(picture.convert("RGB"))
+    except (pa.ArrowException, OSError, UnidentifiedImageError, TypeError, KeyError) as error:
+        raise InputError(
+            f"feature {feature!r} of {path} cannot be read as pictures: the file is truncated or "
+            "altered. Restore it."
+        ) from error
+
+
+def vectors_to_column(vectors: Float32[np.ndarray, "time feature"]) -> pa.Array:
+    """Return vectors as a column of lists of fixed length."""
+    flat = pa.array(vectors.reshape(-1))
+    # LeRobot reads a feature of one number as a plain column.
+    return (
+        flat if vectors.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    )
+
+
+def column_to_matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers or of lists as (row, feature) floats."""
+    array = column.combine_chunks()
+    flat = array.flatten() if pa.types.is_nested(array.type) else array
+    return flat.to_numpy().astype(float).reshape(len(array), -1)
+
+
+def sentence_table(sentences: list[str]) -> pa.Table:
+    """Return LeRobot's table of sentences, a pandas data frame with the sentences as index."""
+    table = pa.table({
+        "task_index": pa.array(range(len(sentences)), pa.int64()),
+        "__index_level_0__": pa.array(sentences, pa.string()),
+    })  # fmt: skip
+    types = {"task_index": ("int64", "int64"), "__index_level_0__": ("unicode", "object")}
+    description = {
+        "index_columns": ["__index_level_0__"],
+        "column_indexes": [],
+        "columns": [
+            {
+                "name": None if name.startswith("__") else name,
+                "field_name": name,
+                "pandas_type": kind,
+                "numpy_type": dtype,
+                "metadata": None,
+            }
+            for name, (kind, dtype) in types.items()
+        ],
+        "pandas_version": "2.2.0",
+    }
+    return table.replace_schema_metadata({"pandas": json.dumps(description)})
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name, see it on the disk, and give it its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    write(new)
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically."""
+    write_atomically(path, lambda new: new.write_text(json.dumps(content, indent=2)))
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table atomically."""
+    write_atomically(path, lambda new: pq.write_table(table, new, compression="snappy"))
