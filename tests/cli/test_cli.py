@@ -1,8 +1,10 @@
-"""The command line: help, exit codes, nearest names."""
+"""The command line: help, exit codes, nearest names, and each command once on a small real run."""
 
+import json
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,94 @@ def test_an_unknown_flag_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> N
         main(["doctor", "--onyl", "torch"])
     assert stop.value.code == 2
     assert "--only" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one task recorded and a policy trained for three steps."""
+    folder = tmp_path_factory.mktemp("commands")
+    record = f"record --tasks faucet-close --episodes 2 --workers 1 --out {folder}/data"
+    assert main(record.split()) == 0
+    train = (
+        f"train bcz-metaworld --data {folder}/data --out {folder}/policy --steps 3 --batch-size 8"
+    )
+    assert main(train.split()) == 0
+    return folder
+
+
+def test_record_is_done_when_it_is_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (folder / "data").rglob("*.mp4")}
+    again = f"record --tasks faucet-close --episodes 2 --workers 1 --out {folder}/data"
+    assert main(again.split()) == 0
+    assert {path: path.stat().st_mtime_ns for path in (folder / "data").rglob("*.mp4")} == before
+    assert "faucet-close: 2 episodes; the expert failed 0 times" in capsys.readouterr().out
+
+
+def test_train_refuses_to_overwrite_and_resumes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        f"train bcz-metaworld --data {folder}/data --out {folder}/policy --steps 5 --batch-size 8"
+    )
+    assert main(command.split()) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*command.split(), "--resume"]) == 0
+    steps = [
+        json.loads(line)["step"]
+        for line in (folder / "policy" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps[-1] == 5
+    assert steps == sorted(set(steps))
+
+
+def test_train_refuses_a_folder_without_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = f"train bcz-metaworld --data {tmp_path}/nowhere --out {tmp_path}/out --steps 1"
+    assert main(command.split()) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_eval_writes_results_and_a_report(folder: Path) -> None:
+    command = (
+        f"eval {folder}/policy --tasks faucet-close --episodes 1 --workers 1 --films 1 "
+        f"--out {folder}/evaluation"
+    )
+    assert main(command.split()) == 0
+    results = json.loads((folder / "evaluation" / "results.json").read_text())
+    assert results["protocol"] == "metaworld-v1"
+    assert results["tasks"]["faucet-close"]["episodes"] == 1
+    page = (folder / "evaluation" / "report.html").read_text()
+    assert "faucet-close" in page
+    assert "data:video/mp4;base64," in page
+
+
+def test_eval_refuses_seeds_of_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"eval {folder}/policy --tasks reach --seed 5 --out {folder}/refused"
+    assert main(command.split()) == 2
+    assert "--seed 5" in capsys.readouterr().err
+
+
+def test_play_films_an_episode(folder: Path) -> None:
+    film = folder / "film.mp4"
+    command = ["play", f"{folder}/policy", "--task", "faucet-close", "--out", str(film)]
+    assert main([*command, "--instruction", "Turn the tap off", "--size", "160"]) == 0
+    assert film.stat().st_size > 1000
+
+
+def test_demo_goes_all_the_way_and_is_done_when_it_is_done(tmp_path: Path) -> None:
+    command = (
+        f"demo --tasks faucet-close --demonstrations 1 --minutes 0.02 --episodes 1 --workers 1 "
+        f"--out {tmp_path}/demo"
+    )
+    assert main(command.split()) == 0
+    report = tmp_path / "demo" / "evaluation" / "report.html"
+    weights = (tmp_path / "demo" / "policy" / "model.safetensors").read_bytes()
+    assert report.exists()
+    assert main(command.split()) == 0
+    assert (tmp_path / "demo" / "policy" / "model.safetensors").read_bytes() == weights
+
+
+def test_doctor_passes_a_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--only", "python"]) == 0
+    assert "Python" in capsys.readouterr().out

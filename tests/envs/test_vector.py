@@ -158,6 +158,8 @@ def test_refuses_counts(slots: int, workers: int, size: int, sentence: str) -> N
 
 
 PARENT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignored"
 from eyehand.envs.vector import VectorEnv
 from stand_in_env import StandIn
 if __name__ == "__main__":
