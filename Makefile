@@ -1,4 +1,5 @@
 # make demo   from nothing to a robot that obeys a sentence, with a report (20 minutes, 2 cores)
+# make mt50   one policy for fifty tasks, from nothing to results with controls (4 hours, 2 cores)
 # make test   every check and every test (10 minutes)
 # Both set themselves up: a virtual environment in .venv and a headless OpenGL library.
 # Another Python: make PYTHON=python3.11 test
@@ -8,9 +9,9 @@ BIN := .venv/bin
 OUT ?= outputs/demo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test check slow
+.PHONY: help setup demo mt50 test check slow
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 setup: .venv/ready .venv/graphics
 
@@ -35,6 +36,12 @@ setup: .venv/ready .venv/graphics
 
 demo: setup
 	$(BIN)/eyehand demo --out $(OUT)
+
+# Another policy: make mt50 RECIPE=roboflamingo-mt50 OUT=outputs/mt50-roboflamingo
+mt50: RECIPE ?= bcz-mt50
+mt50: OUT = outputs/mt50
+mt50: setup
+	$(BIN)/eyehand mt50 $(RECIPE) --out $(OUT)
 
 check: setup
 	$(BIN)/ruff check .

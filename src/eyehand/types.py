@@ -60,6 +60,8 @@ class Batch:
     """True where a frame is of the episode, not padding before its start."""
     instruction: Sequence[str]
     """One sentence per window."""
+    landmarks: Float32[Tensor, "batch history landmark 3"] | None = None
+    """As in `Episode`, for data that has them: an auxiliary target of training, never an input."""
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -74,6 +76,7 @@ class Batch:
             action=self.action.to(device),
             action_mask=self.action_mask.to(device),
             history_mask=self.history_mask.to(device),
+            landmarks=None if self.landmarks is None else self.landmarks.to(device),
         )
 
 
@@ -93,6 +96,9 @@ class Episode:
     """Name of the task in its suite."""
     seed: int
     """The seed that decides the start state."""
+    landmarks: Float32[np.ndarray, "time landmark 3"] | None = None
+    """Privileged: where points that matter (hand, objects, goal) are in the picture, as only a
+    simulator knows. x to the right and y down, -1 to 1 inside the picture, distance in metres."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from eyehand.cli import VERBS, main
+from eyehand.recipes.bcz_mt50 import bcz_mt50
+from eyehand.recipes.mt50 import Mt50Config
+from eyehand.recipes.roboflamingo_mt50 import roboflamingo_mt50
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
@@ -34,6 +37,15 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
             "no task 'drawer-opn'. Did you mean 'drawer-open'?",
         ),
         (["eval", "no-such-folder", "--out", "nowhere"], "no-such-folder"),
+        (
+            ["record", "--tasks", "reach", "--policy", "no-such-folder", "--out", "nowhere"],
+            "no-such-folder is no folder of a checkpoint, and no released policy",
+        ),
+        (["mt50", "bcz-mt5"], "no recipe 'bcz-mt5'. Did you mean 'bcz-mt50'?"),
+        (
+            ["record", "--tasks", "reach", "--camera", "work-area", "--out", "nowhere"],
+            "no camera 'work-area'. Did you mean 'work_area'?",
+        ),
         (["play", "no-such-folder", "--task", "reach"], "no-such-folder"),
     ],
 )
@@ -97,6 +109,45 @@ def test_train_refuses_to_overwrite_and_resumes(
     ]
     assert steps[-1] == 5
     assert steps == sorted(set(steps))
+
+
+def test_train_takes_several_data_sets_and_initial_weights(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        f"train bcz-metaworld --data {folder}/data {folder}/data --initial {folder}/policy "
+        f"--steps 1 --batch-size 8 --out {folder}/further"
+    )
+    assert main(command.split()) == 0
+    config = json.loads((folder / "further" / "config.json").read_text())
+    assert config["initial"] == f"{folder}/policy"
+    other = command.replace("further", "other")
+    assert main([*other.split(), "--policy.keypoints", "8"]) == 2
+    error = capsys.readouterr().err
+    assert "policy is a policy with" in error
+    assert not (folder / "other").exists()
+
+
+def test_mt50_passes_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr("eyehand.cli.mt50.mt50", lambda *arguments: told.append(arguments))
+    assert main(["mt50"]) == 0
+    command = (
+        "mt50 roboflamingo-mt50 --tasks reach,hard --demonstrations 2 --corrections 1 "
+        "--minutes 0.5 0.25 --episodes 3 --probe-episodes 2 --workers 1 --out here"
+    )
+    assert main(command.split()) == 0
+    config = Mt50Config(
+        Path("here"),
+        tasks="reach,hard",
+        demonstrations=2,
+        corrections=1,
+        minutes=(0.5, 0.25),
+        episodes=3,
+        probe_episodes=2,
+        workers=1,
+    )
+    assert told == [(Mt50Config(), bcz_mt50()), (config, roboflamingo_mt50())]
 
 
 def test_train_refuses_a_folder_without_data(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ MakeDataset = Callable[..., Path]
 
 
 def _episode(
-    seed: int, length: int = 7, *, cameras: tuple[str, ...] = ("top",), state_dim: int = 3
+    seed: int,
+    length: int = 7,
+    *,
+    cameras: tuple[str, ...] = ("top",),
+    state_dim: int = 3,
+    landmarks: int = 0,
 ) -> Episode:
     random = np.random.default_rng(seed)
     return Episode(
@@ -29,11 +35,14 @@ def _episode(
         instruction=f"Do number {seed % 3}.",
         task=f"task-{seed % 2}",
         seed=seed,
+        landmarks=random.uniform(-2, 2, (length, landmarks, 3)).astype(np.float32)
+        if landmarks
+        else None,
     )
 
 
-def _writer(folder: Path, cameras: tuple[str, ...] = ("top",), **changes: float) -> DatasetWriter:
-    settings = {"fps": 80, "state_dim": 3, "action_dim": 2} | changes
+def _writer(folder: Path, cameras: tuple[str, ...] = ("top",), **changes: Any) -> DatasetWriter:
+    settings: dict[str, Any] = {"fps": 80, "state_dim": 3, "action_dim": 2} | changes
     shapes = dict.fromkeys(cameras, (SIZE, SIZE))
     return DatasetWriter(folder, image_shapes=shapes, robot="none", **settings)
 
@@ -50,10 +59,16 @@ def make_writer() -> Callable[..., DatasetWriter]:
 
 @pytest.fixture
 def make_dataset() -> MakeDataset:
-    def make(folder: Path, lengths: tuple[int, ...] = (7, 1, 12), **settings: float) -> Path:
-        with _writer(folder, **settings) as writer:  # type: ignore[arg-type]
-            for seed, length in enumerate(lengths):
-                writer.add(_episode(seed, length, state_dim=settings.get("state_dim", 3)))
+    def make(
+        folder: Path, lengths: tuple[int, ...] = (7, 1, 12), *, first: int = 0, **settings: Any
+    ) -> Path:
+        alike = {
+            "state_dim": settings.get("state_dim", 3),
+            "landmarks": len(settings.get("landmarks", ())),
+        }
+        with _writer(folder, **settings) as writer:
+            for seed, length in enumerate(lengths, first):
+                writer.add(_episode(seed, length, **alike))
         return folder
 
     return make

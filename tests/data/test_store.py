@@ -1,7 +1,9 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from PIL import Image
 
 from eyehand.data import store as store_module
 from eyehand.data.lerobot import Dataset
-from eyehand.data.store import open_store
+from eyehand.data.statistics import describe, to_statistics
+from eyehand.data.store import Pictures, join_stores, open_store
+from eyehand.data.writer import DatasetWriter
 from eyehand.types import Episode, InputError
 
 MakeDataset = Callable[..., Path]
@@ -27,6 +31,10 @@ def frames_of(folder: Path) -> np.ndarray:
     return np.concatenate([dataset.episode(i).image["top"] for i in range(len(dataset.episodes))])
 
 
+def every(pictures: Pictures) -> np.ndarray:
+    return np.stack([pictures[number] for number in range(len(pictures))])
+
+
 def built(folder: Path, size: str = "original") -> int:
     """Which build this is: a new one has a new file."""
     return (folder / ".frames" / size / "manifest.json").stat().st_ino
@@ -34,7 +42,7 @@ def built(folder: Path, size: str = "original") -> int:
 
 def test_the_store_holds_every_frame(folder: Path) -> None:
     store = open_store(folder)
-    np.testing.assert_array_equal(store.image["top"], frames_of(folder))
+    np.testing.assert_array_equal(every(store.image["top"]), frames_of(folder))
     frames = Dataset(folder).frames
     np.testing.assert_array_equal(store.state, frames.state)
     np.testing.assert_array_equal(store.action, frames.action)
@@ -46,12 +54,12 @@ def test_the_store_holds_every_frame(folder: Path) -> None:
     ]  # fmt: skip
     assert set(store.statistics) == {"state", "action"}
     with pytest.raises(ValueError, match="read-only"):
-        store.image["top"][0] = 0
+        store.image["top"][0][...] = 0
 
 
 @pytest.mark.parametrize("size", [4, 8])
 def test_scaling_down_averages_blocks(folder: Path, size: int) -> None:
-    small = open_store(folder, image_size=size).image["top"]
+    small = every(open_store(folder, image_size=size).image["top"])
     block = SIZE // size
     shape = (-1, size, block, size, block, 3)
     want = frames_of(folder).reshape(shape).mean(axis=(2, 4))
@@ -94,7 +102,7 @@ def test_a_damaged_store_is_noticed_and_built_anew(
         (path.parent / "manifest.json").unlink()
     else:
         (path.parent / "manifest.json").write_text('{"checksums": [')
-    np.testing.assert_array_equal(open_store(folder).image["top"], frames_of(folder))
+    np.testing.assert_array_equal(every(open_store(folder).image["top"]), frames_of(folder))
     assert "is built anew" in caplog.text
     before = built(folder)
     open_store(folder)
@@ -108,7 +116,7 @@ def test_a_grown_data_set_is_built_anew(
     with make_writer(folder) as writer:  # type: ignore[attr-defined]
         writer.add(make_episode(50, 9))
     assert len(open_store(folder)) == 89
-    np.testing.assert_array_equal(open_store(folder).image["top"], frames_of(folder))
+    np.testing.assert_array_equal(every(open_store(folder).image["top"]), frames_of(folder))
 
 
 def test_a_build_that_fails_leaves_nothing_that_counts(
@@ -122,7 +130,7 @@ def test_a_build_that_fails_leaves_nothing_that_counts(
         with pytest.raises(KeyboardInterrupt):
             open_store(folder)
     assert not (folder / ".frames/original").exists()
-    np.testing.assert_array_equal(open_store(folder).image["top"], frames_of(folder))
+    np.testing.assert_array_equal(every(open_store(folder).image["top"]), frames_of(folder))
 
 
 def test_a_truncated_video_is_named(folder: Path) -> None:
@@ -149,3 +157,84 @@ def test_the_manifest_names_its_sources(folder: Path) -> None:
     manifest = json.loads((folder / ".frames/original/manifest.json").read_bytes())
     assert list(manifest["sources"]) == ["videos/observation.images.top/chunk-000/file-000.mp4"]
     assert manifest["shapes"] == {"top": [80, SIZE, SIZE, 3]}
+
+
+POINTS = ("hand", "goal")
+
+
+def test_landmarks_and_tasks_are_in_the_store(tmp_path: Path, make_dataset: MakeDataset) -> None:
+    store = open_store(make_dataset(tmp_path / "set", landmarks=POINTS))
+    np.testing.assert_array_equal(store.landmarks, Dataset(tmp_path / "set").frames.landmarks)
+    assert store.landmarks.shape == (20, 2, 3)
+    assert store.episode_task == ("task-0", "task-1", "task-0")
+
+
+def test_pictures_go_on_from_part_to_part() -> None:
+    numbers = np.arange(7, dtype=np.uint8)
+    frames = np.broadcast_to(numbers[:, None, None, None], (7, 4, 5, 3))
+    pictures = Pictures([frames[:3], frames[3:4], frames[4:]])
+    assert (len(pictures), pictures.size) == (7, (4, 5))
+    np.testing.assert_array_equal(every(pictures), frames)
+    assert all(np.shares_memory(pictures[number], frames[number]) for number in range(7))
+    with pytest.raises(IndexError):
+        pictures[7]
+
+
+@pytest.mark.parametrize("landmarks", [(), POINTS])
+def test_joined_stores_are_one_after_another(
+    tmp_path: Path, make_dataset: MakeDataset, landmarks: tuple[str, ...]
+) -> None:
+    """Seed 1 is told what seed 4 is told: a sentence that the second data set numbers otherwise."""
+    folders = [
+        make_dataset(tmp_path / "one", (7, 1), landmarks=landmarks),
+        make_dataset(tmp_path / "two", (4, 5, 3), first=2, landmarks=landmarks),
+    ]
+    stores = [open_store(folder) for folder in folders]
+    joined = join_stores(stores)
+    np.testing.assert_array_equal(
+        every(joined.image["top"]), np.concatenate([frames_of(folder) for folder in folders])
+    )
+    for name in ("state", "action", *(["landmarks"] if landmarks else [])):
+        np.testing.assert_array_equal(
+            getattr(joined, name), np.concatenate([getattr(store, name) for store in stores])
+        )
+    assert (joined.landmarks is None) == (landmarks == ())
+    told = [store.sentences[number] for store in stores for number in store.sentence]
+    assert [joined.sentences[number] for number in joined.sentence] == told
+    assert joined.sentences == ("Do number 0.", "Do number 1.", "Do number 2.")
+    assert stores[1].sentences != joined.sentences
+    assert joined.episode_start.tolist() == [0, 7, 8, 12, 17]
+    assert joined.episode_length.tolist() == [7, 1, 4, 5, 3]
+    assert joined.episode_task == ("task-0", "task-1", "task-0", "task-1", "task-0")
+    for name in ("state", "action"):
+        want = to_statistics(describe(getattr(joined, name)))
+        for field in fields(want):
+            found = getattr(joined.statistics[name], field.name)
+            np.testing.assert_array_equal(found, getattr(want, field.name))
+
+
+def test_one_store_joined_is_itself(folder: Path) -> None:
+    store = open_store(folder)
+    assert join_stores([store]) is store
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "message"),
+    [
+        ({}, 8, r"Got \{'pictures': \{'top': \(16, 16\)\}.* and \{'pictures': \{'top': \(8, 8\)\}"),
+        ({"cameras": ("side",)}, None, r"\{'top': .* and .*\{'side': "),
+        ({"landmarks": POINTS}, None, r"'landmarks': None\} and .*'landmarks': 2\}"),
+        ({"state_dim": 5}, None, r"'state': 3, .* and .*'state': 5, "),
+    ],
+)
+def test_stores_that_differ_are_not_joined(
+    folder: Path, tmp_path: Path, make_writer: Callable[..., DatasetWriter],
+    make_episode: MakeEpisode, settings: dict[str, Any], size: int | None, message: str,
+) -> None:  # fmt: skip
+    alike = settings | {"landmarks": len(settings.get("landmarks", ()))}
+    with make_writer(tmp_path / "other", **settings) as writer:
+        writer.add(make_episode(0, **alike))
+    stores = [open_store(folder), open_store(tmp_path / "other", image_size=size)]
+    with pytest.raises(InputError, match=message) as error:
+        join_stores(stores)
+    assert "must have the same cameras, sizes of pictures" in str(error.value)

@@ -12,6 +12,8 @@ from eyehand.envs.instructions import instructions
 from eyehand.envs.metaworld import (
     ACTION_DIM,
     CAMERA,
+    CAMERAS,
+    LANDMARKS,
     MAX_STEPS,
     TASKS,
     TIERS,
@@ -248,3 +250,63 @@ def test_reset_without_seed_draws_one() -> None:
     assert not same(states[0], inside(env))
     env.reset(seed=0)  # Gymnasium: the chance that follows a seed is that seed's
     np.testing.assert_array_equal(unseeded[0], env.reset()[0]["state"])
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_landmarks_lie_where_the_picture_shows_them(camera: str, opengl: None) -> None:
+    """The picture without the puck differs from the picture with it around the landmark."""
+    env = MetaWorldEnv("pick-place", image_size=128, camera=camera, render_observations=False)
+    env.reset(seed=3)
+    model = env._simulator.model
+    with_puck = env.render().astype(int)
+    model.geom_rgba[model.body("obj").geomadr[0], 3] = 0.0
+    changed = np.abs(env.render() - with_puck).sum(axis=2) > 30
+    rows, columns = np.nonzero(changed)
+    assert len(rows) >= 4
+    x, y, distance = env.landmarks()[LANDMARKS.index("object")]
+    assert x == pytest.approx(2 * (columns.mean() + 0.5) / 128 - 1, abs=2.5 / 64)
+    assert y == pytest.approx(2 * (rows.mean() + 0.5) / 128 - 1, abs=2.5 / 64)
+    eye, puck = env._simulator.data.camera(CAMERA).xpos, env._simulator.data.body("obj").xpos
+    assert 0.8 * np.linalg.norm(puck - eye) < distance <= np.linalg.norm(puck - eye)
+    env.close()
+
+
+def test_the_work_area_is_the_inner_part_of_the_whole_picture(opengl: None) -> None:
+    pictures = []
+    for camera, size in ((CAMERA, 400), ("work_area", 260)):  # 65 % of the width
+        env = MetaWorldEnv("drawer-open", image_size=size, camera=camera)
+        pictures.append(env.reset(seed=1)[0]["image"][camera].astype(float))
+        env.close()
+    whole, part = pictures
+    # Its edges, counted from the picture's left and top, in halves: -0.4 to 0.9 and -0.5 to 0.8.
+    cut = whole[100:360, 120:380]
+    assert np.abs(cut - part).mean() < 4
+    assert np.abs(whole[90:350, 120:380] - part).mean() > 6
+
+
+def test_a_task_with_one_object_has_it_twice() -> None:
+    for task, same in (("reach", True), ("stick-push", False)):
+        env = blind(task)
+        env.reset(seed=0)
+        _, first, second, _ = env.landmarks()
+        assert np.array_equal(first, second) == same
+
+
+def test_disturbances_change_the_picture_and_nothing_else(opengl: None) -> None:
+    plain = MetaWorldEnv("push")
+    seen = plain.reset(seed=5)[0]
+    picture = seen["image"][CAMERA].astype(int)
+    for disturbance in ({"camera_offset": 0.02}, {"light": 0.6}):
+        env = MetaWorldEnv("push", **disturbance)
+        other = env.reset(seed=5)[0]
+        assert same(inside(env), inside(plain))
+        assert np.abs(other["image"][CAMERA] - picture).mean() > 2
+        if "light" in disturbance:
+            assert other["image"][CAMERA].mean() < 0.85 * picture.mean()
+        env.close()
+    plain.close()
+
+
+def test_unknown_camera() -> None:
+    with pytest.raises(InputError, match="work_area"):
+        MetaWorldEnv("reach", camera="work-area")

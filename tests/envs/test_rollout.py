@@ -157,6 +157,38 @@ def test_expert_succeeds_and_episode_ends_there(opengl: None) -> None:
     assert first.instruction[row] == "Press it"
 
 
+def test_another_picture_and_a_disturbed_world(opengl: None) -> None:
+    """The policy sees that part of the picture, of that world; the robot is where it always is."""
+    start = Start("drawer-close", 1, "Close it")
+    disturbance = {"light": 0.6, "camera_offset": 0.02}
+    disturbed = MetaWorldEnv("drawer-close", image_size=16, camera="work_area", **disturbance)
+    plain = MetaWorldEnv("drawer-close", image_size=16, camera="work_area")
+    want, other = disturbed.reset(seed=1)[0], plain.reset(seed=1)[0]
+    plan, solved = [], False
+    while not solved:
+        plan.append(plain.expert_action())
+        solved = plain.step(plan[-1])[2]
+    policy = Replay([np.stack(plan)], steps=4)
+    (outcome,) = rollout(
+        policy, [start], execution=Execution(steps=4), workers=1, camera="work_area",
+        image_size=16, disturbance=disturbance,
+    )  # fmt: skip
+    assert (outcome.success, outcome.steps) == (True, len(plan))
+    seen = policy.seen[0]
+    assert seen.image.keys() == {"work_area"}
+    np.testing.assert_array_equal(seen.image["work_area"][0], want["image"]["work_area"])
+    assert np.abs(want["image"]["work_area"].astype(int) - other["image"]["work_area"]).mean() > 2
+    np.testing.assert_array_equal(seen.state[0], want["state"])
+    np.testing.assert_array_equal(want["state"], other["state"])
+    disturbed.close()
+    plain.close()
+
+
+def test_an_unknown_camera_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"no camera 'work-area'\. Did you mean 'work_area'"):
+        rollout(Network(), STARTS[:1], execution=LONG, workers=1, camera="work-area")
+
+
 def test_no_starts() -> None:
     assert rollout(Network(), [], execution=Execution()) == []
 

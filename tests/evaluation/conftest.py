@@ -50,7 +50,15 @@ def results() -> Results:
     ]
     tasks = task_results(records)
     probed = ProbeResult(
-        4, 1, 0.25, (0.05, 0.7), question="<deaf?>", unprobed=rate(records), tasks=list(tasks)
+        4,
+        1,
+        0.25,
+        (0.05, 0.7),
+        question="<deaf?>",
+        unprobed=rate(records),
+        tier_mean=None,
+        unprobed_tier_mean=None,
+        tasks=list(tasks),
     )
     return Results(
         protocol=PROTOCOL_VERSION,

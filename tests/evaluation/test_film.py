@@ -120,9 +120,11 @@ def test_play_tells_the_sentence_and_films(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still_policy: Policy
 ) -> None:
     told: list[Start] = []
+    asked: dict[str, object] = {}
 
     def fake_rollout(policy: object, starts: list[Start], **arguments: object) -> list[Outcome]:
         told.extend(starts)
+        asked.update(arguments)
         actions = np.zeros((MAX_STEPS, 4), np.float32)
         return [Outcome(start, False, MAX_STEPS, actions) for start in starts]
 
@@ -130,7 +132,8 @@ def test_play_tells_the_sentence_and_films(
     monkeypatch.setattr(film, "rollout", fake_rollout)
     monkeypatch.setattr(film, "film_episode", lambda *a, **k: filmed.append((a, k)))
     config = PlayConfig("drawer-open", tmp_path / "new" / "film.mp4", instruction="wave", seed=7)
-    outcome = play(still_policy, config, image_size=32)
+    outcome = play(still_policy, config, camera="work_area", image_size=32)
+    assert (asked["camera"], asked["image_size"]) == ("work_area", 32)
     assert told == [Start("drawer-open", 7, "wave")]
     assert not outcome.success
     ((arguments, named),) = filmed

@@ -8,7 +8,7 @@ import torch
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import TASKS
+from eyehand.envs.metaworld import TASKS, MetaWorldEnv
 from eyehand.envs.rollout import Start
 from eyehand.evaluation.probes import PROBES, SCENES, Probe, scene_partner
 from eyehand.types import Observation
@@ -83,7 +83,8 @@ def test_every_probe_keeps_the_start_states_and_changes_something() -> None:
         assert {(start.task, start.seed) for start in told} <= {(s.task, s.seed) for s in STARTS}
         canonical = {start.task: start.instruction for start in STARTS}
         other_words = any(start.instruction != canonical[start.task] for start in told)
-        assert other_words != (each.transform is not None), each.name
+        changes = [other_words, each.transform is not None, each.disturbance is not None]
+        assert changes.count(True) == 1, each.name
         if each.transform is not None:
             changed = each.transform(seen)
             assert changed.instruction == seen.instruction
@@ -118,3 +119,18 @@ def test_zeroed_state_keeps_the_picture() -> None:
     assert not numb.state.any()
     assert seen.state.all()
     torch.testing.assert_close(numb.image["corner4"], seen.image["corner4"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "disturbance"),
+    [("camera moved by 2 cm", {"camera_offset": 0.02}), ("light at 60 %", {"light": 0.6})],
+)
+def test_disturbed_worlds_keep_every_start_and_can_be_made(
+    name: str, disturbance: dict[str, float]
+) -> None:
+    """What they change in the picture, and that they change nothing else, tests/envs sees."""
+    assert probe(name).disturbance == disturbance
+    assert probe(name).starts(STARTS) == STARTS
+    env = MetaWorldEnv("reach", render_observations=False, **disturbance)
+    env.reset(seed=0)
+    env.close()

@@ -11,7 +11,7 @@ import pytest
 import tyro
 
 from eyehand.cli.eval import EvalArguments
-from eyehand.envs.metaworld import TASKS, TIERS
+from eyehand.envs.metaworld import CAMERA, TASKS, TIERS
 from eyehand.envs.rollout import Execution, Outcome, Start
 from eyehand.evaluation import protocol
 from eyehand.evaluation.protocol import EvalConfig, evaluate, evaluation_starts, reproducing_command
@@ -48,7 +48,7 @@ class FakeRollout:
         return outcomes[::-1]
 
 
-Run = Callable[[FakeRollout, EvalConfig], Results]
+Run = Callable[..., Results]
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def even_seeds(start: Start) -> bool:
 def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, still_policy: Policy) -> Run:
     """Evaluate with a fake rollout."""
 
-    def run_with(fake: FakeRollout, config: EvalConfig) -> Results:
+    def run_with(fake: FakeRollout, config: EvalConfig, camera: str = CAMERA) -> Results:
         monkeypatch.setattr(protocol, "rollout", fake)
-        return evaluate(still_policy, config, checkpoint=checkpoint, image_size=32)
+        return evaluate(still_policy, config, checkpoint=checkpoint, camera=camera, image_size=32)
 
     return run_with
 
@@ -96,6 +96,8 @@ def test_figures_are_those_of_the_pattern(run: Run, tmp_path: Path) -> None:
     assert results.observation["privileged"] == "none"
     assert results.steps == 3 * 12
     assert fake.arguments[0]["image_size"] == 32
+    assert fake.arguments[0]["camera"] == CAMERA
+    assert fake.arguments[0]["disturbance"] is None
     assert fake.arguments[0]["execution"] == Execution()
     assert [episode[:2] for episode in results.episodes] == [
         (start.task, start.seed) for start in evaluation_starts(config)
@@ -136,12 +138,12 @@ def test_killed_evaluation_goes_on_without_repeating(run: Run, tmp_path: Path, c
     once = FakeRollout(even_seeds)
     whole = run(once, replace(config, out=tmp_path / "whole"))
     assert len(killed.ran) == 27
-    assert len(killed.ran) + len(resumed.ran) == len(once.ran) == 80
+    assert len(killed.ran) + len(resumed.ran) == len(once.ran) == 100
     assert results.tasks == whole.tasks
     assert results.probes == whole.probes
     assert results.episodes == whole.episodes
     lines = (config.out / "episodes.jsonl").read_text().splitlines()
-    assert len(lines) == 81
+    assert len(lines) == 101
     assert all(json.loads(line) for line in lines)
 
 
@@ -198,17 +200,86 @@ def test_probes_stand_beside_the_same_starts(run: Run, tmp_path: Path) -> None:
     assert (swapped.unprobed.successes, swapped.unprobed.episodes) == (4, 4)
     removed = results.probes["instruction removed"]
     assert (removed.successes, removed.episodes) == (2, 6)
-    assert (results.probes["image blank"].successes, len(results.probes)) == (6, 7)
-    transforms = [arguments["transform"] for arguments in fake.arguments]
-    assert transforms[0] is None
-    assert sum(transform is not None for transform in transforms) == 2
+    assert (results.probes["image blank"].successes, len(results.probes)) == (6, 9)
+    for name in ("transform", "disturbance"):
+        given = [arguments[name] for arguments in fake.arguments]
+        assert given[0] is None
+        assert sum(one is not None for one in given) == 2
+    assert [arguments["disturbance"] for arguments in fake.arguments[-2:]] == [
+        {"camera_offset": 0.02},
+        {"light": 0.6},
+    ]
+    assert swapped.tier_mean is None
 
 
 def test_swapped_probe_is_left_out_where_no_task_has_a_partner(run: Run, tmp_path: Path) -> None:
     config = EvalConfig(tmp_path, tasks="hammer", episodes=1, films=0, probe=True)
     results = run(FakeRollout(even_seeds), config)
     assert "instruction swapped" not in results.probes
-    assert len(results.probes) == 6
+    assert len(results.probes) == 8
+
+
+@pytest.mark.parametrize(("asked", "given"), [(2, 2), (7, 4), (None, 4)])
+def test_probes_with_fewer_episodes_compare_with_the_same_starts(
+    run: Run, tmp_path: Path, asked: int | None, given: int
+) -> None:
+    """Unprobed it succeeds from the first two seeds alone: 4 of 8, 4 of 4 where two are probed."""
+    fake = FakeRollout(lambda start: start.seed < 1_000_002 and start.instruction != "")
+    config = EvalConfig(
+        tmp_path,
+        tasks="hammer,faucet-open",
+        episodes=4,
+        films=0,
+        probe=True,
+        probe_episodes=asked,
+    )
+    results = run(fake, config)
+    assert len(fake.ran) == 8 + 8 * 2 * given
+    assert results.tasks["hammer"].episodes == 4
+    for name, probe in results.probes.items():
+        assert probe.episodes == probe.unprobed.episodes == 2 * given
+        assert probe.unprobed.successes == 4
+        assert probe.successes == (0 if name == "instruction removed" else 4)
+    probed = {start.seed for start in fake.ran if start.instruction == ""}
+    assert probed == set(range(1_000_000, 1_000_000 + given))
+
+
+def test_tier_means_of_probes_stand_beside_those_of_the_same_starts(
+    run: Run, tmp_path: Path
+) -> None:
+    """Told nothing it can do the easy tasks; told its sentence, the medium ones as well."""
+    able = {*TIERS["easy"], *TIERS["medium"]}
+
+    def succeeds(start: Start) -> bool:
+        if start.instruction == "":
+            return start.task in TIERS["easy"]
+        return start.task in able and start.seed == 1_000_000
+
+    config = EvalConfig(tmp_path, episodes=2, films=0, probe=True, probe_episodes=1)
+    results = run(FakeRollout(succeeds), config)
+    removed = results.probes["instruction removed"]
+    assert removed.tier_mean is not None
+    assert removed.unprobed_tier_mean is not None
+    assert results.tier_mean is not None
+    assert removed.tier_mean.value == pytest.approx(1 / 4)
+    assert removed.unprobed_tier_mean.value == pytest.approx(2 / 4)
+    assert results.tier_mean.value == pytest.approx(1 / 4)
+    assert removed.tasks == list(TASKS)
+    swapped = results.probes["instruction swapped"]
+    assert swapped.tier_mean is swapped.unprobed_tier_mean is None
+    assert read_results(tmp_path) == results
+
+
+def test_the_part_of_the_picture_is_part_of_the_result(run: Run, tmp_path: Path) -> None:
+    config = EvalConfig(tmp_path / "out", tasks="reach", episodes=2, films=0)
+    fake = FakeRollout(even_seeds)
+    results = run(fake, config, camera="work_area")
+    assert fake.arguments[0]["camera"] == "work_area"
+    assert results.observation["camera"] == "work_area, a part of corner4"
+    with pytest.raises(InputError, match=r"camera 'work_area', now 'corner4'"):
+        run(FakeRollout(even_seeds), config)
+    whole = run(FakeRollout(even_seeds), replace(config, out=tmp_path / "whole"))
+    assert whole.observation["camera"] == "corner4"
 
 
 @pytest.mark.parametrize(
@@ -220,6 +291,7 @@ def test_swapped_probe_is_left_out_where_no_task_has_a_partner(run: Run, tmp_pat
         ({"seed": -1}, "Got -1"),
         ({"episodes": 0}, "--episodes must be at least 1. Got 0"),
         ({"workers": 0}, "--workers must be at least 1. Got 0"),
+        ({"probe_episodes": 0}, "--probe-episodes must be at least 1. Got 0"),
         ({"films": -1}, "--films must be at least 0. Got -1"),
         ({"suite": "metawrld"}, "no suite 'metawrld'. Did you mean 'metaworld'"),
         ({"tasks": "drawer-opn"}, "'drawer-opn'. Did you mean 'drawer-open'"),
@@ -238,7 +310,13 @@ def test_seed_ranges_have_names() -> None:
 
 def test_a_folder_without_weights_is_no_checkpoint(tmp_path: Path, still_policy: Policy) -> None:
     with pytest.raises(InputError, match=r"nowhere is no checkpoint: it has no config\.json"):
-        evaluate(still_policy, EvalConfig(tmp_path), checkpoint=tmp_path / "nowhere", image_size=32)
+        evaluate(
+            still_policy,
+            EvalConfig(tmp_path),
+            checkpoint=tmp_path / "nowhere",
+            camera=CAMERA,
+            image_size=32,
+        )
 
 
 def test_command_says_the_same_config_again() -> None:
@@ -250,6 +328,7 @@ def test_command_says_the_same_config_again() -> None:
         workers=1,
         execution=Execution(steps=1, temporal_ensembling=0.01),
         probe=True,
+        probe_episodes=2,
         films=3,
     )
     words = shlex.split(reproducing_command(config, Path("policy")))
@@ -264,7 +343,7 @@ def test_real_simulator_films_a_failure(
     config = EvalConfig(
         tmp_path, tasks="reach", episodes=1, films=1, workers=1, execution=Execution(steps=16)
     )
-    results = evaluate(still_policy, config, checkpoint=checkpoint, image_size=32)
+    results = evaluate(still_policy, config, checkpoint=checkpoint, camera=CAMERA, image_size=32)
     assert [episode[2:] for episode in results.episodes] == [(False, 500)]
     assert [film.file for film in results.films] == ["films/reach-1000000-failure.mp4"]
     assert (config.out / results.films[0].file).stat().st_size > 1000

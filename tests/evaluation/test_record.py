@@ -19,12 +19,13 @@ from eyehand.data.check import check_dataset
 from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.lerobot import Dataset
 from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import MetaWorldEnv
+from eyehand.envs.metaworld import LANDMARKS, MetaWorldEnv
 from eyehand.evaluation import record as record_module
-from eyehand.evaluation.record import RecordConfig, demonstrate, record
-from eyehand.types import Episode, InputError
+from eyehand.evaluation.demonstrate import demonstrate, lead_of
+from eyehand.evaluation.record import RecordConfig, record
+from eyehand.types import Episode, InputError, Policy
 
-Attempt = Callable[[str, int, float, int], EncodedEpisode | None]
+Attempt = Callable[[str, int, RecordConfig], EncodedEpisode | None]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -35,20 +36,21 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def fake_attempt(task: str, seed: int, perturbation: float, size: int) -> EncodedEpisode | None:
+def fake_attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | None:
     """An expert that fails at every third seed, and takes a while that nobody foresees."""
     time.sleep(random.random() / 200)
     if seed % 3 == 0:
         return None
     number = np.random.default_rng(seed)
-    length = 3 + seed % 5
+    length, size = 3 + seed % 5, config.image_size
     episode = Episode(
-        image={"corner4": number.integers(0, 256, (length, size, size, 3), dtype=np.uint8)},
+        image={config.camera: number.integers(0, 256, (length, size, size, 3), dtype=np.uint8)},
         state=number.normal(size=(length, 4)).astype(np.float32),
         action=number.normal(size=(length, 4)).astype(np.float32),
         instruction=task,
         task=task,
         seed=seed,
+        landmarks=number.normal(size=(length, len(LANDMARKS), 3)).astype(np.float32),
     )
     return encode_episode(episode, fps=80)
 
@@ -56,7 +58,7 @@ def fake_attempt(task: str, seed: int, perturbation: float, size: int) -> Encode
 class Threads(ThreadPoolExecutor):
     """Stands for the processes where what they do does not matter."""
 
-    def __init__(self, workers: int, context: object, *, initializer: object) -> None:
+    def __init__(self, workers: int, context: object, **initializer: object) -> None:
         super().__init__(workers)
 
 
@@ -136,13 +138,20 @@ def test_an_expert_that_fails_too_often_is_named(tmp_path: Path, use_attempt: An
 def test_a_failing_worker_is_reported_with_task_and_traceback(
     tmp_path: Path, use_attempt: Any
 ) -> None:
-    def broken(task: str, seed: int, perturbation: float, size: int) -> EncodedEpisode | None:
+    def broken(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | None:
         if (task, seed) == ("push", 2):
             raise ArithmeticError("the arm fell off")
-        return fake_attempt(task, seed, perturbation, size)
+        return fake_attempt(task, seed, config)
 
     use_attempt(broken)
     with pytest.raises(RuntimeError, match=r"(?s)'push' with seed 2 failed:.*in broken.*fell off"):
+        record(config(tmp_path, episodes=3))
+
+    def deaf(*_: object) -> None:
+        raise InputError("the policy reads another camera.")
+
+    use_attempt(deaf)
+    with pytest.raises(InputError, match=r"^the policy reads another camera\.$"):
         record(config(tmp_path, episodes=3))
 
     def dead(*_: object) -> None:
@@ -158,6 +167,10 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
     record(config(tmp_path / "set", episodes=1))
     with pytest.raises(InputError, match=r"'perturbation': 0\.0.*this one has.*0\.5"):
         record(config(tmp_path / "set", episodes=1, perturbation=0.5))
+    with pytest.raises(InputError, match=r"'camera': 'corner4'.*this one has.*'work_area'"):
+        record(config(tmp_path / "set", episodes=1, camera="work_area"))
+    with pytest.raises(InputError, match=r"'policy': None.*this one has.*'policy': 'some'"):
+        record(config(tmp_path / "set", episodes=1, policy=Path("some")))
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("Dear")
     with pytest.raises(InputError, match="other holds something else than a recording"):
@@ -174,6 +187,11 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
         ({"seed": -1}, "`seed` -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
+        ({"camera": "work-area"}, "no camera 'work-area'. Did you mean 'work_area'"),
+        (
+            {"seed": 9_990, "policy": Path("some")},
+            "`seed` 9990 with up to 12 attempts a task reaches seed 10001",
+        ),
     ],
 )
 def test_refused_configs(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -181,57 +199,100 @@ def test_refused_configs(tmp_path: Path, change: dict[str, Any], message: str) -
         config(tmp_path, **change)
 
 
-@pytest.fixture(scope="module")
-def environment() -> Any:
-    environment = MetaWorldEnv("drawer-open", image_size=24, render_observations=False)
-    yield environment
+def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
+    tmp_path: Path, use_attempt: Any
+) -> None:
+    attempts = []
+
+    def attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | None:
+        attempts.append((task, seed))
+        return None if task == "push" else fake_attempt(task, seed, config)
+
+    use_attempt(attempt)
+    corrections = config(tmp_path, policy=Path("some"), seed=20, camera="work_area")
+    result = record(corrections, object)
+    assert result.successes == {"reach": 8, "push": 0}
+    assert result.failures == {"reach": 4, "push": 12}
+    assert sorted(attempts) == [(t, seed) for t in ("push", "reach") for seed in range(20, 32)]
+    dataset = Dataset(tmp_path)
+    want = [seed for seed in range(20, 32) if seed % 3]
+    assert [(row.task, row.seed) for row in dataset.episodes] == [("reach", seed) for seed in want]
+    assert list(dataset.cameras) == ["work_area"]
+    stored = json.loads((tmp_path / "meta/recording.json").read_bytes())
+    assert (stored["policy"], stored["camera"], stored["seed"]) == ("some", "work_area", 20)
+
+
+@pytest.mark.parametrize("interrupted_at", [1, 5, 8])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_interrupted_corrections_go_on_to_the_same_files(
+    tmp_path: Path,
+    use_attempt: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted_at: int,
+    workers: int,
+) -> None:
+    use_attempt(fake_attempt)
+    settings = {"policy": Path("some"), "episodes": 7, "workers": workers}
+    record(config(tmp_path / "whole", **settings), object)
+    added = 0
+    real = record_module.DatasetWriter.add_encoded
+
+    def interrupted(self: Any, episode: EncodedEpisode) -> None:
+        nonlocal added
+        added += 1
+        if added == interrupted_at:
+            raise KeyboardInterrupt
+        real(self, episode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record_module.DatasetWriter, "add_encoded", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            record(config(tmp_path / "parts", **settings), object)
+    for _ in range(2):  # the second time nothing is missing but what failed
+        result = record(config(tmp_path / "parts", **settings), object)
+        assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+        assert result.successes == {"reach": 4, "push": 4}
+        assert result.failures == {"reach": 3, "push": 3}
+
+
+def test_corrections_of_another_policy_are_refused(tmp_path: Path, use_attempt: Any) -> None:
+    use_attempt(fake_attempt)
+    record(config(tmp_path, policy=Path("one")), object)
+    for policy in (Path("two"), None):
+        with pytest.raises(
+            InputError, match=rf"'policy': 'one'\}}; this one has.*'policy': .?{policy}"
+        ):
+            record(config(tmp_path, policy=policy), object)
+
+
+def test_an_attempt_leads_with_the_policy_and_keeps_the_rest(
+    monkeypatch: pytest.MonkeyPatch, still_policy: Policy
+) -> None:
+    """Told the seed's own sentence of ten, it drives; what the expert does then is the episode."""
+    told: list[str] = []
+
+    def counted(policy: object, environment: object, *, seed: int, instruction: str) -> Any:
+        told.append(instruction)
+        return lead_of(policy, environment, seed=seed, instruction=instruction)
+
+    monkeypatch.setattr(record_module, "lead_of", counted)
+    monkeypatch.setattr(record_module, "_policy", still_policy)
+    monkeypatch.setattr(record_module, "_environments", {})
+    monkeypatch.setattr("eyehand.evaluation.demonstrate.LONGEST_LEAD", 40)
+    settings = config(Path("out"), policy=Path("some"), image_size=16, perturbation=0.3)
+    got = record_module._attempt("drawer-close", 12, settings)
+    sentences = instructions("drawer-close")
+    assert told == [[sentences.canonical, *sentences.training][12 % 10]]
+    (environment,) = record_module._environments.values()
+    lead = lead_of(still_policy, environment, seed=12, instruction=told[0])
+    want = demonstrate(environment, seed=12, perturbation=0.3, lead=lead)
+    assert got is not None
+    assert want is not None
+    np.testing.assert_array_equal(got.state, want.state)
+    np.testing.assert_array_equal(got.action, want.action)
+    np.testing.assert_array_equal(got.landmarks, want.landmarks)
+    assert got.film == encode_episode(want, fps=80).film
     environment.close()
-
-
-def test_a_demonstration_replays(environment: MetaWorldEnv) -> None:
-    episode = demonstrate(environment, seed=3, perturbation=0.0)
-    assert episode is not None
-    observation, _ = environment.reset(seed=3)
-    for step, action in enumerate(episode.action):
-        np.testing.assert_array_equal(observation["state"], episode.state[step])
-        np.testing.assert_array_equal(environment.expert_action(), action)
-        picture = environment.render().astype(int)
-        np.testing.assert_array_equal(picture, episode.image["corner4"][step])
-        observation, _, success, _, _ = environment.step(action)
-        assert success == (step == len(episode.action) - 1)
-    assert np.abs(episode.action).max() <= 1
-
-
-def test_pushes_move_the_hand_but_not_the_label(environment: MetaWorldEnv) -> None:
-    plain = demonstrate(environment, seed=3, perturbation=0.0)
-    pushed = demonstrate(environment, seed=3, perturbation=1.5)
-    again = demonstrate(environment, seed=3, perturbation=1.5)
-    assert plain is not None
-    assert pushed is not None
-    assert again is not None
-    np.testing.assert_array_equal(pushed.action, again.action)
-    steps = min(len(plain.state), len(pushed.state))
-    away = np.abs(pushed.state[:steps, :3] - plain.state[:steps, :3]).max()
-    assert 0.01 < away < 0.5  # metres
-    observation, _ = environment.reset(seed=3)
-    pushes = record_module._pushes("drawer-open", 3, 1.5)
-    for step, action in enumerate(pushed.action):
-        np.testing.assert_array_equal(observation["state"], pushed.state[step])
-        np.testing.assert_array_equal(environment.expert_action(), action)
-        observation, *_ = environment.step(np.clip(action + next(pushes), -1, 1))
-
-
-def test_pushes_come_in_bursts_and_spare_the_gripper() -> None:
-    pushes = record_module._pushes("reach", 0, 0.5)
-    found = np.stack([next(pushes) for _ in range(60_000)])
-    assert (found[:, 3] == 0).all()
-    is_pushed = found[:, 0] != 0
-    begins = np.flatnonzero(is_pushed[1:] & (found[1:, 0] != found[:-1, 0])) + 1
-    for begin in begins[:-1]:
-        assert (found[begin : begin + 10] == found[begin]).all()
-    assert is_pushed.mean() == pytest.approx(10 / (10 + 30), abs=0.02)
-    assert found[begins, :3].std() == pytest.approx(0.5, abs=0.02)
-    assert (next(record_module._pushes("reach", 0, 0.0)) == 0).all()
 
 
 def test_a_real_recording(tmp_path: Path) -> None:
@@ -247,9 +308,17 @@ def test_a_real_recording(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got.state, want.state)
         np.testing.assert_array_equal(got.action, want.action)
         np.testing.assert_array_equal(got.image["corner4"], want.image["corner4"])
+        np.testing.assert_array_equal(got.landmarks, want.landmarks)
     environment.close()
     stored = json.loads((tmp_path / "meta/recording.json").read_bytes())
-    assert stored == {"suite": "metaworld", "seed": 0, "perturbation": 0.0, "image_size": 24}
+    assert stored == {
+        "suite": "metaworld",
+        "seed": 0,
+        "perturbation": 0.0,
+        "camera": "corner4",
+        "image_size": 24,
+        "policy": None,
+    }
 
 
 SCRIPT = """

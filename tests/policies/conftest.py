@@ -96,6 +96,7 @@ def small_policy(
 
 
 def make_batch(config: PolicyConfig, statistics: dict[str, Statistics], size: int = 4) -> Batch:
+    """A random batch, with as many landmarks as the config has, in the picture and out of it."""
     generator = torch.Generator().manual_seed(1)
     shape = (size, config.history)
     low, high = (
@@ -103,6 +104,7 @@ def make_batch(config: PolicyConfig, statistics: dict[str, Statistics], size: in
         for limit in (statistics["action"].minimum, statistics["action"].maximum)
     )
     unit = torch.rand(*shape, config.horizon, config.action_dim, generator=generator)
+    landmarks = 2.4 * torch.rand(*shape, config.landmarks, 3, generator=generator) - 1.2
     return Batch(
         image={
             camera: torch.randint(
@@ -116,6 +118,7 @@ def make_batch(config: PolicyConfig, statistics: dict[str, Statistics], size: in
         action_mask=torch.ones(*shape, config.horizon, dtype=torch.bool),
         history_mask=torch.ones(shape, dtype=torch.bool),
         instruction=[SENTENCES[row % 4] for row in range(size)],
+        landmarks=landmarks if config.landmarks else None,
     )  # fmt: skip
 
 

@@ -22,7 +22,8 @@ Make = Callable[..., Any]
     ("name", "changes"),
     [
         *((name, {}) for name in POLICIES),
-        ("bcz", {"cameras": ("left", "right"), "blocks": 2}),
+        *((name, {"landmarks": 2}) for name in POLICIES),
+        ("bcz", {"cameras": ("left", "right"), "blocks": 2, "octaves": 0}),
         ("roboflamingo", {"cameras": ("left", "right"), "every": 3}),
         ("roboflamingo", {"head": MLPHeadConfig(dims=(8,)), "history": 2}),
     ],

@@ -12,6 +12,7 @@ from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.registry import (
     POLICIES,
     describe_policy,
+    find_checkpoint,
     load_policy,
     policy_class,
     restore_config,
@@ -43,6 +44,7 @@ def test_names_and_configs_agree(name: str) -> None:
     [
         ("bcz", {}),
         ("roboflamingo", {}),
+        ("bcz", {"landmarks": 2, "landmark_weight": 0.5, "octaves": 2}),
         ("roboflamingo", {"head": MLPHeadConfig(dims=(5,)), "cameras": ("left", "right")}),
     ],
 )
@@ -150,3 +152,39 @@ def test_a_folder_without_a_file_is_no_checkpoint(checkpoint: Path, name: str) -
     (checkpoint / name).unlink()
     with pytest.raises(InputError, match=f"is no checkpoint: it has no {name}"):
         load_policy(checkpoint)
+
+
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "released"
+    for name in ("big", "small"):
+        (folder / name).mkdir(parents=True)
+    (folder / "README.md").write_text("Not a policy.")
+    monkeypatch.setattr("eyehand.policies.registry.RELEASED", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_a_released_policy_is_found_by_its_name(released: Path) -> None:
+    assert find_checkpoint(Path("small")) == released / "small"
+
+
+def test_a_folder_is_itself_even_where_a_released_policy_has_its_name(released: Path) -> None:
+    Path("small").mkdir()
+    assert find_checkpoint(Path("small")) == Path("small")
+    assert find_checkpoint(released) == released
+
+
+@pytest.mark.parametrize("name", ["smal", "released/big/model.safetensors", "README.md"])
+def test_what_is_neither_is_refused_with_the_names(released: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"is no folder .* those are \['big', 'small'\]\.$"):
+        find_checkpoint(Path(name))
+
+
+def test_an_installation_without_released_policies_still_finds_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eyehand.policies.registry.RELEASED", tmp_path / "none")
+    assert find_checkpoint(tmp_path) == tmp_path
+    with pytest.raises(InputError, match=r"those are \[\]"):
+        find_checkpoint(Path("mt50"))

@@ -145,3 +145,36 @@ def test_configs_that_make_no_network_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         small_policy("roboflamingo", **changes)
+
+
+def test_landmarks_of_padding_before_the_start_cost_nothing(
+    small_policy: Callable[..., PolicyModule], batch_for: Callable[..., Batch]
+) -> None:
+    policy = small_policy("roboflamingo", landmarks=2).eval()
+    batch = batch_for(policy.config)
+    batch.history_mask[1, :-1] = False
+    moved = torch.zeros_like(batch.landmarks)
+    moved[~batch.history_mask] = 0.5
+    still = replace(batch, landmarks=torch.zeros_like(moved))
+    with torch.no_grad():
+        want = policy.loss(still)["landmark"]
+        assert torch.equal(policy.loss(replace(batch, landmarks=moved))["landmark"], want)
+        everywhere = replace(still, history_mask=torch.ones_like(batch.history_mask))
+        assert policy.loss(everywhere)["landmark"] > want
+
+
+def test_the_landmark_loss_by_hand(
+    small_policy: Callable[..., PolicyModule], batch_for: Callable[..., Batch]
+) -> None:
+    """Huber's loss with the threshold 0.1, divided by it, over every coordinate."""
+    policy = small_policy("roboflamingo", landmarks=2).eval()
+    nn.init.zeros_(policy.to_landmarks.weight)
+    with torch.no_grad():
+        policy.to_landmarks.bias.copy_(torch.tensor([0.1, 0.2, -0.3, 0.4]))
+    batch = batch_for(policy.config)
+    landmarks = torch.zeros_like(batch.landmarks)
+    landmarks[:, :, 1] = torch.tensor([-0.3, 0.45, 9.0])
+    found = policy.loss(replace(batch, landmarks=landmarks))["landmark"]
+    off = [0.1, 0.2, 0.0, 0.05]
+    want = sum(x - 0.05 if x > 0.1 else 5 * x * x for x in off) / 4
+    torch.testing.assert_close(found, torch.tensor(want))

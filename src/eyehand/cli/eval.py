@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from eyehand.evaluation.protocol import EvalConfig
+from eyehand.policies.registry import find_checkpoint
 from eyehand.recipes.measure import measure
 
 
@@ -19,7 +20,7 @@ class EvalArguments:
     """One evaluation."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """Folder of a trained policy."""
+    """Folder of a trained policy, or the name of a released one."""
     config: Annotated[EvalConfig, tyro.conf.arg(name="")]
     """What is measured, and how."""
 
@@ -27,4 +28,4 @@ class EvalArguments:
 def run(arguments: list[str]) -> None:
     """Parse, measure."""
     wanted = tyro.cli(EvalArguments, args=arguments, prog="eyehand eval", description=__doc__)
-    measure(wanted.checkpoint, wanted.config)
+    measure(find_checkpoint(wanted.checkpoint), wanted.config)

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from eyehand.evaluation.film import PlayConfig, play
-from eyehand.policies.registry import load_policy
+from eyehand.policies.registry import find_checkpoint, load_policy
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PlayArguments:
     """One film."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """Folder of a trained policy."""
+    """Folder of a trained policy, or the name of a released one."""
     config: Annotated[PlayConfig, tyro.conf.arg(name="")]
     """What is played and filmed."""
 
@@ -28,8 +28,9 @@ class PlayArguments:
 def run(arguments: list[str]) -> None:
     """Parse, play, say what came of it."""
     wanted = tyro.cli(PlayArguments, args=arguments, prog="eyehand play", description=__doc__)
-    policy = load_policy(wanted.checkpoint)
-    outcome = play(policy, wanted.config, image_size=policy.config.image_size)
+    policy = load_policy(find_checkpoint(wanted.checkpoint))
+    (camera,) = policy.config.cameras
+    outcome = play(policy, wanted.config, camera=camera, image_size=policy.config.image_size)
     ending = "success" if outcome.success else "no success"
     Console().print(
         f"{outcome.start.task}, told {outcome.start.instruction!r}: "

@@ -4,16 +4,22 @@ Run:
     eyehand record --tasks drawer-open,reach --episodes 50 --out outputs/data
 """
 
+from functools import partial
+
 import tyro
 from rich.console import Console
 
 from eyehand.evaluation.record import RecordConfig, record
+from eyehand.policies.registry import find_checkpoint, load_policy
 
 
 def run(arguments: list[str]) -> None:
     """Parse, record, say what there is now."""
     wanted = tyro.cli(RecordConfig, args=arguments, prog="eyehand record", description=__doc__)
-    result = record(wanted)
+    make_policy = None
+    if wanted.policy is not None:
+        make_policy = partial(load_policy, find_checkpoint(wanted.policy))
+    result = record(wanted, make_policy)
     console = Console(highlight=False, soft_wrap=True)
     for task, episodes in result.successes.items():
         console.print(

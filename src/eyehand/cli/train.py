@@ -26,25 +26,27 @@ def run(arguments: list[str]) -> None:
     recipe = find_recipe(arguments[0])
 
     def start(
-        data: Path,
+        data: tuple[Path, ...],
         out: Path,
         run: Annotated[tyro.conf.AvoidSubcommands[TrainingRun], tyro.conf.arg(name="")] = recipe,
         minutes: float | None = None,
         steps: int | None = None,
         resume: bool = False,
+        initial: Path | None = None,
     ) -> None:
         """Train.
 
         Args:
-            data: Folder of the data set, in the LeRobot v3 layout.
+            data: Folders of the data sets, in the LeRobot v3 layout.
             out: Folder for checkpoints, metrics and the resolved config.
             run: The recipe.
             minutes: Train this long instead of what the recipe says.
             steps: Train this many steps instead of what the recipe says.
             resume: Go on from the last checkpoint in the folder.
+            initial: Begin with the weights of this checkpoint.
         """
         if (minutes, steps) != (None, None):
             run = replace(run, training=replace(run.training, minutes=minutes, steps=steps))
-        run_training(run, data, out, resume=resume)
+        run_training(run, data, out, resume=resume, initial=initial)
 
     tyro.cli(start, args=arguments[1:], prog=f"eyehand train {arguments[0]}", description=__doc__)

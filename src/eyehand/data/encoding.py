@@ -35,6 +35,8 @@ class EncodedEpisode:
     """As in `Episode`."""
     seed: int
     """As in `Episode`."""
+    landmarks: Float32[np.ndarray, "time landmark 3"] | None = None
+    """As in `Episode`."""
 
 
 def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
@@ -47,9 +49,13 @@ def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
     length = len(episode.state)
     lengths = {"state": length, "action": len(episode.action)}
     lengths |= {camera: len(film) for camera, film in episode.image.items()}
+    numbers = {"state": episode.state, "action": episode.action}
+    if episode.landmarks is not None:
+        lengths["landmarks"] = len(episode.landmarks)
+        numbers["landmarks"] = episode.landmarks.reshape(lengths["landmarks"], -1)
     if length == 0 or len(set(lengths.values())) > 1:
         raise InputError(f"{name} must have one length of at least 1 everywhere. Got {lengths}.")
-    for feature, values in (("state", episode.state), ("action", episode.action)):
+    for feature, values in numbers.items():
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             frame = int(np.argmin(finite))
@@ -68,4 +74,5 @@ def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
         instruction=episode.instruction,
         task=episode.task,
         seed=episode.seed,
+        landmarks=episode.landmarks,
     )

@@ -35,6 +35,8 @@ from eyehand.types import Episode, InputError
 VERSION = "v3.0"
 STATE = "observation.state"
 ACTION = "action"
+LANDMARKS = "privileged.landmarks"
+"""Not below ``observation``, so that no policy of LeRobot takes it for an input."""
 IMAGE_PREFIXES = ("observation.images.", "observation.")
 """What is cut from a feature's name to get the camera's, the first that fits."""
 INFO_PATH = "meta/info.json"
@@ -104,6 +106,8 @@ class Frames:
     """Seconds since the episode's first frame."""
     sentence: Int64[np.ndarray, " frame"]
     """Index into the data set's ``sentences``."""
+    landmarks: Float32[np.ndarray, "frame landmark 3"] | None
+    """As in `eyehand.types.Episode`; None where the data set has none."""
 
 
 class Dataset:
@@ -120,6 +124,7 @@ class Dataset:
         cameras: Every image and video feature by short name.
         state_dim: Numbers in a state.
         action_dim: Numbers in an action.
+        landmark_dim: Numbers in the landmarks, three a point; 0 where there are none.
         sentences: Every sentence that a robot was told.
         episodes: One row an episode.
     """
@@ -137,6 +142,12 @@ class Dataset:
         self._checked_paths: set[Path] = set()
         self.state_dim = _vector_dim(folder, features, STATE)
         self.action_dim = _vector_dim(folder, features, ACTION)
+        self.landmark_dim = _vector_dim(folder, features, LANDMARKS) if LANDMARKS in features else 0
+        if self.landmark_dim % 3:
+            raise InputError(
+                f"feature {LANDMARKS!r} of {folder} has {self.landmark_dim} numbers; three a point "
+                "are expected."
+            )
         self.sentences = _read_sentences(folder / TASKS_PATH)
         self.episodes = self._read_episodes()
 
@@ -148,6 +159,7 @@ class Dataset:
     def frames(self) -> Frames:
         """States, actions, times and sentences of every frame, read when first asked for."""
         columns = [STATE, ACTION, "timestamp", "task_index", "index", "episode_index"]
+        columns += [LANDMARKS] if self.landmark_dim else []
         places = {row.data.path: row.data for row in self.episodes}
         tables = [read_table(self._checked(place), columns) for place in places.values()]
         table = pa.concat_tables(tables, promote_options="permissive").sort_by("index")
@@ -165,6 +177,9 @@ class Dataset:
             action=self._vectors(table, ACTION, self.action_dim),
             timestamp=table["timestamp"].to_numpy().astype(np.float32),
             sentence=table["task_index"].to_numpy().astype(np.int64),
+            landmarks=self._vectors(table, LANDMARKS, self.landmark_dim).reshape(len(self), -1, 3)
+            if self.landmark_dim
+            else None,
         )
         if frames.sentence.min() < 0 or frames.sentence.max() >= len(self.sentences):
             raise InputError(
@@ -239,6 +254,7 @@ class Dataset:
             instruction=self.sentences[self.frames.sentence[row.start]],
             task=row.task,
             seed=row.seed,
+            landmarks=None if self.frames.landmarks is None else self.frames.landmarks[frames],
         )
 
     def _checked(self, place: Place) -> Path:

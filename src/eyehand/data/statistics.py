@@ -120,8 +120,18 @@ def load_statistics(folder: Path) -> dict[str, Statistics]:
         )
         if not usable:
             found = describe(getattr(dataset.frames, name))
-        statistics[name] = Statistics(**{f: _vector(found[k]) for f, k in _FIELDS.items()})
+        statistics[name] = to_statistics(found)
     return statistics
+
+
+def to_statistics(described: Mapping[str, Any]) -> Statistics:
+    """Return what a policy needs of LeRobot's statistics of a feature.
+
+    Example:
+        >>> to_statistics(describe(np.array([[0.0], [2.0]]))).mean
+        array([1.], dtype=float32)
+    """
+    return Statistics(**{f: _vector(described[k]) for f, k in _FIELDS.items()})
 
 
 def _stored(path: Path) -> Mapping[str, Any]:

@@ -16,7 +16,8 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eyehand.data.lerobot import Dataset
-from eyehand.data.statistics import load_statistics
+from eyehand.data.statistics import describe, load_statistics, to_statistics
 from eyehand.types import InputError, Statistics
 
 _LOGGER = logging.getLogger(__name__)
@@ -42,24 +43,57 @@ _EPISODES_AT_ONCE = 8
 _THREADS = min(8, os.cpu_count() or 1)
 
 
+class Pictures:
+    """The frames of one camera in memory-mapped files, read as if they were one.
+
+    Args:
+        parts: Frames in the order of their numbers, all of one size, read-only.
+
+    Example:
+        >>> part = np.zeros((2, 8, 8, 3), np.uint8)
+        >>> pictures = Pictures([part, part + 1])
+        >>> len(pictures), int(pictures[3].max())
+        (4, 1)
+    """
+
+    def __init__(self, parts: Sequence[UInt8[np.ndarray, "_ height width 3"]]) -> None:
+        # Plain arrays: indexing a memmap object costs more than copying the frame.
+        self.parts = [np.asarray(part) for part in parts]
+        self.size = self.parts[0].shape[1:3]
+        self._starts = np.cumsum([0, *map(len, self.parts)]).tolist()
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self._starts[-1]
+
+    def __getitem__(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
+        """Return one frame, not copied."""
+        part = bisect_right(self._starts, number) - 1
+        return self.parts[part][number - self._starts[part]]
+
+
 @dataclass(frozen=True)
 class FrameStore:
     """Every frame of a data set, ready to copy, with its states, actions and sentences."""
 
-    image: Mapping[str, UInt8[np.ndarray, "frame _ _ 3"]]
-    """All frames of each camera, memory-mapped and read-only."""
+    image: Mapping[str, Pictures]
+    """All frames of each camera."""
     state: Float32[np.ndarray, "frame state"]
     """As in `eyehand.types.Episode`, of all episodes one after another."""
     action: Float32[np.ndarray, "frame action"]
     """As in `eyehand.types.Episode`, of all episodes one after another."""
     sentence: Int64[np.ndarray, " frame"]
     """Index into ``sentences``."""
+    landmarks: Float32[np.ndarray, "frame landmark 3"] | None
+    """As in `eyehand.types.Episode`; None where the data set has none."""
     sentences: tuple[str, ...]
     """Every sentence of the data set."""
     episode_start: Int64[np.ndarray, " episode"]
     """First frame of each episode."""
     episode_length: Int64[np.ndarray, " episode"]
     """Frames of each episode."""
+    episode_task: tuple[str, ...]
+    """Name of each episode's task; empty where the recorder did not say."""
     statistics: Mapping[str, Statistics]
     """Of ``state`` and ``action``."""
 
@@ -100,17 +134,75 @@ def open_store(folder: Path, *, image_size: int | None = None) -> FrameStore:
             _build(path, dataset, image_size)
     return FrameStore(
         image={
-            name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            name: Pictures([np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)])
             for name in dataset.cameras
         },
         state=frames.state,
         action=frames.action,
         sentence=frames.sentence,
+        landmarks=frames.landmarks,
         sentences=dataset.sentences,
         episode_start=np.array([row.start for row in dataset.episodes]),
         episode_length=np.array([row.length for row in dataset.episodes]),
+        episode_task=tuple(row.task for row in dataset.episodes),
         statistics=load_statistics(folder),
     )
+
+
+def join_stores(stores: Sequence[FrameStore]) -> FrameStore:
+    """Return several stores as one; episodes follow one another in the order of the stores.
+
+    Raises:
+        InputError: If they differ in cameras, in the size of pictures, or in what else they hold.
+    """
+    first = stores[0]
+    kinds = [_kind(store) for store in stores]
+    for kind in kinds:
+        if kind != kinds[0]:
+            raise InputError(
+                "data sets that are trained on together must have the same cameras, sizes of "
+                f"pictures, and numbers in state, action and landmarks. Got {kinds[0]} and {kind}."
+            )
+    if len(stores) == 1:
+        return first
+    sentences = tuple(dict.fromkeys(s for store in stores for s in store.sentences))
+    state, action = (
+        np.concatenate([getattr(store, name) for store in stores]) for name in ("state", "action")
+    )
+    return FrameStore(
+        image={
+            name: Pictures([part for store in stores for part in store.image[name].parts])
+            for name in first.image
+        },
+        state=state,
+        action=action,
+        sentence=np.concatenate([
+            np.array([sentences.index(s) for s in store.sentences])[store.sentence]
+            for store in stores
+        ]),
+        landmarks=None
+        if first.landmarks is None
+        else np.concatenate([s.landmarks for s in stores if s.landmarks is not None]),
+        sentences=sentences,
+        episode_start=np.cumsum([
+            0, *(length for store in stores for length in store.episode_length)
+        ])[:-1],
+        episode_length=np.concatenate([store.episode_length for store in stores]),
+        episode_task=tuple(task for store in stores for task in store.episode_task),
+        statistics={
+            name: to_statistics(describe(values))
+            for name, values in (("state", state), ("action", action))
+        },
+    )  # fmt: skip
+
+
+def _kind(store: FrameStore) -> dict[str, Any]:
+    return {
+        "pictures": {name: pictures.size for name, pictures in store.image.items()},
+        "state": store.state.shape[1],
+        "action": store.action.shape[1],
+        "landmarks": None if store.landmarks is None else store.landmarks.shape[1],
+    }
 
 
 def _expected(dataset: Dataset, image_size: int | None) -> dict[str, Any]:

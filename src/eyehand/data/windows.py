@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from eyehand.data.augmentation import (
     STRONGEST_JITTER,
@@ -16,7 +16,7 @@ from eyehand.data.augmentation import (
     recolor,
     shift_into,
 )
-from eyehand.data.store import FrameStore
+from eyehand.data.store import FrameStore, Pictures
 from eyehand.types import Batch, InputError
 
 BATCHES_AHEAD = 2
@@ -41,6 +41,9 @@ class WindowConfig:
     """Largest shift of the pictures, pixels; 0 switches it off."""
     color_jitter: float = 0.1
     """Strength of the change of contrast and brightness, up to 0.5; 0 switches it off."""
+    any_paraphrase: bool = True
+    """Tell each window one of all the sentences that episodes of its task are told, drawn anew
+    every time, instead of its own episode's."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "history", "history_stride", "horizon"):
@@ -137,20 +140,19 @@ class WindowLoader:
                 f"`batch_size` must be a multiple of the {process_count} processes that share it. "
                 f"Got {config.batch_size}."
             )
-        for name, image in store.image.items():
-            if config.random_shift >= min(image.shape[1:3]):
+        for name, pictures in store.image.items():
+            if config.random_shift >= min(pictures.size):
                 raise InputError(
                     f"`random_shift` must be smaller than the pictures of camera {name!r}, "
-                    f"{image.shape[1]} x {image.shape[2]} pixels. Got {config.random_shift}."
+                    f"{pictures.size[0]} x {pictures.size[1]} pixels. Got {config.random_shift}."
                 )
         self.store = store
         self.config = config
         share = config.batch_size // process_count
         self._rows = slice(process_index * share, (process_index + 1) * share)
-        # Plain arrays: indexing a memmap object costs more than copying the frame.
-        self._image = {name: np.asarray(image) for name, image in store.image.items()}
         self._episode = np.repeat(np.arange(len(store.episode_length)), store.episode_length)
         self._stop = store.episode_start + store.episode_length
+        self._paraphrases = _paraphrases(store)
         self._order = lru_cache(maxsize=2)(self._order_of_epoch)
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
@@ -189,16 +191,19 @@ class WindowLoader:
         generator = torch.Generator().manual_seed(seed)
         shifts = draw_shifts(config.batch_size, config.random_shift, generator=generator)
         tones = draw_tones(config.batch_size, config.color_jitter, generator=generator)
+        chosen = torch.rand(config.batch_size, generator=generator).numpy()[self._rows]
+        shifts, tones = shifts[self._rows], tones[self._rows]
         return Batch(
             image={
-                name: self._windows(image, index.frame, shifts[self._rows], tones[self._rows])
-                for name, image in self._image.items()
+                name: self._windows(pictures, index.frame, shifts, tones)
+                for name, pictures in store.image.items()
             },
             state=torch.from_numpy(store.state[index.frame]),
             action=torch.from_numpy(store.action[index.action]),
             action_mask=torch.from_numpy(index.action_mask),
             history_mask=torch.from_numpy(index.history_mask),
-            instruction=[store.sentences[number] for number in store.sentence[present]],
+            instruction=self._told(present, chosen),
+            landmarks=self._landmarks(index.frame, shifts),
         )
 
     def _present(self, step: int) -> Int64[np.ndarray, " batch"]:
@@ -214,20 +219,52 @@ class WindowLoader:
     def _order_of_epoch(self, epoch: int) -> Int64[np.ndarray, " frame"]:
         return np.random.default_rng([self.config.seed, epoch]).permutation(len(self.store))
 
+    def _told(
+        self, present: Int64[np.ndarray, " batch"], chosen: Float32[np.ndarray, " batch"]
+    ) -> list[str]:
+        numbers = self.store.sentence[present].tolist()
+        if self.config.any_paraphrase:
+            choices = [self._paraphrases[episode] for episode in self._episode[present]]
+            numbers = [
+                own[int(place * len(own))] if own else number
+                for own, place, number in zip(choices, chosen, numbers, strict=True)
+            ]
+        return [self.store.sentences[number] for number in numbers]
+
+    def _landmarks(
+        self, frame: Int64[np.ndarray, "batch history"], shifts: Int64[np.ndarray, "batch 2"]
+    ) -> torch.Tensor | None:
+        """Return the landmarks, moved with the pictures they lie in."""
+        if self.store.landmarks is None:
+            return None
+        landmarks = self.store.landmarks[frame]
+        height, width = next(iter(self.store.image.values())).size
+        moved = shifts[:, None, None, ::-1] * np.array([2 / width, 2 / height], np.float32)
+        landmarks[..., :2] += moved
+        return torch.from_numpy(landmarks)
+
     def _windows(
         self,
-        image: np.ndarray,
+        pictures: Pictures,
         frame: Int64[np.ndarray, "batch history"],
         shifts: Int64[np.ndarray, "batch 2"],
         tones: Int64[np.ndarray, "batch 2"],
     ) -> torch.Tensor:
         """Copy each frame once, shifted on the way, and recolour it while it is in the cache."""
-        windows = np.empty((*frame.shape, *image.shape[1:]), np.uint8)
+        windows = np.empty((*frame.shape, *pictures.size, 3), np.uint8)
         for window, numbers, shift, tone in zip(
             windows, frame.tolist(), shifts.tolist(), tones.tolist(), strict=True
         ):
             for target, number in zip(window, numbers, strict=True):
-                shift_into(target, image[number], *shift)
+                shift_into(target, pictures[number], *shift)
                 if self.config.color_jitter > 0:
                     recolor(target, *tone)
         return torch.from_numpy(windows)
+
+
+def _paraphrases(store: FrameStore) -> list[tuple[int, ...]]:
+    """Return for each episode the sentences that its task is told; none where it has no name."""
+    told: dict[str, set[int]] = {}
+    for task, start in zip(store.episode_task, store.episode_start, strict=True):
+        told.setdefault(task, set()).add(int(store.sentence[start]))
+    return [tuple(sorted(told[task])) if task else () for task in store.episode_task]

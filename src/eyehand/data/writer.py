@@ -31,6 +31,7 @@ from eyehand.data.lerobot import (
     DATA_PATH,
     EPISODES_PATH,
     INFO_PATH,
+    LANDMARKS,
     SEED_COLUMN,
     STATE,
     STATISTICS_PATH,
@@ -80,6 +81,7 @@ class DatasetWriter:
         state_dim: Numbers in a state.
         action_dim: Numbers in an action.
         robot: Name of the robot.
+        landmarks: Names of the points whose places in the picture are kept beside each frame.
         video_file_megabytes: Size at which a video file is full.
 
     Raises:
@@ -110,12 +112,14 @@ class DatasetWriter:
         state_dim: int,
         action_dim: int,
         robot: str,
+        landmarks: Sequence[str] = (),
         video_file_megabytes: float = 50.0,
     ) -> None:
         self.folder = folder
         self._fps = fps
         self._shapes = dict(image_shapes)
-        self._dims = (state_dim, action_dim)
+        self._dims = (state_dim, action_dim, 3 * len(landmarks))
+        self._landmarks = landmarks
         self._robot = robot
         self._megabytes = video_file_megabytes
         (folder / _PENDING).mkdir(parents=True, exist_ok=True)
@@ -150,11 +154,13 @@ class DatasetWriter:
         Raises:
             InputError: If it has other features than the data set.
         """
-        found = (dict(episode.shape), (episode.state.shape[1], episode.action.shape[1]))
+        points = 0 if episode.landmarks is None else episode.landmarks.shape[1]
+        dims = (episode.state.shape[1], episode.action.shape[1], 3 * points)
+        found = (dict(episode.shape), dims)
         if found != (self._shapes, self._dims):
             raise InputError(
                 f"the episode of task {episode.task!r} with seed {episode.seed} has pictures, and "
-                f"numbers in state and action, of {found}; {self.folder} is for "
+                f"numbers in state, action and landmarks, of {found}; {self.folder} is for "
                 f"{(self._shapes, self._dims)}."
             )
         new = self.folder / _PENDING / "new"
@@ -163,6 +169,8 @@ class DatasetWriter:
             (new / f"{camera}.mp4").write_bytes(film)
         np.save(new / "state.npy", episode.state)
         np.save(new / "action.npy", episode.action)
+        if episode.landmarks is not None:
+            np.save(new / "landmarks.npy", episode.landmarks.reshape(len(episode.state), -1))
         description = {
             "instruction": episode.instruction,
             "task": episode.task,
@@ -212,13 +220,14 @@ class DatasetWriter:
         if (self.folder / INFO_PATH).is_file():
             dataset = Dataset(self.folder)
             shapes = {name: (c.height, c.width) for name, c in dataset.cameras.items()}
-            found = (dataset.fps, shapes, (dataset.state_dim, dataset.action_dim))
+            dims = (dataset.state_dim, dataset.action_dim, dataset.landmark_dim)
+            found = (dataset.fps, shapes, dims)
             wanted = (self._fps, self._shapes, self._dims)
             if found != wanted:
                 raise InputError(
                     f"{self.folder} holds a data set with frames per second, pictures, and numbers "
-                    f"in state and action, of {found}; the recording has {wanted}. Name another "
-                    "folder."
+                    f"in state, action and landmarks, of {found}; the recording "
+                    f"has {wanted}. Name another folder."
                 )
             self._recorded = [Recorded(r.task, r.seed, r.length) for r in dataset.episodes]
             self._sentences = {s: number for number, s in enumerate(dataset.sentences)}
@@ -331,7 +340,7 @@ class DatasetWriter:
         return rows
 
     def _info(self) -> dict[str, Any]:
-        state_dim, action_dim = self._dims
+        state_dim, action_dim, landmark_dim = self._dims
         scalars = {"timestamp": "float32"} | dict.fromkeys(
             ("frame_index", "episode_index", "index", "task_index"), "int64"
         )
@@ -339,6 +348,9 @@ class DatasetWriter:
             STATE: {"dtype": "float32", "shape": [state_dim], "names": None},
             ACTION: {"dtype": "float32", "shape": [action_dim], "names": None},
         }
+        if landmark_dim:
+            names = [f"{name} {part}" for name in self._landmarks for part in ("x", "y", "far")]
+            features[LANDMARKS] = {"dtype": "float32", "shape": [landmark_dim], "names": names}
         for camera, (height, width) in self._shapes.items():
             features[_feature(camera)] = {
                 "dtype": "video",
@@ -389,6 +401,8 @@ class DatasetWriter:
             "index": index[:, None],
             "task_index": frames.sentence[:, None],
         }
+        if frames.landmarks is not None:
+            features[LANDMARKS] = frames.landmarks.reshape(len(dataset), -1)
         statistics = {name: describe(values.astype(float)) for name, values in features.items()}
         rows = [
             row
@@ -419,9 +433,11 @@ def _frame_table(path: Path, episode: int, start: int, sentence: int, fps: int) 
     state = np.load(path / "state.npy", allow_pickle=False)
     action = np.load(path / "action.npy", allow_pickle=False)
     number = np.arange(len(state))
-    return pa.table({
-        STATE: vectors_to_column(state),
-        ACTION: vectors_to_column(action),
+    columns = {STATE: vectors_to_column(state), ACTION: vectors_to_column(action)}
+    if (path / "landmarks.npy").is_file():
+        landmarks = np.load(path / "landmarks.npy", allow_pickle=False)
+        columns[LANDMARKS] = vectors_to_column(landmarks)
+    return pa.table(columns | {
         "timestamp": pa.array((number / fps).astype(np.float32)),
         "frame_index": pa.array(number),
         "episode_index": pa.array(np.full(len(state), episode)),

@@ -53,6 +53,15 @@ MAX_STEPS = 500
 """Length of an episode without success."""
 CAMERA = "corner4"
 """The camera of the published scores, which LeRobot makes by moving ``corner2`` there."""
+CAMERAS: dict[str, rendering.Window] = {
+    CAMERA: rendering.WHOLE,
+    # Everything that any of the fifty tasks needs, 1.5 times as large in the same pixels.
+    "work_area": rendering.Window(left=-0.9, right=0.4, bottom=-0.5, top=0.8),
+}
+"""Pictures that a policy can ask for: each a part of ``corner4``'s, which hangs upside down."""
+LANDMARKS = ("hand", "object", "second object", "goal")
+"""Points whose places in the picture the simulator knows. A task without a second object has the
+first one twice."""
 
 
 def select_tasks(text: str) -> tuple[str, ...]:
@@ -94,9 +103,12 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         image_size: Height and width of the picture, pixels.
         quality: ``fast`` for policies, ``film`` for people.
         render_observations: Whether observations hold a picture; without, ``image`` is empty.
+        camera: A name of ``CAMERAS``.
+        camera_offset: How far the camera is moved to the side, metres; for probes.
+        light: Factor of the brightness of the lamps; for probes.
 
     Raises:
-        InputError: If there is no such task.
+        InputError: If there is no such task or camera.
 
     Example:
         >>> env = MetaWorldEnv("reach", render_observations=False)
@@ -119,13 +131,20 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         image_size: int = 96,
         quality: rendering.Quality = "fast",
         render_observations: bool = True,
+        camera: str = CAMERA,
+        camera_offset: float = 0.0,
+        light: float = 1.0,
     ) -> None:
         if task not in TASKS:
             raise InputError(unknown_name("task", task, TASKS))
+        if camera not in CAMERAS:
+            raise InputError(unknown_name("camera", camera, CAMERAS))
         self.task = task
         self.instruction = instructions(task).canonical
         self._image_size = image_size
         self._quality = quality
+        self.camera = camera
+        self._disturbance = {"offset": camera_offset, "light": light}
         self._render_observations = render_observations
         self._renderer: rendering.Renderer | None = None
         self._simulator = _Simulator(task)
@@ -133,7 +152,7 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         self._steps = 0
         picture = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         self.observation_space = gymnasium.spaces.Dict({
-            "image": gymnasium.spaces.Dict({CAMERA: picture} if render_observations else {}),
+            "image": gymnasium.spaces.Dict({camera: picture} if render_observations else {}),
             "state": gymnasium.spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32),
             "instruction": gymnasium.spaces.Text(200, charset=frozenset(map(chr, range(32, 127)))),
         })  # fmt: skip
@@ -189,10 +208,36 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         """Return the picture of the present state."""
         if self._renderer is None:
             self._renderer = rendering.Renderer(
-                self._simulator.model, camera=CAMERA, size=self._image_size, quality=self._quality
+                self._simulator.model,
+                camera=CAMERA,
+                size=self._image_size,
+                quality=self._quality,
+                window=CAMERAS[self.camera],
+                **self._disturbance,
             )
         picture = self._renderer.render(self._simulator.data)
         return np.ascontiguousarray(picture[::-1, ::-1])  # the camera hangs upside down
+
+    def landmarks(self) -> Float32[np.ndarray, "landmark 3"]:
+        """Return where the ``LANDMARKS`` are in the picture. Privileged: no policy may see them.
+
+        Returns:
+            x to the right and y down, from -1 to 1 inside the picture, and the distance from the
+            camera along its axis in metres.
+
+        Raises:
+            RuntimeError: If no episode has begun.
+        """
+        if self._privileged is None:
+            raise RuntimeError("no episode has begun; call `reset` first.")
+        hand, first, second = (self._privileged[start : start + 3] for start in (0, 4, 11))
+        points = [hand, first, second if second.any() else first, self._simulator.goal]
+        right, up, distance = self._simulator.seen_from(CAMERA, np.stack(points)).T
+        window = CAMERAS[self.camera]
+        x = (right - window.left) / (window.right - window.left)
+        y = (up - window.bottom) / (window.top - window.bottom)
+        # The camera hangs upside down: its right is the picture's left, its up the picture's down.
+        return np.stack([1 - 2 * x, 2 * y - 1, distance], axis=1).astype(np.float32)
 
     def close(self) -> None:
         """Free the renderer."""
@@ -203,7 +248,7 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
     def _observation(self) -> dict[str, Any]:
         assert self._privileged is not None
         return {
-            "image": {CAMERA: self.render()} if self._render_observations else {},
+            "image": {self.camera: self.render()} if self._render_observations else {},
             "state": self._privileged[:STATE_DIM].astype(np.float32),
             "instruction": self.instruction,
         }
@@ -251,6 +296,18 @@ class _Simulator:
     @property
     def data(self) -> Any:
         return self._env.data
+
+    @property
+    def goal(self) -> np.ndarray:
+        return np.asarray(self._env._target_pos)
+
+    def seen_from(self, camera: str, points: np.ndarray) -> np.ndarray:
+        """Return points as a camera sees them: right and up in halves of its picture, distance."""
+        place = self.data.camera(camera)
+        moved = (points - place.xpos) @ place.xmat.reshape(3, 3)
+        distance = -moved[:, 2:]
+        reach = distance * np.tan(np.radians(self.model.camera(camera).fovy[0]) / 2)
+        return np.concatenate([moved[:, :2] / reach, distance], axis=1)
 
     def reset(self, seed: int) -> np.ndarray:
         for name, value in self._loaded.items():

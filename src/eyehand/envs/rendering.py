@@ -21,7 +21,7 @@ from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import fast_simplification
 import numpy as np
@@ -180,6 +180,21 @@ def _decimated(model: Any) -> Any:
     return model
 
 
+class Window(NamedTuple):
+    """The part of a camera's picture that is drawn: its edges, in halves of the picture.
+
+    Counted from the picture's centre, to the right and up; the whole picture is (-1, 1, -1, 1).
+    """
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
+WHOLE = Window(-1, 1, -1, 1)
+
+
 class Renderer:
     """Draws one camera of one model. Make it, use it and close it in one thread of one process.
 
@@ -188,19 +203,33 @@ class Renderer:
         camera: Name of a camera of the model.
         size: Height and width of the picture, pixels.
         quality: ``fast`` for policies; ``film`` draws everything as the model's author meant it.
+        window: A square part of the camera's picture, drawn instead of the whole.
+        offset: How far the camera stands from where the model has it, to its right, metres.
+        light: Factor of the brightness of every lamp.
 
     Raises:
         InputError: If the model has no such camera, the size is not positive, or no OpenGL context
             can be made.
     """
 
-    def __init__(self, model: Any, *, camera: str, size: int, quality: Quality = "fast") -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        camera: str,
+        size: int,
+        quality: Quality = "fast",
+        window: Window = WHOLE,
+        offset: float = 0.0,
+        light: float = 1.0,
+    ) -> None:
         if size < 1:
             raise InputError(f"a picture is at least 1 pixel wide. Got image_size={size}.")
         number = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
         if number < 0:
             raise InputError(f"the model has no camera {camera!r}.")
         self._model = model
+        self._window, self._offset, self._light = window, offset, light
         drawn = _decimated(model) if quality == "fast" else copy(model)
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
         if quality == "fast":
@@ -241,6 +270,7 @@ class Renderer:
             self._model, data, self._option, self._perturbation, self._camera,
             mujoco.mjtCatBit.mjCAT_ALL, self._scene,
         )  # fmt: skip
+        self._change_scene()
         self._gl.make_current()
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
@@ -248,6 +278,23 @@ class Renderer:
         if self._depth is not None and self._sky is not None:
             self._pixels[self._depth == 1] = self._sky
         return self._pixels[::-1].copy()  # OpenGL's first row is the lowest
+
+    def _change_scene(self) -> None:
+        """Point the cameras at the window, move them, and dim the lamps: mujoco sets all anew."""
+        for camera in self._scene.camera:
+            half = (camera.frustum_top - camera.frustum_bottom) / 2
+            camera.frustum_bottom, camera.frustum_top = (
+                half * self._window.bottom,
+                half * self._window.top,
+            )
+            # The width follows from the picture's proportions.
+            camera.frustum_center = half * (self._window.left + self._window.right) / 2
+            if self._offset:
+                camera.pos += self._offset * np.cross(camera.forward, camera.up)
+        if self._light != 1:
+            for lamp in self._scene.lights[: self._scene.nlight]:
+                for part in (lamp.ambient, lamp.diffuse, lamp.specular):
+                    part *= self._light
 
     def close(self) -> None:
         """Free what was uploaded; a second call does nothing."""

@@ -7,8 +7,10 @@ While it thinks about some robots, the workers simulate the others.
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +97,9 @@ def rollout(
     execution: Execution,
     workers: int = 2,
     environments: int = 16,
+    camera: str = CAMERA,
     image_size: int = 96,
+    disturbance: Mapping[str, Any] | None = None,
     transform: Callable[[Observation], Observation] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -108,7 +112,9 @@ def rollout(
         execution: How chunks are executed.
         workers: Processes that simulate.
         environments: Episodes in flight at a time.
+        camera: The picture that the policy reads, a name of `eyehand.envs.metaworld.CAMERAS`.
         image_size: Height and width of the pictures, pixels.
+        disturbance: Arguments of `MetaWorldEnv` that change the world, for probes.
         transform: Changes what the policy sees, for probes.
         on_outcome: Called after each episode, in the order in which they end.
 
@@ -127,8 +133,9 @@ def rollout(
     slots = min(environments, len(starts))
     episodes: dict[int, _Episode] = {}
     waiting: deque[int] = deque()
+    make = partial(MetaWorldEnv, camera=camera, **(disturbance or {}))
     with VectorEnv(
-        MetaWorldEnv, slots=slots, workers=workers, image_size=image_size, state_dim=STATE_DIM
+        make, slots=slots, workers=workers, image_size=image_size, state_dim=STATE_DIM
     ) as vector:
 
         def begin(slot: int) -> None:
@@ -160,7 +167,7 @@ def rollout(
                     on_outcome(outcome)
             if waiting and len(waiting) >= min(ROWS, len(episodes)):
                 group = [waiting.popleft() for _ in range(min(ROWS, len(waiting)))]
-                chunks = _think(policy, vector, group, episodes, transform)
+                chunks = _think(policy, vector, group, episodes, camera, transform)
                 for slot, chunk in zip(group, chunks, strict=True):
                     actions = _plan(episodes[slot], chunk, execution)
                     episodes[slot].sent = actions
@@ -173,13 +180,14 @@ def _think(
     vector: VectorEnv,
     group: Sequence[int],
     episodes: dict[int, _Episode],
+    camera: str,
     transform: Callable[[Observation], Observation] | None,
 ) -> Float[Tensor, "group horizon action"]:
     """Return the policy's chunks for the robots in ``group``."""
     padding = ROWS - len(group)
     rows = [*group, *[group[-1]] * padding]
     observation = Observation(
-        image={CAMERA: torch.from_numpy(vector.image[rows])},  # indexing by a list copies
+        image={camera: torch.from_numpy(vector.image[rows])},  # indexing by a list copies
         state=torch.from_numpy(vector.state[rows]),
         instruction=[episodes[slot].start.instruction for slot in rows],
         env_ids=[*(episodes[slot].index for slot in group), *[-1] * padding],

@@ -62,12 +62,13 @@ class PlayConfig:
             raise InputError(f"--size must be even and at least 160 pixels. Got {self.size}.")
 
 
-def play(policy: Policy, config: PlayConfig, *, image_size: int) -> Outcome:
+def play(policy: Policy, config: PlayConfig, *, camera: str, image_size: int) -> Outcome:
     """Let ``policy`` play one episode and film it.
 
     Args:
         policy: Who plays.
         config: Task, seed, sentence, film.
+        camera: The picture that the policy reads.
         image_size: Height and width of the picture that the policy reads, in pixels.
 
     Returns:
@@ -77,7 +78,7 @@ def play(policy: Policy, config: PlayConfig, *, image_size: int) -> Outcome:
     told = canonical if config.instruction is None else config.instruction
     start = Start(config.task, config.seed, told)
     (outcome,) = rollout(
-        policy, [start], execution=config.execution, workers=1, image_size=image_size
+        policy, [start], execution=config.execution, workers=1, camera=camera, image_size=image_size
     )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     film_episode(outcome, config.out, size=config.size, stride=2, quality="film")

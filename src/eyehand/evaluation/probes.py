@@ -5,7 +5,7 @@ the scene alone betrays the task, and one that replays an average path needs no 
 answers one such question, on the same start states as the evaluation itself.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,6 +67,8 @@ class Probe:
     """The starts of the evaluation, as this probe tells them; some may be left out."""
     transform: Callable[[Observation], Observation] | None = None
     """What the policy sees instead."""
+    disturbance: Mapping[str, float] | None = None
+    """What is changed in the world: arguments of `eyehand.envs.metaworld.MetaWorldEnv`."""
 
 
 def swap_instructions(starts: Sequence[Start]) -> list[Start]:
@@ -144,6 +146,18 @@ PROBES: tuple[Probe, ...] = (
         "Does not feel its own hand: unchanged if the picture is enough.",
         list,
         zero_state,
+    ),
+    Probe(
+        "camera moved by 2 cm",
+        "Its camera stands 2 cm to the side: near the unprobed rate if it is robust.",
+        list,
+        disturbance={"camera_offset": 0.02},
+    ),
+    Probe(
+        "light at 60 %",
+        "Its lamps are dimmed: near the unprobed rate if it is robust.",
+        list,
+        disturbance={"light": 0.6},
     ),
 )
 """The controls of ``--probe``, in the order they run."""

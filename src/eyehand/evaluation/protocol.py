@@ -2,9 +2,9 @@
 
 Protocol ``metaworld-v1`` is Meta-World MT50 as VLA papers report it (arXiv 2409.12514, 2506.01844):
 
-- one RGB picture (``corner4``, which is the ``corner2`` that LeRobot moves and turns) and the 4-D
-  state of the hand (xyz, gripper opening). Object poses are *privileged* and never leave the
-  environment;
+- one RGB picture (``corner4``, which is the ``corner2`` that LeRobot moves and turns, or a part of
+  it: ``work_area``) and the 4-D state of the hand (xyz, gripper opening). Object poses are
+  *privileged* and never leave the environment;
 - at most 500 steps of about 1/80 s; success at any step ends the episode as a success; actions are
   clipped to [-1, 1];
 - the start state depends on the task and the episode's seed alone;
@@ -84,6 +84,8 @@ class EvalConfig:
     """How chunks of actions are executed."""
     probe: bool = False
     """Also run the controls: other sentences or none, a blank picture, a zeroed state."""
+    probe_episodes: int | None = None
+    """Episodes per task of each control, the first ones; left out, as many as of the evaluation."""
     films: int = 2
     """Films per task, a success and a failure in turn; 0 for none."""
 
@@ -94,6 +96,7 @@ class EvalConfig:
         for name, value, least in [
             ("episodes", self.episodes, 1),
             ("workers", self.workers, 1),
+            ("probe-episodes", 1 if self.probe_episodes is None else self.probe_episodes, 1),
             ("films", self.films, 0),
         ]:
             if value < least:
@@ -132,7 +135,9 @@ def evaluation_starts(config: EvalConfig) -> list[Start]:
     ]
 
 
-def evaluate(policy: Policy, config: EvalConfig, *, checkpoint: Path, image_size: int) -> Results:
+def evaluate(
+    policy: Policy, config: EvalConfig, *, checkpoint: Path, camera: str, image_size: int
+) -> Results:
     """Measure ``policy`` and write ``results.json`` and films into ``config.out``.
 
     Every finished episode is appended to ``episodes.jsonl``, so that an evaluation that was killed,
@@ -142,6 +147,7 @@ def evaluate(policy: Policy, config: EvalConfig, *, checkpoint: Path, image_size
         policy: What is measured.
         config: Tasks, episodes, seeds, execution.
         checkpoint: Folder that ``policy`` was loaded from; its content is part of the results.
+        camera: The picture that the policy reads.
         image_size: Height and width of the picture that the policy reads, in pixels.
 
     Returns:
@@ -152,18 +158,20 @@ def evaluate(policy: Policy, config: EvalConfig, *, checkpoint: Path, image_size
             if ``checkpoint`` has no weights.
     """
     starts = evaluation_starts(config)
-    journal = Journal(config.out, identity(config, checkpoint, image_size))
-    probes = [Probe("", "", list), *(PROBES if config.probe else ())]
-    rounds = [(probe.name, probe.starts(starts), probe.transform) for probe in probes]
+    journal = Journal(config.out, identity(config, checkpoint, camera, image_size))
+    rounds = [(Probe("", "", list), starts)]
+    if config.probe:
+        last = config.seed + (config.probe_episodes or config.episodes) - 1
+        probed = [start for start in starts if start.seed <= last]
+        rounds += [(probe, probe.starts(probed)) for probe in PROBES]
     pending = {
-        name: [start for start in told if not journal.holds(name, start)]
-        for name, told, _ in rounds
+        probe.name: [start for start in told if not journal.holds(probe.name, start)]
+        for probe, told in rounds
     }
     with progress_bar() as progress:
-        bar = progress.add_task(
-            "evaluating", total=sum(len(told) for _, told, _ in rounds), rate=""
-        )
-        for name, told, transform in rounds:
+        bar = progress.add_task("evaluating", total=sum(len(told) for _, told in rounds), rate="")
+        for probe, told in rounds:
+            name = probe.name
             progress.update(bar, description=name or "evaluating")
             progress.advance(bar, len(told) - len(pending[name]))
             if pending[name]:
@@ -172,15 +180,18 @@ def evaluate(policy: Policy, config: EvalConfig, *, checkpoint: Path, image_size
                     pending[name],
                     execution=config.execution,
                     workers=config.workers,
+                    camera=camera,
                     image_size=image_size,
-                    transform=transform,
+                    disturbance=probe.disturbance,
+                    transform=probe.transform,
                     on_outcome=_bookkeeper(journal, name, progress, bar),
                 )
         records = {
-            name: [journal.record(name, start) for start in told] for name, told, _ in rounds
+            probe.name: [journal.record(probe.name, start) for start in told]
+            for probe, told in rounds
         }
         films = make_films(records[""], config, progress)
-    results = _results(records, films, journal, config, checkpoint, image_size)
+    results = _results(records, films, journal, config, checkpoint, camera, image_size)
     write_results(results, config.out / "results.json")
     return results
 
@@ -209,12 +220,13 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def identity(config: EvalConfig, checkpoint: Path, image_size: int) -> dict[str, Any]:
+def identity(config: EvalConfig, checkpoint: Path, camera: str, image_size: int) -> dict[str, Any]:
     """Return what an episode's outcome depends on, beside task, seed, sentence and probe."""
     return {
         "protocol": PROTOCOL_VERSION,
         "checkpoint_sha256": checkpoint_sha256(checkpoint),
         "execution": asdict(config.execution),
+        "camera": camera,
         "image_size": image_size,
         "versions": software_versions(),
     }
@@ -286,6 +298,7 @@ def _results(
     journal: Journal,
     config: EvalConfig,
     checkpoint: Path,
+    camera: str,
     image_size: int,
 ) -> Results:
     """Gather what was found."""
@@ -306,7 +319,7 @@ def _results(
         seeds=(config.seed, config.seed + config.episodes - 1),
         seed_range=config.seed_range,
         observation={
-            "camera": CAMERA,
+            "camera": camera if camera == CAMERA else f"{camera}, a part of {CAMERA}",
             "picture": f"{image_size} x {image_size} RGB",
             "state": "4-D: hand xyz, gripper opening",
             "instruction": "LeRobot's sentence of the task",
@@ -332,12 +345,15 @@ def _probe_result(
     probe: Probe, probed: list[EpisodeRecord], unprobed: list[EpisodeRecord]
 ) -> ProbeResult:
     """Put a probe beside the evaluation on the same starts."""
-    tasks = list(dict.fromkeys(record.task for record in probed))
+    starts = {(record.task, record.seed) for record in probed}
+    same = [record for record in unprobed if (record.task, record.seed) in starts]
     return ProbeResult(
         **asdict(rate(probed)),
         question=probe.question,
-        unprobed=rate([record for record in unprobed if record.task in tasks]),
-        tasks=tasks,
+        unprobed=rate(same),
+        tier_mean=tier_mean(task_results(probed)),
+        unprobed_tier_mean=tier_mean(task_results(same)),
+        tasks=list(dict.fromkeys(record.task for record in probed)),
     )
 
 
@@ -350,4 +366,6 @@ def reproducing_command(config: EvalConfig, checkpoint: Path) -> str:
         if value is not None:
             words += [f"--execution.{name.replace('_', '-')}", str(value)]
     words += ["--probe"] if config.probe else []
+    if config.probe_episodes is not None:
+        words += ["--probe-episodes", str(config.probe_episodes)]
     return shlex.join([*words, "--films", str(config.films), "--out", str(config.out)])

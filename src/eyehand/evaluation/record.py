@@ -8,30 +8,36 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Float32
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import ACTION_DIM, CAMERA, FPS, STATE_DIM, MetaWorldEnv, select_tasks
-from eyehand.types import Episode, InputError
+from eyehand.envs.metaworld import (
+    ACTION_DIM,
+    CAMERA,
+    CAMERAS,
+    FPS,
+    LANDMARKS,
+    STATE_DIM,
+    MetaWorldEnv,
+    select_tasks,
+)
+from eyehand.evaluation.demonstrate import demonstrate, lead_of
+from eyehand.functional.names import unknown_name
+from eyehand.types import InputError, Policy
 
 TRAINING_SEEDS = 10_000
 """Start states from this seed on are for choosing and for evaluation, never for training."""
-PUSH_STEPS = 10
-"""Length of a push, an eighth of a second."""
-PUSH_PROBABILITY = 1 / 30
-"""That a push begins at a step without one."""
 _DESCRIPTION_PATH = "meta/recording.json"
 
 
@@ -54,8 +60,14 @@ class RecordConfig:
     perturbation: float = 0.0
     """Strength of the pushes that the hand gets on its way, standard deviation per axis in action
     units; the label is what the expert wanted, so that the data shows how to recover."""
+    camera: str = CAMERA
+    """The picture that is kept: corner4, or work_area, its inner part."""
     image_size: int = 96
     """Height and width of the pictures, pixels."""
+    policy: Path | None = None
+    """Record corrections of this policy instead: it drives to a random moment, then the expert
+    takes over, and only the expert's part is kept (DAgger). Where the expert cannot put things
+    right either, there is one episode less."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "workers", "image_size"):
@@ -63,6 +75,8 @@ class RecordConfig:
                 raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
         if not 0 <= self.perturbation < float("inf"):
             raise InputError(f"`perturbation` must not be negative. Got {self.perturbation}.")
+        if self.camera not in CAMERAS:
+            raise InputError(unknown_name("camera", self.camera, CAMERAS))
         last = self.seed + self.attempts - 1
         if self.seed < 0 or last >= TRAINING_SEEDS:
             raise InputError(
@@ -74,8 +88,8 @@ class RecordConfig:
 
     @property
     def attempts(self) -> int:
-        """Attempts at a task after which the recording gives up."""
-        return max(20, 4 * self.episodes)
+        """Attempts at a task after which the recording gives up, or has enough corrections."""
+        return self.episodes if self.policy else max(20, 4 * self.episodes)
 
 
 @dataclass(frozen=True)
@@ -105,12 +119,16 @@ class _Progress:
     """Attempts under way or waiting for an earlier one, in the order of their seeds."""
 
 
-def record(config: RecordConfig) -> RecordResult:
+def record(config: RecordConfig, make_policy: Callable[[], Policy] | None = None) -> RecordResult:
     """Record what is still missing of the data set that ``config`` describes.
 
     Episodes are written in the order of tasks and seeds, each told the next of ten sentences. The
     files are the same bits whatever the number of workers and wherever the recording was killed
     and begun again; a kill loses the episodes under way and those waiting for an earlier one.
+
+    Args:
+        config: What is recorded.
+        make_policy: Loads the policy that is corrected; called once in every worker.
 
     Raises:
         InputError: If the folder holds something else, or an expert fails too often.
@@ -122,15 +140,16 @@ def record(config: RecordConfig) -> RecordResult:
     with DatasetWriter(
         config.out,
         fps=FPS,
-        image_shapes={CAMERA: (config.image_size, config.image_size)},
+        image_shapes={config.camera: (config.image_size, config.image_size)},
         state_dim=STATE_DIM,
         action_dim=ACTION_DIM,
         robot=config.suite,
+        landmarks=LANDMARKS,
     ) as writer:
         _write_description(config)
         states = [_state(task, config, writer) for task in tasks]
         if any(state.successes < config.episodes for state in states):
-            _record_missing(states, config, writer)
+            _record_missing(states, config, writer, make_policy)
         lengths = [recorded.length for recorded in writer.recorded if recorded.task in tasks]
     return RecordResult(
         successes={state.task: state.successes for state in states},
@@ -142,8 +161,9 @@ def record(config: RecordConfig) -> RecordResult:
 
 def _description(config: RecordConfig) -> dict[str, Any]:
     """Return what must stay the same when a recording goes on."""
-    names = ("suite", "seed", "perturbation", "image_size")
-    return {name: getattr(config, name) for name in names}
+    names = ("suite", "seed", "perturbation", "camera", "image_size")
+    policy = str(config.policy) if config.policy else None
+    return {name: getattr(config, name) for name in names} | {"policy": policy}
 
 
 def _check_folder(config: RecordConfig) -> None:
@@ -178,7 +198,12 @@ def _state(task: str, config: RecordConfig, writer: DatasetWriter) -> _Progress:
     return _Progress(task, after, len(seeds), failures=after - config.seed - len(seeds))
 
 
-def _record_missing(states: list[_Progress], config: RecordConfig, writer: DatasetWriter) -> None:
+def _record_missing(
+    states: list[_Progress],
+    config: RecordConfig,
+    writer: DatasetWriter,
+    make_policy: Callable[[], Policy] | None,
+) -> None:
     total = config.episodes * len(states)
     columns = (
         TextColumn("{task.description}"),
@@ -191,15 +216,15 @@ def _record_missing(states: list[_Progress], config: RecordConfig, writer: Datas
     began, frames = time.monotonic(), 0
     with (
         Progress(*columns, console=Console(stderr=True)) as progress,
-        ProcessPoolExecutor(config.workers, context, initializer=_start_worker) as workers,
+        ProcessPoolExecutor(
+            config.workers, context, initializer=_start_worker, initargs=(make_policy,)
+        ) as workers,
     ):
         bar = progress.add_task("recording", total=total, rate=0.0, failures=0)
         try:
             for state in states:
                 for episode in _episodes(state, states, config, workers):
-                    sentences = instructions(state.task)
-                    told = (sentences.canonical, *sentences.training)
-                    sentence = told[state.successes % len(told)]
+                    sentence = _sentence(state.task, state.successes)
                     writer.add_encoded(replace(episode, instruction=sentence))
                     state.successes += 1
                     frames += len(episode.state)
@@ -228,6 +253,8 @@ def _episodes(
     """
     while state.successes < config.episodes:
         if not state.jobs and state.seed - config.seed >= config.attempts:
+            if config.policy:
+                return
             hint = " A smaller `perturbation` helps." if config.perturbation > 0 else ""
             raise InputError(
                 f"the expert of task {state.task!r} succeeded in {state.successes} of "
@@ -257,9 +284,7 @@ def _fill(states: list[_Progress], config: RecordConfig, workers: Executor) -> N
                 break
             if state.seed - config.seed >= config.attempts:
                 break
-            job = workers.submit(
-                _attempt, state.task, state.seed, config.perturbation, config.image_size
-            )
+            job = workers.submit(_attempt, state.task, state.seed, config)
             state.jobs.append(job)
             state.seed += 1
             running += 1
@@ -273,6 +298,8 @@ def _result(job: Future[EncodedEpisode | None], task: str, seed: int) -> Encoded
             f"a worker process died while task {task!r} with seed {seed}, or one after it, was "
             "recorded; it may have run out of memory."
         ) from error
+    except InputError:  # such as a policy that reads another camera
+        raise
     except Exception as error:
         text = "".join(traceback.format_exception(error))
         raise RuntimeError(
@@ -280,8 +307,16 @@ def _result(job: Future[EncodedEpisode | None], task: str, seed: int) -> Encoded
         ) from error
 
 
-def _start_worker() -> None:
+def _sentence(task: str, number: int) -> str:
+    """Return what an episode is told: ten sentences in turn."""
+    sentences = instructions(task)
+    told = (sentences.canonical, *sentences.training)
+    return told[number % len(told)]
+
+
+def _start_worker(make_policy: Callable[[], Policy] | None) -> None:
     """Let the parent alone answer to Ctrl-C, and do not outlive it."""
+    global _policy
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -291,83 +326,32 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+    if make_policy is not None:
+        torch.set_num_threads(1)  # one process a core simulates already
+        _policy = make_policy()
 
 
-_environments: dict[tuple[str, int], MetaWorldEnv] = {}
-"""The environment that this worker used last."""
+_policy: Policy | None = None
+"""The policy that this worker corrects."""
+_environments: dict[str, MetaWorldEnv] = {}
+"""The environment that this worker used last, by task."""
 
 
-def _attempt(task: str, seed: int, perturbation: float, image_size: int) -> EncodedEpisode | None:
+def _attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | None:
     """Let the expert try; return the encoded episode, or None where it failed."""
-    key = (task, image_size)
-    if key not in _environments:
+    if task not in _environments:
         for environment in _environments.values():
             environment.close()
         _environments.clear()
-        _environments[key] = MetaWorldEnv(task, image_size=image_size, render_observations=False)
-    episode = demonstrate(_environments[key], seed=seed, perturbation=perturbation)
+        _environments[task] = MetaWorldEnv(
+            task,
+            image_size=config.image_size,
+            render_observations=False,
+            camera=config.camera,
+        )
+    environment = _environments[task]
+    lead = []
+    if _policy is not None:
+        lead = lead_of(_policy, environment, seed=seed, instruction=_sentence(task, seed))
+    episode = demonstrate(environment, seed=seed, perturbation=config.perturbation, lead=lead)
     return None if episode is None else encode_episode(episode, fps=FPS)
-
-
-def demonstrate(environment: MetaWorldEnv, *, seed: int, perturbation: float) -> Episode | None:
-    """Let the expert try one start state; return the episode, or None where it failed.
-
-    The episode is simulated twice: first without pictures, which is twenty times faster, to see
-    whether it succeeds; then the same actions with pictures. A failure is 500 steps long.
-
-    Args:
-        environment: The task; its observations need no pictures.
-        seed: The start state.
-        perturbation: Strength of the pushes, as in `RecordConfig`.
-
-    Example:
-        >>> environment = MetaWorldEnv("reach", image_size=16, render_observations=False)
-        >>> episode = demonstrate(environment, seed=0, perturbation=0.0)
-        >>> episode.state.shape[1], episode.image["corner4"].shape[1:]
-        (4, (16, 16, 3))
-        >>> environment.close()
-    """
-    pushes = _pushes(environment.task, seed, perturbation)
-    observation, _ = environment.reset(seed=seed)
-    states, labels, executed = [], [], []
-    success = truncated = False
-    while not (success or truncated):
-        label = environment.expert_action()
-        action = np.clip(label + next(pushes), -1, 1).astype(np.float32)
-        states.append(observation["state"])
-        labels.append(label)
-        executed.append(action)
-        observation, _, success, truncated, _ = environment.step(action)
-    if not success:
-        return None
-    environment.reset(seed=seed)
-    pictures = []
-    for action in executed:
-        pictures.append(environment.render())
-        environment.step(action)
-    return Episode(
-        image={CAMERA: np.stack(pictures)},
-        state=np.stack(states),
-        action=np.stack(labels),
-        instruction=environment.instruction,
-        task=environment.task,
-        seed=seed,
-    )
-
-
-def _pushes(task: str, seed: int, strength: float) -> Iterator[Float32[np.ndarray, "4"]]:
-    """Yield what is added to each executed action: now and then a push of ten steps.
-
-    A push has one direction, so it takes the hand off its way where noise of every step on its own
-    would average out; between pushes the expert brings it back undisturbed, which is what a policy
-    should learn. The gripper's effort is left alone: a dropped object shows no recovery.
-    """
-    random = np.random.default_rng([seed, *task.encode()])
-    while True:
-        push = np.zeros(ACTION_DIM, np.float32)
-        if strength > 0 and random.random() < PUSH_PROBABILITY:
-            push[:3] = random.normal(0, strength, 3)
-            for _ in range(PUSH_STEPS):
-                yield push
-        else:
-            yield push

@@ -96,6 +96,10 @@ class ProbeResult(Rate):
     """What the figure tells."""
     unprobed: Rate
     """The evaluation itself on the same starts."""
+    tier_mean: Mean | None
+    """None unless every task was probed."""
+    unprobed_tier_mean: Mean | None
+    """That of the evaluation itself on the same starts."""
     tasks: list[str]
 
 

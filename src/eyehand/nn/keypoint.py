@@ -1,9 +1,10 @@
-"""Spatial soft-argmax: where in the picture each heat map has its mass."""
+"""Heat maps: where in the picture each has its mass, and how to teach it where that should be."""
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def spatial_soft_argmax(
@@ -36,3 +37,39 @@ def spatial_soft_argmax(
     x = torch.linspace(-1, 1, width, dtype=dtype, device=logits.device)
     y = torch.linspace(-1, 1, height, dtype=dtype, device=logits.device)
     return torch.stack([heat.sum(dim=2) @ x, heat.sum(dim=3) @ y], dim=-1)
+
+
+def heat_map_loss(
+    logits: Float[Tensor, "batch keypoint height width"],
+    position: Float[Tensor, "batch keypoint 2"],
+) -> Float[Tensor, "batch keypoint"]:
+    """Return the cross-entropy of each heat map with a point, spread over the four cells around it.
+
+    The spread is bilinear, so that the expected position under the target is the point itself.
+    Points beyond the centres of the outermost cells are moved there; those outside the picture
+    (beyond 1) cost nothing.
+
+    Args:
+        logits: Heat maps before the softmax.
+        position: (x, y), x to the right and y down, -1 and 1 at the picture's edges.
+
+    Example:
+        >>> logits = torch.zeros(1, 1, 4, 4)
+        >>> heat_map_loss(logits, torch.zeros(1, 1, 2)).exp()
+        tensor([[16.]])
+    """
+    height, width = logits.shape[-2:]
+    size = torch.tensor([width, height], device=logits.device)
+    cell = ((position + 1) / 2 * size - 0.5).clamp(min=0).minimum(size - 1.001)
+    first = cell.floor()
+    share = cell - first
+    column, row = first.long().unbind(-1)
+    log_probability = F.log_softmax(logits.flatten(2).float(), dim=-1)
+    loss = torch.zeros_like(share[..., 0])
+    for right in (0, 1):
+        for down in (0, 1):
+            weight_x = share[..., 0] if right else 1 - share[..., 0]
+            weight_y = share[..., 1] if down else 1 - share[..., 1]
+            place = (row + down) * width + column + right
+            loss -= weight_x * weight_y * log_probability.gather(2, place[..., None])[..., 0]
+    return loss * (position.abs() <= 1).all(dim=-1)

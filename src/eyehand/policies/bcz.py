@@ -22,7 +22,8 @@ from eyehand.models.language.pretrained import load_language_model
 from eyehand.models.language.sentence_encoder import SentenceEncoder
 from eyehand.models.vision.patch_encoder import STRIDES, Maps, PatchEncoder
 from eyehand.nn.film import FiLM
-from eyehand.nn.keypoint import spatial_soft_argmax
+from eyehand.nn.fourier import fourier_features
+from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
 from eyehand.policies.contract import PolicyModule, evaluation_mode
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.inputs import check_inputs, scale_image
@@ -58,6 +59,12 @@ class BCZConfig:
     """Modulated residual blocks on the coarse map."""
     keypoints: int = 32
     """Heat maps per camera whose positions are read."""
+    landmarks: int = 0
+    """The first heat maps are taught where so many landmarks are; 0 where the data has none."""
+    landmark_weight: float = 0.1
+    """Weight of that auxiliary loss, which training alone reads (Jaderberg et al., 2017)."""
+    octaves: int = 4
+    """Fourier features of the state and of the keypoints; 0 gives the numbers alone."""
     map_dim: int = 32
     """Channels of the coarse map when it is flattened."""
     head: MLPHeadConfig = field(default_factory=MLPHeadConfig)
@@ -70,6 +77,11 @@ class BCZConfig:
         if self.image_size < STRIDES[-1] or self.image_size % STRIDES[-1]:
             raise InputError(
                 f"BCZConfig.image_size must be a multiple of {STRIDES[-1]}; got {self.image_size}."
+            )
+        if not 0 <= self.landmarks <= self.keypoints:
+            raise InputError(
+                f"BCZConfig.landmarks must be at most keypoints={self.keypoints}; "
+                f"got {self.landmarks}."
             )
 
 
@@ -99,34 +111,43 @@ class BCZ(PolicyModule):
             ModulatedBlock(coarse_dim, context_dim=context_dim) for _ in range(config.blocks)
         )
         self.keypoints = SentenceKeypoints(
-            config.keypoints, dims=config.dims[:2], context_dim=context_dim
+            config.keypoints, dims=config.dims, context_dim=context_dim
         )
         self.reduce = nn.Conv2d(coarse_dim, config.map_dim, kernel_size=1)
         cells = (config.image_size // STRIDES[-1]) ** 2
-        camera_dim = config.map_dim * cells + 2 * config.keypoints
-        dim = len(config.cameras) * camera_dim + config.state_dim + context_dim
+        waves = 1 + 2 * config.octaves
+        camera_dim = config.map_dim * cells + 2 * config.keypoints * waves
+        dim = len(config.cameras) * camera_dim + config.state_dim * waves + context_dim
         self.head = config.head.build(dim, horizon=config.horizon, action_dim=config.action_dim)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's gap
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for the last frame of every window."""
-        feature = self._feature(
+        feature, heat = self._feature(
             {camera: image[:, -1] for camera, image in batch.image.items()},
             batch.state[:, -1],
             batch.instruction,
         )
-        return self.head.loss(
+        losses = self.head.loss(
             feature[:, None],
             self.units.normalize_action(batch.action[:, -1:]),
             action_mask=batch.action_mask[:, -1:],
             history_mask=batch.history_mask[:, -1:],
         )
+        count = self.config.landmarks
+        if count == 0 or batch.landmarks is None:
+            return losses
+        landmark = heat_map_loss(heat[:, :count], batch.landmarks[:, -1, :, :2]).mean()
+        total = losses["loss"] + self.config.landmark_weight * landmark
+        return losses | {"loss": total, "landmark": landmark}
 
     @torch.inference_mode()
     def act(self, observation: Observation) -> ActionChunk:
         """Return the next actions of every robot, in the environment's units."""
         with evaluation_mode(self):
-            feature = self._feature(observation.image, observation.state, observation.instruction)
+            feature, _ = self._feature(
+                observation.image, observation.state, observation.instruction
+            )
             mask = torch.ones(len(feature), 1, dtype=torch.bool, device=feature.device)
             action = self.head.act(feature[:, None], history_mask=mask)
         return self.units.restore_action(action)
@@ -139,7 +160,8 @@ class BCZ(PolicyModule):
         image: Mapping[str, Tensor],
         state: Float32[Tensor, "batch state"],
         instruction: Sequence[str],
-    ) -> Float[Tensor, "batch dim"]:
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch keypoint height width"]]:
+        """Return what the head reads, and the heat maps of the first camera."""
         config = self.config
         check_inputs(
             image,
@@ -149,15 +171,19 @@ class BCZ(PolicyModule):
             state_dim=config.state_dim,
         )
         context = self.to_context(self.sentence(instruction))
-        parts = [self.units.normalize_state(state), context]
+        state = self.units.normalize_state(state)
+        parts = [fourier_features(state, octaves=config.octaves), context]
+        heat_maps = []
         for camera in config.cameras:
             maps = self.encoder(scale_image(image[camera]))
             coarse = F.relu(self.film(maps.coarse, context))
             for block in self.blocks:
                 coarse = block(coarse, context)
             parts.append(rearrange(self.reduce(coarse), "b c h w -> b (c h w)"))
-            parts.append(rearrange(self.keypoints(maps, context), "b k xy -> b (k xy)"))
-        return torch.cat([part.float() for part in parts], dim=-1)
+            heat_maps.append(self.keypoints(maps._replace(coarse=coarse), context))
+            places = rearrange(spatial_soft_argmax(heat_maps[-1]), "b k xy -> b (k xy)")
+            parts.append(fourier_features(places, octaves=config.octaves))
+        return torch.cat([part.float() for part in parts], dim=-1), heat_maps[0]
 
 
 class ModulatedBlock(nn.Module):
@@ -184,29 +210,31 @@ class SentenceKeypoints(nn.Module):
     """Positions that the sentence asks for: heat maps by queries made from it.
 
     Modulating the fine map and projecting it to heat maps would cost a pass over the largest map.
-    The two are one linear map of each cell, so the sentence gives that map itself. The middle map
-    adds what surrounds a cell, at a quarter of the cost.
+    The two are one linear map of each cell, so the sentence gives that map itself. The coarser maps
+    add what surrounds a cell, at a quarter and a sixteenth of the cost.
 
     Args:
         keypoints: Number of heat maps.
-        dims: Channels of the fine and of the middle map.
+        dims: Channels of the maps, from fine to coarse.
         context_dim: Width of the sentence's vector.
     """
 
-    def __init__(self, keypoints: int, *, dims: tuple[int, int], context_dim: int) -> None:
+    def __init__(self, keypoints: int, *, dims: Sequence[int], context_dim: int) -> None:
         super().__init__()
         self.to_queries = nn.ModuleList(nn.Linear(context_dim, keypoints * dim) for dim in dims)
 
     def forward(
         self, maps: Maps, context: Float[Tensor, "batch context_dim"]
-    ) -> Float[Tensor, "batch keypoint 2"]:
-        """Return (x, y) of each keypoint in [-1, 1]."""
-        logits = []
-        for to_query, feature in zip(self.to_queries, maps[:2], strict=True):
+    ) -> Float[Tensor, "batch keypoint height width"]:
+        """Return each keypoint's heat map, before the softmax, on the cells of the fine map."""
+        heat_maps = []
+        for to_query, feature in zip(self.to_queries, maps, strict=True):
             # Channels stay last in the product: so does its gradient, as the convolutions want it.
             cells = rearrange(feature, "b c h w -> b (h w) c")
             query = rearrange(to_query(context), "b (c k) -> b c k", c=feature.shape[1])
             heat = torch.bmm(cells, query)
-            logits.append(rearrange(heat, "b (h w) k -> b k h w", h=feature.shape[2]))
-        fine, middle = logits
-        return spatial_soft_argmax(fine + F.interpolate(middle, size=fine.shape[-2:]))
+            heat = rearrange(heat, "b (h w) k -> b k h w", h=feature.shape[2])
+            heat_maps.append(heat)
+        fine, middle, coarse = heat_maps
+        size = fine.shape[-2:]
+        return fine + F.interpolate(middle, size=size) + F.interpolate(coarse, size=size)

@@ -171,6 +171,7 @@ def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
         action_mask=batch.action_mask[rows],
         history_mask=batch.history_mask[rows],
         instruction=[batch.instruction[row] for row in rows],
+        landmarks=None if batch.landmarks is None else batch.landmarks[rows],
     )
 
 

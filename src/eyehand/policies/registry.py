@@ -30,6 +30,26 @@ POLICIES = {
 """Name of a policy to the class that builds it; the class names its config as ``Config``."""
 
 
+RELEASED = Path(__file__).parents[1] / "released"
+"""Folder of the checkpoints that come with the package, each by its name."""
+
+
+def find_checkpoint(name: Path) -> Path:
+    """Return the folder of a checkpoint: the folder itself, or that of a released policy.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    released = {folder.name: folder for folder in sorted(RELEASED.glob("*")) if folder.is_dir()}
+    if name.is_dir():
+        return name
+    if str(name) in released:
+        return released[str(name)]
+    raise InputError(
+        f"{name} is no folder of a checkpoint, and no released policy; those are {list(released)}."
+    )
+
+
 def policy_class(name: str) -> Any:
     """Return the class of the policy called ``name``.
 

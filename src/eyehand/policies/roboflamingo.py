@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eyehand.models.language.gated_language_model import GatedLanguageModel
 from eyehand.models.language.pretrained import load_language_model
@@ -72,6 +73,11 @@ class RoboFlamingoConfig:
     """Frozen language model: minilm, smollm2 or transformers:NAME."""
     every: int = 3
     """Gated cross-attention stands before every n-th block of the language model."""
+    landmarks: int = 0
+    """A linear layer on each frame's feature is taught where so many landmarks are; 0 where the
+    data has none."""
+    landmark_weight: float = 1.0
+    """Weight of that auxiliary loss, which training alone reads (Jaderberg et al., 2017)."""
     head: LSTMHeadConfig | MLPHeadConfig = field(default_factory=LSTMHeadConfig)
     """Policy head."""
 
@@ -165,6 +171,8 @@ class RoboFlamingo(PolicyModule):
             horizon=config.horizon,
             action_dim=config.action_dim,
         )
+        if config.landmarks:
+            self.to_landmarks = nn.Linear(self.language.dim, 2 * config.landmarks)
         self._memory: dict[int, list[Tensor]] = {}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -183,12 +191,23 @@ class RoboFlamingo(PolicyModule):
             [sentence for sentence in batch.instruction for _ in range(history)],
             apart=False,
         )
-        return self.head.loss(
-            rearrange(feature, "(b t) d -> b t d", b=size),
+        feature = rearrange(feature, "(b t) d -> b t d", b=size)
+        losses = self.head.loss(
+            feature,
             self.units.normalize_action(batch.action),
             action_mask=batch.action_mask,
             history_mask=batch.history_mask,
         )
+        if self.config.landmarks == 0 or batch.landmarks is None:
+            return losses
+        found = self.to_landmarks(feature[..., : self.language.dim]).float()
+        found = rearrange(found, "b t (landmark xy) -> b t landmark xy", xy=2)
+        wanted = batch.landmarks[..., :2]
+        inside = (wanted.abs() <= 1).all(dim=-1) & batch.history_mask[..., None]
+        distance = F.smooth_l1_loss(found, wanted, beta=0.1, reduction="none")
+        landmark = (distance * inside[..., None]).mean()
+        total = losses["loss"] + self.config.landmark_weight * landmark
+        return losses | {"loss": total, "landmark": landmark}
 
     @torch.inference_mode()
     def act(self, observation: Observation) -> ActionChunk:

@@ -8,7 +8,9 @@ from eyehand.types import InputError
 
 RECIPES = {
     "bcz-metaworld": "eyehand.recipes.bcz_metaworld:bcz_metaworld",
+    "bcz-mt50": "eyehand.recipes.bcz_mt50:bcz_mt50",
     "roboflamingo-metaworld": "eyehand.recipes.roboflamingo_metaworld:roboflamingo_metaworld",
+    "roboflamingo-mt50": "eyehand.recipes.roboflamingo_mt50:roboflamingo_mt50",
 }
 """Every named training run: name -> ``module:function`` that returns it whole."""
 

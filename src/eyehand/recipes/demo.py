@@ -49,7 +49,7 @@ def demo(config: DemoConfig) -> None:
     console.rule("2 of 3: train")
     recipe = bcz_metaworld()
     training = replace(recipe.training, minutes=config.minutes, steps=None)
-    run_training(replace(recipe, training=training), data, policy, resume=True)
+    run_training(replace(recipe, training=training), [data], policy, resume=True)
     console.rule("3 of 3: evaluate on start states it never saw")
     measure(
         policy,

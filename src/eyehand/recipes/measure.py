@@ -17,7 +17,14 @@ def measure(checkpoint: Path, config: EvalConfig) -> Results:
         InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.
     """
     policy = load_policy(checkpoint)
-    results = evaluate(policy, config, checkpoint=checkpoint, image_size=policy.config.image_size)
+    (camera,) = policy.config.cameras
+    results = evaluate(
+        policy,
+        config,
+        checkpoint=checkpoint,
+        camera=camera,
+        image_size=policy.config.image_size,
+    )
     report = write_report(config.out, training=checkpoint)
     console = Console(highlight=False)
     console.print(results_table(results))

@@ -1,18 +1,19 @@
 """One training run: a policy, how its batches are cut, and how it learns, brought together."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
 
-from eyehand.data.statistics import load_statistics
-from eyehand.data.store import open_store
+from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader
 from eyehand.policies.bcz import BCZConfig
-from eyehand.policies.registry import build_policy, describe_policy
+from eyehand.policies.registry import build_policy, describe_policy, load_policy
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.types import InputError
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,45 @@ class TrainingRun:
     """Strength of the change of contrast and brightness, up to 0.5; 0 switches it off."""
 
 
-def run_training(run: TrainingRun, data: Path, out: Path, *, resume: bool) -> TrainResult:
-    """Train ``run`` on the data set ``data`` and keep checkpoints in ``out``.
+def run_training(
+    run: TrainingRun,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    resume: bool,
+    initial: Path | None = None,
+) -> TrainResult:
+    """Train ``run`` on data sets and keep checkpoints in ``out``.
+
+    Args:
+        run: The run.
+        data: Folders of data sets with the same features; their frames are shuffled together.
+        out: Folder of the run.
+        resume: Go on from the last checkpoint in ``out``.
+        initial: A checkpoint of the same policy whose weights, and statistics, the run begins with.
 
     Raises:
-        InputError: If the data set is broken or does not fit the run, or ``out`` holds another run.
+        InputError: If a data set is broken or does not fit the run, ``initial`` is of another
+            policy, or ``out`` holds another run.
     """
-    store = open_store(data, image_size=run.policy.image_size)
+    store = join_stores([open_store(one, image_size=run.policy.image_size) for one in data])
     policy_config = replace(
         run.policy,
         cameras=tuple(store.image),
         state_dim=store.state.shape[-1],
         action_dim=store.action.shape[-1],
+        landmarks=0 if store.landmarks is None else store.landmarks.shape[1],
     )
     torch.manual_seed(run.training.seed)
-    policy = build_policy(policy_config, statistics=load_statistics(data))
+    policy = build_policy(policy_config, statistics=store.statistics)
+    if initial is not None:
+        begun = load_policy(initial)
+        if begun.config != policy_config:
+            raise InputError(
+                f"{initial} is a policy with {describe_policy(begun.config)}; the run trains one "
+                f"with {describe_policy(policy_config)}."
+            )
+        policy.load_state_dict(begun.state_dict())
     processes = PartialState()
     windows = WindowConfig(
         batch_size=run.batch_size,
@@ -62,7 +87,11 @@ def run_training(run: TrainingRun, data: Path, out: Path, *, resume: bool) -> Tr
         process_index=processes.process_index,
         process_count=processes.num_processes,
     )
-    description = {"policy": describe_policy(policy_config), "windows": asdict(windows)}
+    description = {
+        "policy": describe_policy(policy_config),
+        "windows": asdict(windows),
+        "initial": str(initial) if initial else None,
+    }
     return train(
         policy,
         loader.batches,

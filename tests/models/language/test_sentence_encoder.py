@@ -12,11 +12,32 @@ def encoder(tiny_bert: Path) -> SentenceEncoder:
     return SentenceEncoder(*load_language_model(f"transformers:{tiny_bert}"))
 
 
-def test_is_the_mean_over_tokens_scaled_to_unit_length(encoder: SentenceEncoder) -> None:
+@pytest.mark.parametrize("name", ["tiny_bert", "tiny_llama"])
+def test_is_the_mean_over_tokens_before_and_after_the_blocks(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """Each half is scaled to one length; transformers says what the layers are."""
+    model, tokenize = load_language_model(f"transformers:{request.getfixturevalue(name)}")
+    encoder = SentenceEncoder(model, tokenize)
     (got,) = encoder(["open the red drawer"])
-    tokens = torch.tensor([encoder._tokenize("open the red drawer")])
-    mean = encoder.model(input_ids=tokens).last_hidden_state.detach().mean(dim=1)[0]
-    torch.testing.assert_close(got, mean / mean.norm() * 16**0.5)
+    tokens = torch.tensor([tokenize("open the red drawer")])
+    with torch.no_grad():
+        found = model(input_ids=tokens, output_hidden_states=True)
+    assert len(found.hidden_states) == 1 + 4
+    torch.testing.assert_close(found.hidden_states[-1], found.last_hidden_state)
+    halves = [layer[0].mean(dim=0) for layer in (found.hidden_states[0], found.last_hidden_state)]
+    want = torch.cat([half / half.norm() * 16**0.5 for half in halves])
+    torch.testing.assert_close(got, want)
+    assert got.shape == (encoder.dim,) == (32,)
+    assert not torch.allclose(got[:16], got[16:], atol=0.1)
+
+
+def test_the_first_half_is_the_embedding_layer(tiny_llama: Path) -> None:
+    """Without positions in it, the embeddings do not know the order of words; the blocks do."""
+    encoder = SentenceEncoder(*load_language_model(f"transformers:{tiny_llama}"))
+    one, two = encoder(["push the red puck", "puck red the push"])
+    torch.testing.assert_close(one[:16], two[:16])
+    assert not torch.allclose(one[16:], two[16:], atol=0.1)
 
 
 def test_sentences_do_not_depend_on_their_neighbours(encoder: SentenceEncoder) -> None:
@@ -46,7 +67,7 @@ def test_heard_while_acting_it_can_be_trained_on(encoder: SentenceEncoder) -> No
         encoder(["open"])
     feature = encoder(["open"])
     assert feature.dtype == torch.float32
-    weight = torch.ones(16, requires_grad=True)
+    weight = torch.ones(32, requires_grad=True)
     (feature @ weight).sum().backward()
     torch.testing.assert_close(weight.grad, feature[0])
 
@@ -56,6 +77,7 @@ def test_minilm_knows_what_means_the_same() -> None:
     drawer, pull, puck = encoder(
         ["open the drawer", "pull the drawer open", "push the puck to the goal"]
     )
-    assert drawer.shape == (384,)
+    assert drawer.shape == (768,)
+    drawer, pull, puck = drawer[384:], pull[384:], puck[384:]
     assert drawer @ pull > 0.8 * 384
     assert drawer @ puck < 0.5 * 384

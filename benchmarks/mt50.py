@@ -1,0 +1,262 @@
+"""Writes docs/benchmarks/mt50.md from the results of `eyehand mt50`; nothing in it is typed.
+
+    python benchmarks/mt50.py                                  # from docs/benchmarks/mt50/NAME/
+    python benchmarks/mt50.py --add bcz outputs/mt50           # copy the results of a run first
+
+A run leaves results.json, summary.json and config.json of its first policy (50 demonstrations a
+task and nothing else) and of its last; they are kept in docs/benchmarks/mt50/NAME-plain and NAME.
+"""
+
+import argparse
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eyehand.envs.metaworld import TIERS
+from eyehand.evaluation.results import ProbeResult, Results, TaskResult, percent_range, read_results
+
+FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
+PUBLISHED = (
+    # Name, sources of what it sees, tier mean, easy, medium, hard, very hard; None: not published.
+    ("Diffusion Policy [1]", "picture, state", 10.5, None),
+    ("TinyVLA-H 1.3B [1]", "picture, state, sentence", 31.6, None),
+    ("SmolVLA 0.45B [2]", "picture, state, sentence", 57.3, None),
+    ("SmolVLA 2.25B [2]", "picture, state, sentence", 68.2, (87.1, 51.8, 70.0, 64.0)),
+    ("pi0 + PPO [3]", "picture, state, sentence", 78.1, (92.1, 74.6, 61.7, 84.0)),
+    ("Evo-1 0.77B [4]", "also object poses", 80.6, None),
+    ("FabriVLA 0.89B [5]", "also object poses", 90.0, (95.0, 88.2, 86.7, 90.0)),
+)
+SOURCES = """
+[1] arXiv 2409.12514. [2] arXiv 2506.01844; an independent run of its released 0.45B checkpoint
+reached 40.5. [3] RLinf's documentation. [4] arXiv 2511.04555. [5] arXiv 2607.08575; its checkpoint
+was chosen on the evaluation.
+"""
+LEGEND = """In brackets 95 % intervals: Wilson's for tiers and tasks, a bootstrap for means. The
+score is the mean of the four tiers. `-plain` is the policy before any corrections: 50
+demonstrations a task and nothing else."""
+TRAINING = """
+Demonstrations start from training seeds and are pushed on the way while the label stays the
+expert's. In a correction the policy drives to a random moment and the expert takes over; only the
+expert's part is kept. Landmarks are where hand, objects and goal are in the picture: an auxiliary
+target of training that the simulator gives, never an input.
+"""
+CONTROLS = """
+The same start states with one thing taken away or exchanged. Meta-World has no start states outside
+the distribution that the demonstrations come from, so none are measured.
+"""
+LOW = 0.65
+"""Tasks below it are listed by name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluated policy."""
+
+    name: str
+    results: Results
+    summary: dict[str, Any]
+    policy: dict[str, Any]
+
+
+def add_run(name: str, out: Path) -> None:
+    """Copy what a run of `eyehand mt50` leaves into the handbook."""
+    policies = sorted(out.glob("policy-[0-9]"))
+    for policy, target in ((policies[0], f"{name}-plain"), (policies[-1], name)):
+        folder = FOLDER / "mt50" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(out / f"evaluation-{policy.name}" / "results.json", folder)
+        shutil.copy(policy / "summary.json", folder)
+        shutil.copy(policy / "config.json", folder)
+
+
+def read_runs() -> list[Run]:
+    """Return every run in the handbook, best first."""
+    runs = [
+        Run(
+            folder.name,
+            read_results(folder),
+            json.loads((folder / "summary.json").read_text()),
+            json.loads((folder / "config.json").read_text())["policy"],
+        )
+        for folder in sorted((FOLDER / "mt50").iterdir())
+    ]
+    return sorted(runs, key=lambda run: -_mean(run.results))
+
+
+def _mean(results: Results) -> float:
+    assert results.tier_mean is not None
+    return results.tier_mean.value
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _hundred(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def headline(runs: list[Run]) -> list[str]:
+    """Return the table of scores: ours, then published ones."""
+    rows = [
+        _row(
+            "policy", "sees", "tier mean", *(tier.replace("-", " ") for tier in TIERS), "50 tasks"
+        ),
+        _row(*["---"] * (len(TIERS) + 4)),
+    ]
+    for run in runs:
+        found = run.results
+        assert found.tier_mean is not None
+        rows.append(
+            _row(
+                f"**eyehand {run.name}**",
+                "picture, state, sentence",
+                f"**{_hundred(found.tier_mean.value)}** "
+                f"({percent_range(found.tier_mean.interval)})",
+                *(
+                    f"{_hundred(found.tiers[tier].success_rate)} "
+                    f"({percent_range(found.tiers[tier].interval)})"
+                    for tier in TIERS
+                ),
+                f"{_hundred(found.task_mean.value)} ({percent_range(found.task_mean.interval)})",
+            )
+        )
+    for name, sees, mean, tiers in PUBLISHED:
+        rows.append(_row(name, sees, mean, *(tiers or [""] * len(TIERS)), ""))
+    return rows
+
+
+def data(runs: list[Run]) -> list[str]:
+    """Return the table of what each policy was trained on."""
+    rows = [
+        _row(
+            "policy",
+            "demonstrations",
+            "corrections",
+            "frames",
+            "minutes of training",
+            "privileged in training",
+        ),
+        _row(*["---"] * 6),
+    ]
+    for run in runs:
+        summary = run.summary
+        rows.append(
+            _row(
+                run.name,
+                f"{summary['demonstrations']:,}",
+                f"{summary['corrections']:,}",
+                f"{summary['frames']:,}",
+                f"{summary['training_minutes']:.0f}",
+                f"places of {run.policy['landmarks']} landmarks in the picture"
+                if run.policy["landmarks"]
+                else "nothing",
+            )
+        )
+    return rows
+
+
+def controls(runs: list[Run]) -> list[str]:
+    """Return the tables of probes, one a policy that has them."""
+    lines = []
+    for run in (run for run in runs if run.results.probes):
+        lines += [
+            f"### {run.name}",
+            "",
+            _row(
+                "control",
+                "success",
+                "95 % interval",
+                "without it",
+                "tier mean",
+                "without it",
+                "tasks",
+            ),
+            _row(*["---"] * 7),
+        ]
+        for name, probe in run.results.probes.items():
+            lines.append(_control_row(name, probe))
+        lines.append("")
+    return lines
+
+
+def _control_row(name: str, probe: ProbeResult) -> str:
+    means = [
+        "" if mean is None else _hundred(mean.value)
+        for mean in (probe.tier_mean, probe.unprobed_tier_mean)
+    ]
+    return _row(
+        name,
+        f"{probe.successes}/{probe.episodes}",
+        percent_range(probe.interval),
+        f"{probe.unprobed.successes}/{probe.unprobed.episodes}",
+        *means,
+        len(probe.tasks),
+    )
+
+
+def tasks(runs: list[Run]) -> list[str]:
+    """Return the table of every task."""
+    rows = [_row("task", "tier", *(run.name for run in runs)), _row(*["---"] * (len(runs) + 2))]
+    for tier, names in TIERS.items():
+        rows += [
+            _row(name, tier, *(_task(run.results.tasks[name]) for run in runs)) for name in names
+        ]
+    return rows
+
+
+def _task(result: TaskResult) -> str:
+    return f"{result.successes}/{result.episodes} ({percent_range(result.interval)})"
+
+
+def weak(run: Run) -> str:
+    """Return the sentence that names the tasks below 65 %."""
+    low = [name for name, result in run.results.tasks.items() if result.success_rate < LOW]
+    return f"{run.name}: {', '.join(low) if low else 'none'}."
+
+
+def page(runs: list[Run]) -> str:
+    """Return the whole page."""
+    first = runs[0].results
+    seen = first.observation
+    low, high = first.seeds
+    parts = [
+        "# Meta-World MT50",
+        "<!-- Written by benchmarks/mt50.py from the results in docs/benchmarks/mt50/. -->",
+        f"Protocol `{first.protocol}`: one policy for all fifty tasks. It sees "
+        f"{seen['picture']} of camera {seen['camera']}, the state ({seen['state']}) "
+        f"and the sentence; privileged at test: {seen['privileged']}. "
+        f"Seeds {low:,} to {high:,} of every task ({first.seed_range}), "
+        f"{high - low + 1} episodes a task. {LEGEND}",
+        "\n".join(headline(runs)),
+        SOURCES,
+        "## What they were trained on",
+        "\n".join(data(runs)),
+        TRAINING,
+        "## Controls",
+        CONTROLS,
+        "\n".join(controls(runs)),
+        "## Every task",
+        "\n".join(tasks(runs)),
+        "Below 65 %:",
+        "\n".join(f"- {weak(run)}" for run in runs),
+        "## Again",
+        "\n".join(["```bash", *(run.results.command for run in runs), "```"]),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def main() -> None:
+    """Parse, copy, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--add", nargs=2, metavar=("NAME", "OUT"), help="a run to copy first")
+    wanted = parser.parse_args()
+    if wanted.add:
+        add_run(wanted.add[0], Path(wanted.add[1]))
+    (FOLDER / "mt50.md").write_text(page(read_runs()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""BC-Z on all fifty tasks of Meta-World: the training part of `eyehand mt50`.
+
+Run:
+    eyehand train bcz-mt50 --data outputs/mt50/demonstrations --out outputs/bcz-mt50
+
+What it reached, on which seeds and in how long, is in docs/benchmarks/mt50.md.
+"""
+
+from eyehand.policies.bcz import BCZConfig
+from eyehand.recipes.run import TrainingRun
+from eyehand.training.loop import TrainConfig
+
+
+def bcz_mt50() -> TrainingRun:
+    """Return the run."""
+    return TrainingRun(
+        policy=BCZConfig(cameras=("work_area",)),
+        training=TrainConfig(minutes=60.0),
+        random_shift=2,  # pixels: what is to be seized may be three wide
+    )
