@@ -3,8 +3,9 @@
     python benchmarks/mt50.py                                  # from docs/benchmarks/mt50/NAME/
     python benchmarks/mt50.py --add bcz outputs/mt50           # copy the results of a run first
 
-A run leaves results.json, summary.json and config.json of its first policy (50 demonstrations a
-task and nothing else) and of its last; they are kept in docs/benchmarks/mt50/NAME-plain and NAME.
+Of a run's first policy (50 demonstrations a task and nothing else) and of its last, results.json
+and config.json are kept in docs/benchmarks/mt50/NAME-plain and NAME, with summary.json: how much
+data and time they were trained on.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eyehand.data.lerobot import Dataset
 from eyehand.envs.metaworld import TIERS
 from eyehand.evaluation.results import ProbeResult, Results, TaskResult, percent_range, read_results
 
@@ -63,12 +65,22 @@ class Run:
 def add_run(name: str, out: Path) -> None:
     """Copy what a run of `eyehand mt50` leaves into the handbook."""
     policies = sorted(out.glob("policy-[0-9]"))
-    for policy, target in ((policies[0], f"{name}-plain"), (policies[-1], name)):
+    for rounds, target in ((0, f"{name}-plain"), (len(policies) - 1, name)):
+        policy = policies[rounds]
         folder = FOLDER / "mt50" / target
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(out / f"evaluation-{policy.name}" / "results.json", folder)
-        shutil.copy(policy / "summary.json", folder)
         shutil.copy(policy / "config.json", folder)
+        corrections = [Dataset(out / f"corrections-{number + 1}") for number in range(rounds)]
+        demonstrations = Dataset(out / "demonstrations")
+        configs = [json.loads((one / "config.json").read_text()) for one in policies[: rounds + 1]]
+        summary = {
+            "demonstrations": len(demonstrations.episodes),
+            "corrections": sum(len(dataset.episodes) for dataset in corrections),
+            "frames": sum(map(len, [demonstrations, *corrections])),
+            "training_minutes": sum(config["training"]["minutes"] for config in configs),
+        }
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
 def read_runs() -> list[Run]:

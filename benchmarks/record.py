@@ -15,7 +15,7 @@ import numpy as np
 from eyehand.data.encoding import encode_episode
 from eyehand.data.video import encode_video
 from eyehand.envs.metaworld import FPS, MetaWorldEnv, select_tasks
-from eyehand.evaluation.record import demonstrate
+from eyehand.evaluation.demonstrate import demonstrate
 from eyehand.types import Episode
 
 EPISODES = 4

@@ -13,17 +13,16 @@ landmarks that the simulator knows; no policy ever reads them.
 """
 
 import argparse
-import json
 import resource
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.peers.command import run_command
 from benchmarks.peers.timing import seconds_of
 from eyehand.data.statistics import describe, to_statistics
 from eyehand.data.store import FrameStore, Pictures, open_store
@@ -178,26 +177,5 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Train or measure; write what was found as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=["train", "speed"])
-    parser.add_argument("name", choices=["bcz", "bcz-landmarks"])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tasks", required=True, help="task names, separated by commas")
-    parser.add_argument("--cores", type=int, required=True, help="threads")
-    parser.add_argument("--out", type=Path, required=True, help="folder, or file of a speed")
-    parser.add_argument("--minutes", type=float, help="wall time of the steps")
-    parser.add_argument("--seconds", type=float, help="of each measurement of a speed")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    torch.set_num_threads(options.cores)
-    if options.verb == "train":
-        found, file = train(options), options.out / "trained.json"
-    else:
-        found, file = speed(options), options.out
-    file.write_text(json.dumps(found, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    run_command(__doc__.splitlines()[0], ["bcz", "bcz-landmarks"], train=train, speed=speed)

@@ -12,7 +12,6 @@ with its defaults, as its ``lerobot-train`` puts them together. ``changes`` says
 """
 
 import argparse
-import json
 import platform
 import resource
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from lerobot.datasets.utils import cycle, dataset_to_policy_features
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 from lerobot.utils.random_utils import set_seed
 
+from benchmarks.peers.command import run_command
 from benchmarks.peers.timing import seconds_of
 
 STATE, ACTION = "observation.state", "action"
@@ -277,27 +277,5 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Train or measure; write what was found as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=["train", "speed"])
-    parser.add_argument("name", choices=["act", "diffusion"])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tasks", required=True, help="task names, separated by commas")
-    parser.add_argument("--cores", type=int, required=True, help="threads, and loading processes")
-    parser.add_argument("--out", type=Path, required=True, help="folder, or file of a speed")
-    parser.add_argument("--minutes", type=float, help="wall time of the steps")
-    parser.add_argument("--seconds", type=float, help="of each measurement of a speed")
-    parser.add_argument("--denoising-steps", type=int, help="of diffusion, by DDIM")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    torch.set_num_threads(options.cores)
-    if options.verb == "train":
-        found, file = train(options), options.out / "trained.json"
-    else:
-        found, file = speed(options), options.out
-    file.write_text(json.dumps(found, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    run_command(__doc__.splitlines()[0], ["act", "diffusion"], train=train, speed=speed)

@@ -125,6 +125,9 @@ def test_train_takes_several_data_sets_and_initial_weights(
     assert main([*other.split(), "--policy.keypoints", "8"]) == 2
     error = capsys.readouterr().err
     assert "policy is a policy with" in error
+    unknown = other.replace(f"--initial {folder}/policy", "--initial mt-50")
+    assert main(unknown.split()) == 2
+    assert "mt-50 is no folder of a checkpoint" in capsys.readouterr().err
     assert not (folder / "other").exists()
 
 

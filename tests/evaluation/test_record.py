@@ -170,7 +170,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
     with pytest.raises(InputError, match=r"'camera': 'corner4'.*this one has.*'work_area'"):
         record(config(tmp_path / "set", episodes=1, camera="work_area"))
     with pytest.raises(InputError, match=r"'policy': None.*this one has.*'policy': 'some'"):
-        record(config(tmp_path / "set", episodes=1, policy=Path("some")))
+        record(config(tmp_path / "set", episodes=1, policy=Path("some")), object)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("Dear")
     with pytest.raises(InputError, match="other holds something else than a recording"):
@@ -262,7 +262,20 @@ def test_corrections_of_another_policy_are_refused(tmp_path: Path, use_attempt: 
         with pytest.raises(
             InputError, match=rf"'policy': 'one'\}}; this one has.*'policy': .?{policy}"
         ):
-            record(config(tmp_path, policy=policy), object)
+            record(config(tmp_path, policy=policy), object if policy else None)
+
+
+def test_nothing_put_right_is_said_in_one_sentence(tmp_path: Path, use_attempt: Any) -> None:
+    use_attempt(lambda *_: None)
+    with pytest.raises(InputError, match="in 12 attempts a task.*nothing that some did"):
+        record(config(tmp_path, policy=Path("some")), object)
+
+
+def test_a_policy_is_named_and_loaded_or_neither(tmp_path: Path) -> None:
+    for policy, make_policy in ((Path("some"), None), (None, object)):
+        with pytest.raises(ValueError, match="make_policy"):
+            record(config(tmp_path, policy=policy), make_policy)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_attempt_leads_with_the_policy_and_keeps_the_rest(

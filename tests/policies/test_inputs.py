@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from eyehand.policies.inputs import check_inputs, scale_image
+from eyehand.policies.inputs import check_inputs, only_camera, scale_image
 from eyehand.types import InputError
 
 
@@ -40,3 +40,8 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], sentence: str) -> 
     check_inputs(**given, **settings)
     with pytest.raises(InputError, match=sentence):
         check_inputs(**(given | change), **settings)
+
+
+def test_several_cameras_are_refused_where_one_is_given() -> None:
+    with pytest.raises(InputError, match=r"\['left', 'right'\].*one"):
+        only_camera(("left", "right"))

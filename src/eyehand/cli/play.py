@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from eyehand.evaluation.film import PlayConfig, play
+from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import find_checkpoint, load_policy
 
 
@@ -29,7 +30,7 @@ def run(arguments: list[str]) -> None:
     """Parse, play, say what came of it."""
     wanted = tyro.cli(PlayArguments, args=arguments, prog="eyehand play", description=__doc__)
     policy = load_policy(find_checkpoint(wanted.checkpoint))
-    (camera,) = policy.config.cameras
+    camera = only_camera(policy.config.cameras)
     outcome = play(policy, wanted.config, camera=camera, image_size=policy.config.image_size)
     ending = "success" if outcome.success else "no success"
     Console().print(

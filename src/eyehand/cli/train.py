@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from eyehand.policies.registry import find_checkpoint
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.recipes.run import TrainingRun, run_training
 
@@ -43,10 +44,11 @@ def run(arguments: list[str]) -> None:
             minutes: Train this long instead of what the recipe says.
             steps: Train this many steps instead of what the recipe says.
             resume: Go on from the last checkpoint in the folder.
-            initial: Begin with the weights of this checkpoint.
+            initial: Begin with the weights of this checkpoint, or of this released policy.
         """
         if (minutes, steps) != (None, None):
             run = replace(run, training=replace(run.training, minutes=minutes, steps=steps))
-        run_training(run, data, out, resume=resume, initial=initial)
+        begun = find_checkpoint(initial) if initial else None
+        run_training(run, data, out, resume=resume, initial=begun)
 
     tyro.cli(start, args=arguments[1:], prog=f"eyehand train {arguments[0]}", description=__doc__)

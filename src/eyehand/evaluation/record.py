@@ -128,12 +128,15 @@ def record(config: RecordConfig, make_policy: Callable[[], Policy] | None = None
 
     Args:
         config: What is recorded.
-        make_policy: Loads the policy that is corrected; called once in every worker.
+        make_policy: Loads ``config.policy``, in every worker once; given with it, and only then.
 
     Raises:
-        InputError: If the folder holds something else, or an expert fails too often.
+        InputError: If the folder holds something else, an expert fails too often, or it can put
+            nothing right that the policy did.
         RuntimeError: If a worker process fails; with its traceback and the task.
     """
+    if (config.policy is None) != (make_policy is None):
+        raise ValueError("`make_policy` is given with `config.policy`, and only then.")
     began = time.monotonic()
     tasks = select_tasks(config.tasks)
     _check_folder(config)
@@ -151,6 +154,11 @@ def record(config: RecordConfig, make_policy: Callable[[], Policy] | None = None
         if any(state.successes < config.episodes for state in states):
             _record_missing(states, config, writer, make_policy)
         lengths = [recorded.length for recorded in writer.recorded if recorded.task in tasks]
+    if not lengths:
+        raise InputError(
+            f"in {config.attempts} attempts a task the expert could put right nothing that "
+            f"{config.policy} did. Train that policy for longer, or name more `episodes`."
+        )
     return RecordResult(
         successes={state.task: state.successes for state in states},
         failures={state.task: state.failures for state in states},

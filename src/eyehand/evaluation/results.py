@@ -96,11 +96,11 @@ class ProbeResult(Rate):
     """What the figure tells."""
     unprobed: Rate
     """The evaluation itself on the same starts."""
-    tier_mean: Mean | None
-    """None unless every task was probed."""
-    unprobed_tier_mean: Mean | None
-    """That of the evaluation itself on the same starts."""
     tasks: list[str]
+    tier_mean: Mean | None = None
+    """None unless every task was probed."""
+    unprobed_tier_mean: Mean | None = None
+    """That of the evaluation itself on the same starts."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ embedding, then a multi-layer perceptron. Differs from the paper:
 2. Spatial soft-argmax keypoints, asked for by the sentence, are read beside the flattened map:
    objects are a few pixels large.
 3. Proprioception is an input, and the chunk of actions is absolute in time, not a set of waypoints.
+4. State and keypoints are read as Fourier features, and where the data has landmarks the first
+   keypoints are taught where they are.
 """
 
 from collections.abc import Mapping, Sequence

@@ -48,6 +48,23 @@ def check_inputs(
             )
 
 
+def only_camera(cameras: Sequence[str]) -> str:
+    """Return the one camera of a policy, for simulators that give one picture.
+
+    Raises:
+        InputError: If it reads several.
+
+    Example:
+        >>> only_camera(("work_area",))
+        'work_area'
+    """
+    if len(cameras) != 1:
+        raise InputError(
+            f"the policy reads the cameras {list(cameras)}; Meta-World is evaluated with one."
+        )
+    return cameras[0]
+
+
 def scale_image(
     image: UInt8[Tensor, "batch height width 3"],
 ) -> Float[Tensor, "batch 3 height width"]:

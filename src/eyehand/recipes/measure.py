@@ -7,6 +7,7 @@ from rich.console import Console
 from eyehand.evaluation.protocol import EvalConfig, evaluate
 from eyehand.evaluation.report import write_report
 from eyehand.evaluation.results import Results, results_table
+from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import load_policy
 
 
@@ -17,12 +18,11 @@ def measure(checkpoint: Path, config: EvalConfig) -> Results:
         InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.
     """
     policy = load_policy(checkpoint)
-    (camera,) = policy.config.cameras
     results = evaluate(
         policy,
         config,
         checkpoint=checkpoint,
-        camera=camera,
+        camera=only_camera(policy.config.cameras),
         image_size=policy.config.image_size,
     )
     report = write_report(config.out, training=checkpoint)

@@ -1,19 +1,16 @@
-"""One policy for all fifty tasks of Meta-World, from nothing: what the released weights come from.
+"""One policy for all fifty tasks of Meta-World, from nothing.
 
 First 50 demonstrations a task, recorded with pushes that the expert makes good. Then rounds of
 corrections (DAgger, Ross et al., 2011, https://arxiv.org/abs/1011.0686): the policy drives to a
 random moment, the expert takes over. After each round it trains on, on all that there is.
 """
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from eyehand.data.lerobot import Dataset
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.evaluation.record import RecordConfig, record
 from eyehand.policies.registry import load_policy
@@ -63,6 +60,7 @@ def mt50(config: Mt50Config, run: TrainingRun) -> None:
             workers=config.workers,
             perturbation=PERTURBATION,
             camera=CAMERA,
+            image_size=run.policy.image_size,
             policy=policy,
         )
         record(settings, partial(load_policy, policy) if policy else None)
@@ -82,15 +80,3 @@ def mt50(config: Mt50Config, run: TrainingRun) -> None:
             probe_episodes=config.probe_episodes,
         )
         measure(config.out / name, evaluation)
-
-
-def _write_summary(policy: Path, data: Sequence[Path], minutes: float) -> None:
-    """Write beside the weights what they were trained on, for the table of results."""
-    sets = [Dataset(folder) for folder in data]
-    summary = {
-        "demonstrations": len(sets[0].episodes),
-        "corrections": sum(len(dataset.episodes) for dataset in sets[1:]),
-        "frames": sum(map(len, sets)),
-        "training_minutes": minutes,
-    }
-    (policy / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

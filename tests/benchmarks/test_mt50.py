@@ -1,0 +1,139 @@
+"""The page of results: every figure in it stands in the files it is made from."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import mt50
+from eyehand.data.writer import DatasetWriter
+from eyehand.envs.metaworld import TASKS, TIERS
+from eyehand.evaluation.results import (
+    PROTOCOL_VERSION,
+    EpisodeRecord,
+    ProbeResult,
+    Results,
+    rate,
+    task_mean,
+    task_results,
+    tier_mean,
+    tier_results,
+    write_results,
+)
+from eyehand.types import Episode
+
+
+def make_results(name: str, *, failing: tuple[str, ...]) -> Results:
+    """Twenty episodes a task, all successes but those of the failing tasks, 7 of 20."""
+    records = [
+        EpisodeRecord("", task, 1_000_000 + seed, "", task not in failing or seed < 7, 50, 0.1, "")
+        for task in TASKS
+        for seed in range(20)
+    ]
+    tasks = task_results(records)
+    blind = [replace(record, success=False) for record in records if record.seed < 1_000_005]
+    same = [record for record in records if record.seed < 1_000_005]
+    return Results(
+        protocol=PROTOCOL_VERSION,
+        command=f"eyehand eval {name}",
+        checkpoint=name,
+        checkpoint_sha256="0" * 64,
+        tasks=tasks,
+        tiers=tier_results(records),
+        tier_mean=tier_mean(tasks),
+        task_mean=task_mean(tasks),
+        seeds=(1_000_000, 1_000_019),
+        seed_range="evaluation",
+        observation={
+            "camera": "work_area, a part of corner4",
+            "picture": "96 x 96 RGB",
+            "state": "4-D",
+            "privileged": "none",
+        },
+        execution={"steps": 4},
+        probes={
+            "image blank": ProbeResult(
+                **asdict(rate(blind)),
+                question="",
+                unprobed=rate(same),
+                tasks=list(TASKS),
+                tier_mean=tier_mean(task_results(blind)),
+                unprobed_tier_mean=tier_mean(task_results(same)),
+            )
+        },
+        films=[],
+        steps=1,
+        seconds=1.0,
+        steps_per_second=1.0,
+        commit="",
+        versions={},
+    )
+
+
+def make_run(out: Path) -> Path:
+    """What two rounds of a run leave: three data sets, three policies, two evaluations."""
+    lengths = {"demonstrations": (5, 6), "corrections-1": (3,), "corrections-2": (2, 2, 2)}
+    for kind, episodes in lengths.items():
+        with DatasetWriter(
+            out / kind, fps=80, image_shapes={"work_area": (16, 16)}, state_dim=4, action_dim=4,
+            robot="metaworld",
+        ) as writer:  # fmt: skip
+            for seed, length in enumerate(episodes):
+                picture = np.zeros((length, 16, 16, 3), np.uint8)
+                numbers = np.zeros((length, 4), np.float32)
+                writer.add(Episode({"work_area": picture}, numbers, numbers, "Go.", "reach", seed))
+    for number, minutes in enumerate((50.0, 35.0, 60.0)):
+        policy = out / f"policy-{number}"
+        policy.mkdir()
+        config = {"policy": {"name": "bcz", "landmarks": 4}, "training": {"minutes": minutes}}
+        (policy / "config.json").write_text(json.dumps(config))
+    for number, failing in ((0, ("reach", "push", "soccer")), (2, ("soccer",))):
+        folder = out / f"evaluation-policy-{number}"
+        folder.mkdir()
+        write_results(make_results(f"policy-{number}", failing=failing), folder / "results.json")
+    return out
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(mt50, "FOLDER", tmp_path / "benchmarks")
+    mt50.add_run("bcz", make_run(tmp_path / "run"))
+    return mt50.page(mt50.read_runs())
+
+
+def row(page: str, start: str) -> list[str]:
+    """Return the cells of the first row that begins with ``start``."""
+    line = next(line for line in page.splitlines() if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_score_is_the_mean_of_the_tiers_and_the_best_comes_first(page: str) -> None:
+    easy, medium, hard = (1 - 0.65 / len(TIERS[tier]) for tier in ("easy", "medium", "hard"))
+    score = 100 * (easy + medium + hard + 1) / 4
+    assert row(page, "**eyehand bcz-plain**")[2].startswith(f"**{score:.1f}** (")
+    assert row(page, "**eyehand bcz-plain**")[6] == "100.0 (96.3 to 100.0)"
+    better = 100 * (3 + medium) / 4
+    assert row(page, "**eyehand bcz**")[2].startswith(f"**{better:.1f}** (")
+    assert page.index("**eyehand bcz**") < page.index("**eyehand bcz-plain**")
+    assert row(page, "SmolVLA 2.25B [2]")[2:] == ["68.2", "87.1", "51.8", "70.0", "64.0", ""]
+
+
+def test_what_it_was_trained_on_is_counted_from_data_and_configs(page: str) -> None:
+    privileged = "places of 4 landmarks in the picture"
+    assert row(page, "bcz-plain") == ["bcz-plain", "2", "0", "11", "50", privileged]
+    assert row(page, "bcz") == ["bcz", "2", "4", "20", "145", privileged]
+
+
+def test_controls_stand_beside_the_same_starts(page: str) -> None:
+    assert row(page, "image blank")[1:] == [
+        "0/250", "0.0 to 1.5", "250/250", "0.0", "100.0", "50",
+    ]  # fmt: skip
+
+
+def test_every_task_has_a_row_and_the_weak_ones_are_named(page: str) -> None:
+    assert all(row(page, task) for task in TASKS)
+    assert row(page, "soccer")[2:] == ["7/20 (18.1 to 56.7)"] * 2
+    assert "- bcz: soccer." in page
+    assert "- bcz-plain: reach, soccer, push." in page
