@@ -267,7 +267,7 @@ def test_corrections_of_another_policy_are_refused(tmp_path: Path, use_attempt: 
 
 def test_nothing_put_right_is_said_in_one_sentence(tmp_path: Path, use_attempt: Any) -> None:
     use_attempt(lambda *_: None)
-    with pytest.raises(InputError, match="in 12 attempts a task.*nothing that some did"):
+    with pytest.raises(InputError, match=r"in 12 attempts a task.*nothing that some did"):
         record(config(tmp_path, policy=Path("some")), object)
 
 
