@@ -2,6 +2,7 @@
 
     python benchmarks/mt50.py                                  # from docs/benchmarks/mt50/NAME/
     python benchmarks/mt50.py --add bcz outputs/mt50           # copy the results of a run first
+    python benchmarks/mt50.py --release outputs/mt50           # its last policy becomes `mt50`
 
 Of a run's first policy (50 demonstrations a task and nothing else) and of its last, results.json
 and config.json are kept in docs/benchmarks/mt50/NAME-plain and NAME, with summary.json: how much
@@ -15,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
+
 from eyehand.data.lerobot import Dataset
 from eyehand.envs.metaworld import TIERS
 from eyehand.evaluation.results import ProbeResult, Results, TaskResult, percent_range, read_results
+from eyehand.policies.registry import RELEASED
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
 PUBLISHED = (
@@ -62,9 +66,29 @@ class Run:
     policy: dict[str, Any]
 
 
+def policies_of(out: Path) -> list[Path]:
+    """Return the folders of a run's policies, in the order of their training."""
+    return sorted(out.glob("policy-[0-9]"))
+
+
+def release(out: Path) -> None:
+    """Copy the last policy of a run into the package, its matrices in half precision.
+
+    They are widened again on loading. Halves keep 11 bits, the products of training had 8.
+    """
+    policy, folder = policies_of(out)[-1], RELEASED / "mt50"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(policy / "config.json", folder)
+    weights = load_file(policy / "model.safetensors")
+    save_file(
+        {name: value.half() if value.ndim > 1 else value for name, value in weights.items()},
+        folder / "model.safetensors",
+    )
+
+
 def add_run(name: str, out: Path) -> None:
     """Copy what a run of `eyehand mt50` leaves into the handbook."""
-    policies = sorted(out.glob("policy-[0-9]"))
+    policies = policies_of(out)
     for rounds, target in ((0, f"{name}-plain"), (len(policies) - 1, name)):
         policy = policies[rounds]
         folder = FOLDER / "mt50" / target
@@ -264,7 +288,10 @@ def main() -> None:
     """Parse, copy, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--add", nargs=2, metavar=("NAME", "OUT"), help="a run to copy first")
+    parser.add_argument("--release", type=Path, metavar="OUT", help="put its last policy into src")
     wanted = parser.parse_args()
+    if wanted.release:
+        release(wanted.release)
     if wanted.add:
         add_run(wanted.add[0], Path(wanted.add[1]))
     (FOLDER / "mt50.md").write_text(page(read_runs()))

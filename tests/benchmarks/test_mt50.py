@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import mt50
 from eyehand.data.writer import DatasetWriter
@@ -22,6 +23,9 @@ from eyehand.evaluation.results import (
     tier_results,
     write_results,
 )
+from eyehand.policies.bcz import BCZConfig
+from eyehand.policies.normalization import blank_statistics
+from eyehand.policies.registry import build_policy, load_policy, save_policy
 from eyehand.types import Episode
 
 
@@ -137,3 +141,23 @@ def test_every_task_has_a_row_and_the_weak_ones_are_named(page: str) -> None:
     assert row(page, "soccer")[2:] == ["7/20 (18.1 to 56.7)"] * 2
     assert "- bcz: soccer." in page
     assert "- bcz-plain: reach, soccer, push." in page
+
+
+def test_the_last_policy_is_released_in_half_the_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mt50, "RELEASED", tmp_path / "released")
+    config = BCZConfig(dims=(8, 8, 8), context_dim=8, keypoints=4, map_dim=4)
+    statistics = blank_statistics(state_dim=4, action_dim=4)
+    policies = [build_policy(config, statistics=statistics) for _ in range(2)]
+    for number, policy in enumerate(policies):
+        save_policy(policy, tmp_path / "run" / f"policy-{number}")
+    mt50.release(tmp_path / "run")
+    released = load_policy(tmp_path / "released" / "mt50")
+    wanted = dict(policies[1].named_parameters())
+    for name, value in released.named_parameters():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, wanted[name], rtol=2**-11, atol=2**-24)
+    first, second = tmp_path / "run" / "policy-1", tmp_path / "released" / "mt50"
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (first, second)]
+    assert sizes[1] < 0.6 * sizes[0]

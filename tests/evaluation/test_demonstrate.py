@@ -11,6 +11,7 @@ from eyehand.envs.metaworld import LANDMARKS, MetaWorldEnv
 from eyehand.evaluation import demonstrate as demonstrate_module
 from eyehand.evaluation.demonstrate import (
     LONGEST_LEAD,
+    OPEN,
     STEPS_PER_PLAN,
     _pushes,
     demonstrate,
@@ -39,6 +40,21 @@ def test_a_demonstration_replays(environment: MetaWorldEnv) -> None:
         observation, _, success, _, _ = environment.step(action)
         assert success == (step == len(episode.action) - 1)
     assert np.abs(episode.action).max() <= 1
+
+
+def test_a_hand_that_has_closed_on_nothing_opens_again() -> None:
+    """Meta-World's expert alone never opens it, and fails."""
+    environment = MetaWorldEnv("pick-place", image_size=24, render_observations=False)
+    close = [np.array([0, 0, 0, 1], np.float32)] * 30
+    episode = demonstrate(environment, seed=3, perturbation=0.0, lead=close)
+    assert episode is not None
+    assert set(episode.action[:, 3]) == {OPEN, 1.0}
+    environment.reset(seed=3)
+    for action in close:
+        environment.step(action)
+    successes = [environment.step(environment.expert_action())[2] for _ in range(300)]
+    assert not any(successes)
+    environment.close()
 
 
 def test_pushes_move_the_hand_but_not_the_label(environment: MetaWorldEnv) -> None:

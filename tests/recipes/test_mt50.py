@@ -51,7 +51,7 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
         assert recording.policy == policies[number]
         loaded = make_policy() if make_policy else None
         assert loaded == (f"policy of policy-{number - 1}" if number else None)
-        assert recording.episodes == (40 if number else 50)
+        assert recording.episodes == (30 if number else 50)
         assert (recording.tasks, recording.camera) == ("hard", "work_area")
         assert recording.perturbation > 0
     seeds = [range(recording.seed, recording.seed + recording.attempts) for recording, _ in records]

@@ -16,6 +16,8 @@ PUSH_PROBABILITY = 1 / 30
 """That a push begins at a step without one."""
 LONGEST_LEAD = 300
 """Steps that a policy may drive; the expert needs some of an episode's 500 to put things right."""
+OPEN = -1.0
+"""Effort that opens the fingers."""
 STEPS_PER_PLAN = 4
 """Actions that a policy executes before it plans anew."""
 
@@ -31,6 +33,10 @@ def demonstrate(
 
     The episode is simulated twice: first without pictures, which is twenty times faster, to see
     whether it succeeds; then the same actions with pictures. A failure is 500 steps long.
+
+    Where Meta-World's expert leaves the fingers as they are (effort 0), it opens them here. It does
+    so before it grasps, when they are open; but a hand that has closed on nothing would stay
+    closed, and a policy that errs a little about a 0 closes its hand within a second.
 
     Args:
         environment: The task; its observations need no pictures.
@@ -51,6 +57,8 @@ def demonstrate(
     success = truncated = False
     while not (success or truncated):
         label = environment.expert_action()
+        if label[-1] == 0:
+            label[-1] = OPEN
         action = np.clip(label + next(pushes), -1, 1).astype(np.float32)
         states.append(observation["state"])
         landmarks.append(environment.landmarks())

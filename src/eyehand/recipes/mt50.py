@@ -31,9 +31,9 @@ class Mt50Config:
     """all, tiers, or task names, separated by commas."""
     demonstrations: int = 50
     """Recorded episodes per task."""
-    corrections: int = 40
+    corrections: int = 30
     """Attempted corrections per task and round."""
-    minutes: tuple[float, ...] = (50.0, 35.0, 60.0)
+    minutes: tuple[float, ...] = (40.0, 25.0, 25.0, 55.0)
     """Time for training: on the demonstrations alone, then after each round of corrections."""
     episodes: int = 20
     """Evaluated episodes per task."""
