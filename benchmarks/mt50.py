@@ -44,9 +44,10 @@ score is the mean of the four tiers. `-plain` is the policy before any correctio
 demonstrations a task and nothing else."""
 TRAINING = """
 Demonstrations start from training seeds and are pushed on the way while the label stays the
-expert's. In a correction the policy drives to a random moment and the expert takes over; only the
-expert's part is kept. Landmarks are where hand, objects and goal are in the picture: an auxiliary
-target of training that the simulator gives, never an input.
+expert's, except that it opens the hand where the expert leaves the fingers as they are. In a
+correction the policy drives to a random moment and the expert takes over; only the expert's part is
+kept. Landmarks are where hand, objects and goal are in the picture: an auxiliary target of training
+that the simulator gives, never an input.
 """
 CONTROLS = """
 The same start states with one thing taken away or exchanged. Meta-World has no start states outside

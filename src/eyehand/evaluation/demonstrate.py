@@ -36,7 +36,7 @@ def demonstrate(
 
     Where Meta-World's expert leaves the fingers as they are (effort 0), it opens them here. It does
     so before it grasps, when they are open; but a hand that has closed on nothing would stay
-    closed, and a policy that errs a little about a 0 closes its hand within a second.
+    closed, and so would that of a policy that errs about the 0: an effort of 0.1 closes it in 2 s.
 
     Args:
         environment: The task; its observations need no pictures.
