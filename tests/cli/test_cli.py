@@ -188,6 +188,16 @@ def test_play_films_an_episode(folder: Path) -> None:
     assert film.stat().st_size > 1000
 
 
+def test_the_released_policy_pulls_the_drawer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start and a sentence that it was not trained on."""
+    command = ["play", "mt50", "--task", "drawer-open", "--seed", "10000", "--size", "160"]
+    told = "pull the drawer towards you"
+    assert main([*command, "--instruction", told, "--out", str(tmp_path / "film.mp4")]) == 0
+    assert ": success after" in " ".join(capsys.readouterr().out.split())
+
+
 def test_demo_goes_all_the_way_and_is_done_when_it_is_done(tmp_path: Path) -> None:
     command = (
         f"demo --tasks faucet-close --demonstrations 1 --minutes 0.02 --episodes 1 --workers 1 "
@@ -197,6 +207,8 @@ def test_demo_goes_all_the_way_and_is_done_when_it_is_done(tmp_path: Path) -> No
     report = tmp_path / "demo" / "evaluation" / "report.html"
     weights = (tmp_path / "demo" / "policy" / "model.safetensors").read_bytes()
     assert report.exists()
+    shown = sorted(film.name for film in (tmp_path / "demo" / "released").iterdir())
+    assert shown == ["1-drawer-open.mp4", "2-faucet-open.mp4", "3-faucet-close.mp4"]
     assert main(command.split()) == 0
     assert (tmp_path / "demo" / "policy" / "model.safetensors").read_bytes() == weights
 
