@@ -3,7 +3,7 @@
 Run:
     eyehand train bcz-mt50 --data outputs/mt50/demonstrations --out outputs/bcz-mt50
 
-What it reached, on which seeds and in how long, is in docs/log.md.
+What it reached, on which seeds and in how long: docs/benchmarks/mt50.md.
 """
 
 from eyehand.policies.bcz import BCZConfig
