@@ -13,6 +13,7 @@ from eyehand.envs.instructions import instructions
 from eyehand.evaluation.film import PlayConfig, play
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.evaluation.record import RecordConfig, record
+from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import find_checkpoint, load_policy
 from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.recipes.measure import measure
@@ -81,7 +82,7 @@ def demo(config: DemoConfig) -> None:
 def show_released(folder: Path, console: Console) -> None:
     """Film the released policy; films that exist are kept."""
     released = load_policy(find_checkpoint(Path("mt50")))
-    (camera,) = released.config.cameras
+    camera = only_camera(released.config.cameras)
     for number, (task, sentence) in enumerate(SHOWN, start=1):
         film = folder / f"{number}-{task}.mp4"
         if not film.exists():
