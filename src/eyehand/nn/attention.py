@@ -1,8 +1,13 @@
 """Multi-head attention: every position gathers what it needs from the others."""
 
+from typing import NamedTuple
+
+import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from eyehand.nn.position import rotary
 
 
 class Attention(nn.Module):
@@ -48,6 +53,71 @@ class Attention(nn.Module):
         # sequences in bfloat16 on a CPU, and short is all that comes here.
         weight = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
         return self.to_output(rearrange(weight @ v, "b h n d -> b n (h d)"))
+
+
+class KeyValueCache(NamedTuple):
+    """What earlier tokens offered, so that it is computed once."""
+
+    key: Float[Tensor, "batch head past head_dim"]
+    value: Float[Tensor, "batch head past head_dim"]
+
+
+class CausalAttention(nn.Module):
+    """Self-attention of every token to itself and those before it, with rotary positions.
+
+    Args:
+        dim: Width of the stream.
+        heads: Number of attention heads.
+        head_dim: Width of one head, even.
+
+    Example:
+        >>> layer = CausalAttention(8, heads=2, head_dim=4)
+        >>> x = torch.randn(1, 3, 8)
+        >>> whole, _ = layer(x)
+        >>> _, cache = layer(x[:, :2])
+        >>> last, _ = layer(x[:, 2:], cache=cache)
+        >>> torch.allclose(last, whole[:, 2:], atol=1e-6)
+        True
+    """
+
+    def __init__(self, dim: int, *, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_query_key_value = nn.Linear(dim, 3 * heads * head_dim, bias=False)
+        self.to_output = nn.Linear(heads * head_dim, dim, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch query dim"],
+        *,
+        mask: Bool[Tensor, "batch key"] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> tuple[Float[Tensor, "batch query dim"], KeyValueCache]:
+        """Attend, and return what later tokens need of these.
+
+        Args:
+            x: New tokens.
+            mask: False where a token, of the cache or new, is padding that nobody looks at. What
+                comes out at padding means nothing.
+            cache: Of the tokens before, as the call on them returned it.
+        """
+        q, k, v = rearrange(
+            self.to_query_key_value(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads
+        )
+        if cache is not None:
+            k, v = torch.cat([cache.key, k], dim=2), torch.cat([cache.value, v], dim=2)
+        new, whole = q.shape[2], k.shape[2]
+        position = torch.arange(whole, device=x.device)
+        # Keys are kept as they were before they are turned: a window that slides renumbers them.
+        weight = rotary(q, position[-new:]) @ rotary(k, position).transpose(-1, -2)
+        seen = position <= position[-new:, None]
+        if mask is not None:
+            seen = seen & mask[:, None, None]
+        # Not -inf: a row of padding sees nobody, and its softmax would be NaN.
+        weight = weight.float().masked_fill(~seen, torch.finfo(torch.float32).min)
+        weight = (weight * q.shape[-1] ** -0.5).softmax(dim=-1).to(v.dtype)
+        output = self.to_output(rearrange(weight @ v, "b h n d -> b n (h d)"))
+        return output, KeyValueCache(k, v)
 
 
 class FeedForward(nn.Sequential):

@@ -1,0 +1,19 @@
+import torch
+from torch import nn
+
+from eyehand.nn.perceptron import Perceptron
+
+
+def test_equal_to_linear_layers_and_relu_by_hand() -> None:
+    torch.manual_seed(0)
+    net, x = Perceptron(3, (5, 2)), torch.randn(4, 3)
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    by_hand = ((x @ linear[0].weight.T + linear[0].bias).clamp(min=0) @ linear[1].weight.T
+               + linear[1].bias).clamp(min=0)  # fmt: skip
+    torch.testing.assert_close(net(x), by_hand)
+
+
+def test_dropout_only_in_training() -> None:
+    net, x = Perceptron(3, (64,), dropout=0.5), torch.ones(1, 3)
+    assert torch.equal(net.eval()(x), net(x))
+    assert (net.train()(x) == 0).sum() > (net.eval()(x) == 0).sum()
