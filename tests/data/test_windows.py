@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyehand.data.store import FrameStore, Pictures, join_stores
-from eyehand.data.windows import WindowConfig, WindowLoader, window_index
+from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks, window_index
 from eyehand.types import Batch, InputError, Statistics
 
 PLAIN = {"random_shift": 0, "color_jitter": 0.0}
@@ -108,6 +108,17 @@ def test_batches_hold_what_the_index_says() -> None:
             first_action = batch.action[row, place, 0]
             assert first_action.tolist() == [frame, -frame]
     assert batch.action.shape == (17, 3, 4, 2)
+
+
+def test_sampled_chunks_stay_in_their_episodes() -> None:
+    store = make_store([3, 1, 5])
+    every = sample_chunks(store, horizon=3, count=100)
+    assert every[..., 0].tolist() == [
+        [0, 1, 2], [1, 2, 2], [2, 2, 2], [3, 3, 3],
+        [4, 5, 6], [5, 6, 7], [6, 7, 8], [7, 8, 8], [8, 8, 8],
+    ]  # fmt: skip
+    some = sample_chunks(store, horizon=3, count=3)
+    assert some[:, 0, 0].tolist() == [0, 4, 8]
 
 
 @pytest.mark.parametrize("batch_size", [4, 7, 17, 40])

@@ -11,6 +11,7 @@ import torch
 from eyehand.policies.check import check_policy
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.heads.registry import HEADS, FittedHead
 from eyehand.policies.registry import POLICIES
 from eyehand.types import Batch, Observation
 
@@ -50,6 +51,28 @@ def test_a_pretrained_vision_encoder_passes(
 ) -> None:
     policy = small_policy("roboflamingo", vision=f"transformers:{tiny_vit}")
     batch = batch_for(policy.config)
+    check_policy(policy, batch, observe(batch))
+
+
+SMALL_HEADS: dict[str, dict[str, Any]] = {
+    "fast": {"vocabulary": 64, "dim": 16, "heads": 2, "head_dim": 8},
+    "bins": {"bins": 64, "dim": 16, "heads": 2, "head_dim": 8},
+    "diffusion": {"dim": 16, "steps": 3},
+    "flow": {"dim": 16, "steps": 3},
+    "vq": {"codes": 2},  # more than a batch has rows would be equal codes, and ties
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_head_passes_on_every_policy(
+    name: str, head: str, small_policy: Make, batch_for: Make, observe: Make
+) -> None:
+    config = HEADS[head](**SMALL_HEADS.get(head, {}))
+    policy = small_policy(name, head=config, history=3 if config.needs_history else 1)
+    batch = batch_for(policy.config)
+    if isinstance(policy.head, FittedHead):
+        policy.head.fit(policy.units.normalize_action(batch.action).flatten(0, 1))
     check_policy(policy, batch, observe(batch))
 
 

@@ -86,7 +86,7 @@ def test_memory_holds_no_more_than_a_window(
     short = [policy.act(observe(batch, frame)) for frame in range(history)][-1]
     assert torch.equal(long, short)
     policy.reset(observe(batch).env_ids)
-    assert not policy._memory
+    assert not policy._memory._windows
 
 
 def test_two_cameras_are_told_apart(

@@ -109,6 +109,22 @@ def window_index(
     return WindowIndex(frame, history_mask, action, action_mask)
 
 
+def sample_chunks(
+    store: FrameStore, *, horizon: int, count: int
+) -> Float32[np.ndarray, "chunk horizon action"]:
+    """Return chunks that begin at ``count`` frames, evenly spaced over the store, or at all.
+
+    After an episode's end its last action is held.
+    """
+    present = np.linspace(0, len(store) - 1, min(count, len(store))).astype(np.int64)
+    episode = np.searchsorted(store.episode_start, present, side="right") - 1
+    start, length = store.episode_start[episode], store.episode_length[episode]
+    index = window_index(
+        present, start, start + length, history=1, history_stride=1, horizon=horizon
+    )
+    return store.action[index.action[:, 0]]
+
+
 class WindowLoader:
     """Endless batches from a store.
 

@@ -28,7 +28,9 @@ from eyehand.nn.fourier import fourier_features
 from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
 from eyehand.policies.contract import PolicyModule, evaluation_mode
 from eyehand.policies.heads.mlp import MLPHeadConfig
-from eyehand.policies.inputs import check_inputs, scale_image
+from eyehand.policies.heads.registry import HeadConfig, check_history
+from eyehand.policies.inputs import check_inputs, row_seeds, scale_image
+from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization
 from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
 
@@ -38,8 +40,6 @@ class BCZConfig:
     """FiLM-conditioned convolutional encoder and chunked regression (BC-Z)."""
 
     name: ClassVar[str] = "bcz"
-    history: ClassVar[int] = 1
-    history_stride: ClassVar[int] = 1
 
     cameras: tuple[str, ...] = ("corner4",)
     """Cameras that it reads; one encoder serves all."""
@@ -51,6 +51,10 @@ class BCZConfig:
     """Numbers in an action; the last is the gripper."""
     horizon: int = 16
     """Actions per chunk."""
+    history: int = 1
+    """Frames in a window, for heads with memory; each costs as much as the first."""
+    history_stride: int = 4
+    """Steps between the frames of a window; at test time execute as many actions per plan."""
     language: str = "minilm"
     """Frozen language model: minilm, smollm2 or transformers:NAME."""
     context_dim: int = 128
@@ -69,7 +73,7 @@ class BCZConfig:
     """Fourier features of the state and of the keypoints; 0 gives the numbers alone."""
     map_dim: int = 32
     """Channels of the coarse map when it is flattened."""
-    head: MLPHeadConfig = field(default_factory=MLPHeadConfig)
+    head: HeadConfig = field(default_factory=MLPHeadConfig)
     """Policy head."""
 
     def __post_init__(self) -> None:
@@ -85,6 +89,7 @@ class BCZConfig:
                 f"BCZConfig.landmarks must be at most keypoints={self.keypoints}; "
                 f"got {self.landmarks}."
             )
+        check_history(self)
 
 
 class BCZ(PolicyModule):
@@ -121,25 +126,32 @@ class BCZ(PolicyModule):
         camera_dim = config.map_dim * cells + 2 * config.keypoints * waves
         dim = len(config.cameras) * camera_dim + config.state_dim * waves + context_dim
         self.head = config.head.build(dim, horizon=config.horizon, action_dim=config.action_dim)
+        self._memory = FeatureMemory(config.history)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's gap
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return ``loss`` and its parts for the last frame of every window."""
+        """Return ``loss`` and its parts, the mean over every frame of every window."""
+        size, history = batch.history_mask.shape
         feature, heat = self._feature(
-            {camera: image[:, -1] for camera, image in batch.image.items()},
-            batch.state[:, -1],
-            batch.instruction,
+            {
+                camera: rearrange(image, "b t h w c -> (b t) h w c")
+                for camera, image in batch.image.items()
+            },
+            rearrange(batch.state, "b t d -> (b t) d"),
+            [sentence for sentence in batch.instruction for _ in range(history)],
         )
         losses = self.head.loss(
-            feature[:, None],
-            self.units.normalize_action(batch.action[:, -1:]),
-            action_mask=batch.action_mask[:, -1:],
-            history_mask=batch.history_mask[:, -1:],
+            rearrange(feature, "(b t) d -> b t d", b=size),
+            self.units.normalize_action(batch.action),
+            action_mask=batch.action_mask,
+            history_mask=batch.history_mask,
         )
         count = self.config.landmarks
         if count == 0 or batch.landmarks is None:
             return losses
-        landmark = heat_map_loss(heat[:, :count], batch.landmarks[:, -1, :, :2]).mean()
+        wanted = rearrange(batch.landmarks[..., :2], "b t landmark xy -> (b t) landmark xy")
+        distance = heat_map_loss(heat[:, :count], wanted)
+        landmark = (distance * rearrange(batch.history_mask, "b t -> (b t) 1")).mean()
         total = losses["loss"] + self.config.landmark_weight * landmark
         return losses | {"loss": total, "landmark": landmark}
 
@@ -150,12 +162,14 @@ class BCZ(PolicyModule):
             feature, _ = self._feature(
                 observation.image, observation.state, observation.instruction
             )
-            mask = torch.ones(len(feature), 1, dtype=torch.bool, device=feature.device)
-            action = self.head.act(feature[:, None], history_mask=mask)
+            window, mask = self._memory.remember(feature, observation.env_ids)
+            seed = row_seeds(observation.state)
+            action = self.head.act(window, history_mask=mask, seed=seed)
         return self.units.restore_action(action)
 
     def reset(self, env_ids: Sequence[int]) -> None:
-        """Forget nothing: it remembers nothing."""
+        """Forget what these robots saw."""
+        self._memory.forget(env_ids)
 
     def _feature(
         self,

@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from eyehand.policies.normalization import Normalization
 from eyehand.types import ActionChunk, Batch, Observation
 
 
@@ -49,6 +50,8 @@ class PolicyModule(nn.Module, ABC):
     """A network that satisfies :class:`eyehand.types.Policy` and knows its config."""
 
     config: PolicyConfig
+    units: Normalization
+    """Statistics of its training data."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:

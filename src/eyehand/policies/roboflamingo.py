@@ -26,8 +26,9 @@ from eyehand.models.vision.pretrained import load_vision_model
 from eyehand.nn.resampler import Resampler
 from eyehand.policies.contract import PolicyModule, evaluation_mode
 from eyehand.policies.heads.lstm import LSTMHeadConfig
-from eyehand.policies.heads.mlp import MLPHeadConfig
-from eyehand.policies.inputs import check_inputs, scale_image
+from eyehand.policies.heads.registry import HeadConfig, check_history
+from eyehand.policies.inputs import check_inputs, row_seeds, scale_image
+from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization
 from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
 
@@ -78,7 +79,7 @@ class RoboFlamingoConfig:
     data has none."""
     landmark_weight: float = 1.0
     """Weight of that auxiliary loss, which training alone reads (Jaderberg et al., 2017)."""
-    head: LSTMHeadConfig | MLPHeadConfig = field(default_factory=LSTMHeadConfig)
+    head: HeadConfig = field(default_factory=LSTMHeadConfig)
     """Policy head."""
 
     def __post_init__(self) -> None:
@@ -95,6 +96,7 @@ class RoboFlamingoConfig:
                 "RoboFlamingoConfig.history and history_stride must be >= 1; "
                 f"got {self.history} and {self.history_stride}."
             )
+        check_history(self)
 
     @classmethod
     def published(cls, *, vision: str, language: str, every: int) -> "RoboFlamingoConfig":
@@ -173,7 +175,7 @@ class RoboFlamingo(PolicyModule):
         )
         if config.landmarks:
             self.to_landmarks = nn.Linear(self.language.dim, 2 * config.landmarks)
-        self._memory: dict[int, list[Tensor]] = {}
+        self._memory = FeatureMemory(config.history)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``loss`` and its parts, the mean over every frame of every window."""
@@ -219,14 +221,14 @@ class RoboFlamingo(PolicyModule):
                 observation.instruction,
                 apart=True,
             )
-            window, mask = self._remember(feature, observation.env_ids)
-            action = self.head.act(window, history_mask=mask)
+            window, mask = self._memory.remember(feature, observation.env_ids)
+            seed = row_seeds(observation.state)
+            action = self.head.act(window, history_mask=mask, seed=seed)
         return self.units.restore_action(action)
 
     def reset(self, env_ids: Sequence[int]) -> None:
         """Forget what these robots saw."""
-        for env_id in env_ids:
-            self._memory.pop(env_id, None)
+        self._memory.forget(env_ids)
 
     def _feature(
         self,
@@ -283,20 +285,3 @@ class RoboFlamingo(PolicyModule):
             ]
             fused[rows] = self._fuse(heard, context, length)[rows]
         return fused
-
-    def _remember(
-        self, feature: Float[Tensor, "batch dim"], env_ids: Sequence[int]
-    ) -> tuple[Float[Tensor, "batch history dim"], Tensor]:
-        """Return every robot's window, padded at its start as in training, and its mask."""
-        history = self.config.history
-        windows, seen = [], []
-        for row, env_id in zip(feature, env_ids, strict=True):
-            past = [] if env_id < 0 else self._memory.get(env_id, [])
-            window = [*past, row][-history:]
-            if env_id >= 0:
-                self._memory[env_id] = window
-            seen.append(len(window))
-            windows.append(torch.stack([window[0]] * (history - len(window)) + window))
-        first = history - torch.tensor(seen, device=feature.device)
-        time = torch.arange(history, device=feature.device)
-        return torch.stack(windows), time >= first[:, None]

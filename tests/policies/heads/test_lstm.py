@@ -18,10 +18,14 @@ def test_a_padded_window_equals_the_frames_alone(head: LSTMHead) -> None:
     mask = torch.ones(3, 5, dtype=torch.bool)
     mask[1, :2] = False
     mask[2, :4] = False
-    got = head.act(feature, history_mask=mask)
+    got = head.act(feature, history_mask=mask, seed=torch.zeros(3, dtype=torch.long))
     for row, start in enumerate((0, 2, 4)):
         alone = feature[row : row + 1, start:]
-        want = head.act(alone, history_mask=torch.ones(1, 5 - start, dtype=torch.bool))
+        want = head.act(
+            alone,
+            history_mask=torch.ones(1, 5 - start, dtype=torch.bool),
+            seed=torch.zeros(1, dtype=torch.long),
+        )
         torch.testing.assert_close(got[row], want[0], rtol=0, atol=1e-6)
 
 
@@ -30,8 +34,8 @@ def test_the_past_counts_and_the_future_does_not(head: LSTMHead) -> None:
     mask = torch.ones(1, 5, dtype=torch.bool)
     changed = feature.clone()
     changed[:, 2] += 1
-    before = head._output(head._remember(feature, mask))[0]
-    after = head._output(head._remember(changed, mask))[0]
+    before = head._remember(feature, mask)
+    after = head._remember(changed, mask)
     assert torch.equal(after[:, :2], before[:, :2])
     assert not torch.allclose(after[:, 4], before[:, 4])
 
@@ -39,7 +43,7 @@ def test_the_past_counts_and_the_future_does_not(head: LSTMHead) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"dim": 0}, "dim and depth must be >= 1; got 0 and 2"),
+        ({"dim": 0}, "dim must be >= 1; got 0"),
         ({"dims": (8, 0)}, r"dims must be positive widths; got \(8, 0\)"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\); got -0.1"),
         ({"huber_delta": -1.0}, "huber_delta must be > 0; got -1.0"),

@@ -1,9 +1,13 @@
 """The battery that every action head passes; whoever writes a head runs it on theirs."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from eyehand.policies.heads.registry import FittedHead
 
 HISTORY = 5
 
@@ -32,7 +36,18 @@ def check_head(head: Any, *, dim: int, horizon: int, action_dim: int) -> None:
     action_mask[1, -1, horizon // 2 :] = False
     masks = {"action_mask": action_mask, "history_mask": history_mask}
 
-    losses = head.loss(feature, action, **masks)
+    if isinstance(head, FittedHead):
+        head.fit(action.flatten(0, 1))
+    _check_gradients(head, feature, action, masks)
+    _check_padding(head, feature, action, masks)
+    _check_act(head, feature, history_mask, shape=(4, horizon, action_dim))
+    _check_stream(head, feature, action, masks)
+
+
+def _check_gradients(
+    head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
+) -> None:
+    losses = _seeded(head, feature, action, masks)
     loss = losses["loss"]
     assert loss.ndim == 0, f"the loss has shape {tuple(loss.shape)}, not ()"
     assert loss.dtype == torch.float32, f"the loss is {loss.dtype}, not float32"
@@ -42,33 +57,101 @@ def check_head(head: Any, *, dim: int, horizon: int, action_dim: int) -> None:
         assert value.grad is not None, f"no gradient reaches {name}"
         assert value.grad.isfinite().all(), f"the gradient of {name} is not finite"
 
-    padded = action.clone()
-    padded[~action_mask] = 9.0
-    padded[~history_mask] = 9.0
-    padded_feature = feature.clone()
-    padded_feature[~history_mask] = 9.0
-    other = head.loss(padded_feature, padded, **masks)["loss"]
-    torch.testing.assert_close(other, loss, msg=lambda text: f"padding changes the loss: {text}")
 
-    halves = [
-        head.loss(
-            feature[part], action[part], **{name: mask[part] for name, mask in masks.items()}
-        )["loss"]
-        for part in (slice(0, 2), slice(2, 4))
-    ]
+@torch.no_grad()
+def _check_padding(head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]) -> None:
+    """What is masked counts as zero, and the mean is over the full size."""
+    loss = _seeded(head, feature, action, masks)["loss"]
+    padded_feature, padded_action = _pad(feature, action, masks)
+    other = _seeded(head, padded_feature, padded_action, masks)["loss"]
+    torch.testing.assert_close(other, loss, msg=lambda text: f"padding changes the loss: {text}")
+    # Two processes with half a batch each: their mean is the sum of the halves of the whole.
+    halves = []
+    for part in (slice(0, 2), slice(2, 4)):
+        alone = {"action_mask": torch.zeros_like(masks["action_mask"])}
+        alone["action_mask"][part] = masks["action_mask"][part]
+        halves.append(_seeded(head, feature, action, {**masks, **alone})["loss"])
     torch.testing.assert_close(
-        torch.stack(halves).mean(),
+        torch.stack(halves).sum(),
         loss,
         msg=lambda text: f"the mean over two processes is not the loss of the whole batch: {text}",
     )
 
-    with torch.no_grad():
-        chunk = head.act(feature, history_mask=history_mask)
-        again = head.act(padded_feature, history_mask=history_mask)
-        turned = head.act(feature.flip(0), history_mask=history_mask.flip(0)).flip(0)
-    shape = (4, horizon, action_dim)
+
+@torch.no_grad()
+def _check_stream(head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]) -> None:
+    """What a frame says is the same when the frames come one by one: none sees a later one."""
+    losses = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        losses.append(head.loss(feature, action, **masks)["loss"])
+    if not torch.equal(*losses):
+        return  # what it draws depends on the number of frames, and hides what they say
+    for time in range(HISTORY):
+        until = slice(0, time + 1)
+        only = torch.zeros_like(masks["action_mask"])
+        only[:, time] = masks["action_mask"][:, time]
+        whole = _seeded(head, feature, action, {**masks, "action_mask": only})
+        part = {"action_mask": only[:, until], "history_mask": masks["history_mask"][:, until]}
+        streamed = _seeded(head, feature[:, until], action[:, until], part)
+        torch.testing.assert_close(
+            streamed["loss"] * (time + 1) / HISTORY,  # means over the full size
+            whole["loss"],
+            msg=lambda text: f"a frame of the window is not what it is frame by frame: {text}",
+        )
+
+
+@torch.no_grad()
+def _check_act(
+    head: Any, feature: Tensor, history_mask: Tensor, *, shape: tuple[int, int, int]
+) -> None:
+    """Chunks have the right shape, and a row's depends on its frames and its seed alone."""
+    seed = torch.tensor([3, 1, 4, 1])
+    chunk = head.act(feature, history_mask=history_mask, seed=seed)
     assert chunk.shape == shape, f"the chunk has shape {tuple(chunk.shape)}, not {shape}"
     assert chunk.dtype == torch.float32, f"the chunk is {chunk.dtype}, not float32"
     assert chunk.isfinite().all(), "the chunk is not finite"
+    assert chunk.abs().max() <= 1, f"an action of {chunk.abs().max()} is not in [-1, 1]"
+    torch.randn(7)
+    again = head.act(feature, history_mask=history_mask, seed=seed)
+    assert torch.equal(again, chunk), "the same seeds give another chunk"
+    padded, _ = _pad(feature, None, {"history_mask": history_mask})
+    again = head.act(padded, history_mask=history_mask, seed=seed)
     torch.testing.assert_close(again, chunk, msg=lambda text: f"padding changes the act: {text}")
-    torch.testing.assert_close(turned, chunk, msg=lambda text: f"rows depend on order: {text}")
+    turned = head.act(feature.flip(0), history_mask=history_mask.flip(0), seed=seed.flip(0))
+    torch.testing.assert_close(
+        turned.flip(0), chunk, msg=lambda text: f"rows depend on order: {text}"
+    )
+    begun = int((~history_mask[0]).sum())
+    alone = head.act(feature[:1, begun:], history_mask=history_mask[:1, begun:], seed=seed[:1])
+    torch.testing.assert_close(
+        alone, chunk[:1], msg=lambda text: f"a padded window is not its frames alone: {text}"
+    )
+    loaded = copy.deepcopy(head)
+    for value in loaded.state_dict().values():
+        value.zero_()
+    loaded.load_state_dict(head.state_dict())
+    again = loaded.act(feature, history_mask=history_mask, seed=seed)
+    assert torch.equal(again, chunk), "a head that was saved and loaded acts otherwise"
+
+
+def _seeded(
+    head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the losses; what a head draws is the same every time."""
+    torch.manual_seed(0)
+    return head.loss(feature, action, **masks)
+
+
+def _pad(
+    feature: Tensor, action: Tensor | None, masks: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Fill what is masked with something that nobody may notice."""
+    feature = feature.clone()
+    feature[~masks["history_mask"]] = 9.0
+    if action is None:
+        return feature, feature
+    action = action.clone()
+    action[~masks["action_mask"]] = 9.0
+    action[~masks["history_mask"]] = 9.0
+    return feature, action

@@ -1,25 +1,27 @@
 """Policy head with memory: an LSTM over the features of the last frames, then a perceptron.
 
 RoboFlamingo's best head (Li et al., 2023, sec. 4.2, https://arxiv.org/abs/2311.01378). Differs from
-the paper: it gives a chunk of actions, not one.
+the paper: it gives a chunk of actions, not one. The published policy carries the LSTM's state for
+the first frames and computes it anew over the window after; over the window it is the same.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from eyehand.policies.heads.regression import regression_loss
-from eyehand.types import InputError
+from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.regression import RegressionConfig, RegressionOutput
 
 
 @dataclass(frozen=True)
-class LSTMHeadConfig:
+class LSTMHeadConfig(RegressionConfig):
     """An LSTM over the history of features."""
+
+    needs_history: ClassVar[bool] = True
 
     name: Literal["lstm"] = "lstm"
     """Name of the head in a checkpoint's config."""
@@ -38,16 +40,13 @@ class LSTMHeadConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no head."""
-        if self.dim < 1 or self.depth < 1:
-            raise InputError(
-                f"LSTMHeadConfig.dim and depth must be >= 1; got {self.dim} and {self.depth}."
-            )
-        if not self.dims or min(self.dims) < 1:
-            raise InputError(f"LSTMHeadConfig.dims must be positive widths; got {self.dims}.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"LSTMHeadConfig.dropout must be in [0, 1); got {self.dropout}.")
-        if self.huber_delta <= 0:
-            raise InputError(f"LSTMHeadConfig.huber_delta must be > 0; got {self.huber_delta}.")
+        check_fields(
+            self,
+            counts=("dim", "depth"),
+            widths=("dims",),
+            shares=("dropout",),
+            positive=("huber_delta",),
+        )
 
     def build(self, dim: int, *, horizon: int, action_dim: int) -> "LSTMHead":
         """Return the head for features of width ``dim``."""
@@ -66,8 +65,6 @@ class LSTMHead(nn.Module):
 
     def __init__(self, dim: int, *, config: LSTMHeadConfig, horizon: int, action_dim: int) -> None:
         super().__init__()
-        self.config = config
-        self.horizon = horizon
         self.lstm = nn.LSTM(
             dim,
             config.dim,
@@ -75,12 +72,10 @@ class LSTMHead(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.depth > 1 else 0.0,
         )
-        widths = (config.dim, *config.dims)
-        layers: list[nn.Module] = []
-        for width, next_width in pairwise(widths):
-            layers += [nn.Linear(width, next_width), nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
-        self.to_action = nn.Linear(widths[-1], horizon * action_dim)
+        self.layers = Perceptron(config.dim, config.dims)
+        self.to_action = RegressionOutput(
+            config.dims[-1], config=config, horizon=horizon, action_dim=action_dim, tanh=True
+        )
 
     def loss(
         self,
@@ -91,25 +86,18 @@ class LSTMHead(nn.Module):
         history_mask: Bool[Tensor, "batch history"],
     ) -> dict[str, Tensor]:
         """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        motion, gripper = self._output(self._remember(feature, history_mask))
-        return regression_loss(
-            motion,
-            gripper,
-            action,
-            action_mask & history_mask[..., None],
-            huber_delta=self.config.huber_delta,
-            gripper_weight=self.config.gripper_weight,
-        )
+        memory = self.layers(self._remember(feature, history_mask))
+        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
 
     def act(
         self,
         feature: Float[Tensor, "batch history dim"],
         *,
         history_mask: Bool[Tensor, "batch history"],
+        seed: Int64[Tensor, " batch"],
     ) -> Float[Tensor, "batch horizon action"]:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
-        motion, gripper = self._output(self._remember(feature, history_mask)[:, -1:])
-        return torch.cat([motion, 2 * gripper.sigmoid()[..., None] - 1], dim=-1)[:, 0]
+        return self.to_action.act(self.layers(self._remember(feature, history_mask)[:, -1]))
 
     def _remember(
         self,
@@ -123,13 +111,3 @@ class LSTMHead(nn.Module):
         rows = torch.arange(len(feature), device=feature.device)[:, None]
         output, _ = self.lstm(feature[rows, (time + padding) % history])
         return output[rows, (time - padding) % history]
-
-    def _output(
-        self, memory: Float[Tensor, "batch history lstm"]
-    ) -> tuple[
-        Float[Tensor, "batch history horizon motion"], Float[Tensor, "batch history horizon"]
-    ]:
-        """Return the motion in (-1, 1) and the logit that the gripper closes."""
-        output = self.to_action(self.layers(memory)).float()
-        output = rearrange(output, "b t (h a) -> b t h a", h=self.horizon)
-        return output[..., :-1].tanh(), output[..., -1]

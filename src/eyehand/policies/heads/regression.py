@@ -1,12 +1,27 @@
-"""The loss of heads that regress actions: Huber on the motion, cross-entropy on the gripper.
+"""What heads that regress actions end with: Huber on the motion, cross-entropy on the gripper.
 
 As RoboFlamingo trains (Li et al., 2023, sec. 4.3, https://arxiv.org/abs/2311.01378). The last
 number of an action is the gripper, in [-1, 1]; its label may lie between (a soft target).
 """
 
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class RegressionConfig:
+    """The loss of a head that regresses."""
+
+    huber_delta: float = 0.1
+    """Where the motion's loss turns from square to linear, in normalised units; small is L1,
+    published 1."""
+    gripper_weight: float = 0.1
+    """Weight of the gripper's cross-entropy beside the motion's loss; published 0.01."""
 
 
 def regression_loss(
@@ -56,3 +71,53 @@ def regression_loss(
         "motion": motion_loss,
         "gripper": gripper_loss,
     }
+
+
+class RegressionOutput(nn.Linear):
+    """The last linear layer of a head that regresses: motion as it is, the gripper as a logit.
+
+    Args:
+        dim: Width of a frame's memory.
+        config: The loss.
+        horizon: Actions per chunk.
+        action_dim: Numbers per action; the last is the gripper.
+        tanh: Keep the motion in (-1, 1) by tanh, as RoboFlamingo does; else only acting clips it.
+    """
+
+    def __init__(
+        self, dim: int, *, config: RegressionConfig, horizon: int, action_dim: int, tanh: bool
+    ) -> None:
+        super().__init__(dim, horizon * action_dim)
+        self.config = config
+        self.horizon = horizon
+        self.tanh = tanh
+
+    def loss(
+        self,
+        memory: Float[Tensor, "batch history dim"],
+        action: Float[Tensor, "batch history horizon action"],
+        mask: Bool[Tensor, "batch history horizon"],
+    ) -> dict[str, Tensor]:
+        """Return :func:`regression_loss` of the chunks that begin at each frame."""
+        motion, gripper = self.split(memory)
+        return regression_loss(
+            motion,
+            gripper,
+            action,
+            mask,
+            huber_delta=self.config.huber_delta,
+            gripper_weight=self.config.gripper_weight,
+        )
+
+    def act(self, memory: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunks that begin at one frame each, in [-1, 1]."""
+        motion, gripper = self.split(memory)
+        return torch.cat([motion.clamp(-1, 1), 2 * gripper.sigmoid()[..., None] - 1], dim=-1)
+
+    def split(
+        self, memory: Float[Tensor, "*batch dim"]
+    ) -> tuple[Float[Tensor, "*batch horizon motion"], Float[Tensor, "*batch horizon"]]:
+        """Return the motion and the logit that the gripper closes."""
+        output = rearrange(self(memory).float(), "... (h a) -> ... h a", h=self.horizon)
+        motion = output[..., :-1]
+        return motion.tanh() if self.tanh else motion, output[..., -1]

@@ -1,0 +1,123 @@
+"""Policy head that says each number of an action as one of 256 words.
+
+RT-1 (Brohan et al., 2022, https://arxiv.org/abs/2212.06817), RT-2 (2023,
+https://arxiv.org/abs/2307.15818) and OpenVLA (Kim et al., 2024, https://arxiv.org/abs/2406.09246):
+every dimension is cut into equal bins between quantiles of the data, and bins are decoded token by
+token, the likeliest each time. Differs from the papers:
+1. The decoder is a small transformer of its own, not the language model.
+2. A chunk of actions is decoded, not one: horizon times action_dim tokens, step by step.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eyehand.nn.quantizer import UniformQuantizer, quantile_bounds
+from eyehand.policies.heads.chunk import rows_of
+from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.token_decoder import TokenDecoder
+from eyehand.types import InputError
+
+
+@dataclass(frozen=True)
+class BinsHeadConfig:
+    """Bins of every dimension, decoded as tokens."""
+
+    needs_history: ClassVar[bool] = False
+
+    name: Literal["bins"] = "bins"
+    """Name of the head in a checkpoint's config."""
+    bins: int = 256
+    """Bins of a dimension."""
+    tail: float = 0.01
+    """Share of the labels below the lowest and above the highest bin, which are clipped."""
+    dim: int = 128
+    """Width of the decoder."""
+    depth: int = 2
+    """Blocks of the decoder."""
+    heads: int = 4
+    """Attention heads of a block."""
+    head_dim: int = 32
+    """Width of one attention head, even."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no head."""
+        check_fields(
+            self, counts=("dim", "depth", "heads", "head_dim"), even=("head_dim",), shares=("tail",)
+        )
+        if self.bins < 2:
+            raise InputError(f"BinsHeadConfig.bins must be >= 2; got {self.bins}.")
+
+    def build(self, dim: int, *, horizon: int, action_dim: int) -> "BinsHead":
+        """Return the head for features of width ``dim``."""
+        return BinsHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+
+
+class BinsHead(nn.Module):
+    """Tokens of a chunk, given a frame's feature.
+
+    Args:
+        dim: Width of a frame's feature.
+        config: Sizes.
+        horizon: Actions per chunk.
+        action_dim: Numbers per action.
+    """
+
+    def __init__(self, dim: int, *, config: BinsHeadConfig, horizon: int, action_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.horizon = horizon
+        one = torch.ones(action_dim)
+        self.quantizer = UniformQuantizer(-one, one, bins=config.bins)
+        self.decoder = TokenDecoder(
+            dim,
+            vocabulary=config.bins,
+            width=config.dim,
+            depth=config.depth,
+            heads=config.heads,
+            head_dim=config.head_dim,
+        )
+
+    def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
+        """Set the bounds of the bins by chunks of the data, in [-1, 1]."""
+        rows = rearrange(action, "n h a -> (n h) a")
+        low, high = quantile_bounds(rows, tail=self.config.tail)
+        self.quantizer.low.copy_(low)
+        self.quantizer.high.copy_(high)
+
+    def loss(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        action: Float[Tensor, "batch history horizon action"],
+        *,
+        action_mask: Bool[Tensor, "batch history horizon"],
+        history_mask: Bool[Tensor, "batch history"],
+    ) -> dict[str, Tensor]:
+        """Return the cross-entropy, nats per number; actions in [-1, 1]."""
+        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
+        tokens = self.quantizer.encode(chunk)
+        logits = self.decoder(rows, rearrange(tokens, "n h a -> n (h a)"))
+        entropy = F.cross_entropy(
+            rearrange(logits, "n token v -> n v token"),
+            rearrange(tokens, "n h a -> n (h a)"),
+            reduction="none",
+        )
+        entropy = rearrange(entropy, "n (h a) -> n h a", h=self.horizon)
+        return {"loss": (entropy * mask[..., None]).mean()}
+
+    def act(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        *,
+        history_mask: Bool[Tensor, "batch history"],
+        seed: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame, in [-1, 1]."""
+        length = self.horizon * len(self.quantizer.low)
+        tokens = self.decoder.generate(feature[:, -1], length=length)
+        return self.quantizer.decode(rearrange(tokens, "n (h a) -> n h a", h=self.horizon))

@@ -1,0 +1,122 @@
+"""Policy head that takes noise off a chunk, step by step.
+
+Diffusion Policy (Chi et al., 2023, https://arxiv.org/abs/2303.04137): the network predicts the
+noise in a chunk (DDPM, Ho et al., 2020, https://arxiv.org/abs/2006.11239; squared-cosine schedule),
+and fewer steps are taken at test (DDIM, Song et al., 2021, https://arxiv.org/abs/2010.02502).
+Differs from the paper: the network is Octo's small perceptron, not a U-net over time.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from eyehand.functional.noise import (
+    add_noise,
+    clean_and_noise,
+    cosine_alpha_bar,
+    ddim_step,
+    visited_timesteps,
+)
+from eyehand.policies.heads.chunk import row_noise, rows_of
+from eyehand.policies.heads.denoiser import Denoiser
+from eyehand.policies.heads.limits import check_fields
+from eyehand.types import InputError
+
+
+@dataclass(frozen=True)
+class DiffusionHeadConfig:
+    """Denoising diffusion over the chunk."""
+
+    needs_history: ClassVar[bool] = False
+
+    name: Literal["diffusion"] = "diffusion"
+    """Name of the head in a checkpoint's config."""
+    training_steps: int = 100
+    """Steps from action to noise in training."""
+    steps: int = 10
+    """Steps back at test, at most ``training_steps``."""
+    dim: int = 512
+    """Width of the network's residual stream."""
+    depth: int = 3
+    """Residual blocks."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no head."""
+        check_fields(self, counts=("training_steps", "steps", "dim", "depth"))
+        if self.steps > self.training_steps:
+            raise InputError(
+                f"DiffusionHeadConfig.steps must be <= training_steps={self.training_steps}; "
+                f"got {self.steps}."
+            )
+
+    def build(self, dim: int, *, horizon: int, action_dim: int) -> "DiffusionHead":
+        """Return the head for features of width ``dim``."""
+        return DiffusionHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+
+
+class DiffusionHead(nn.Module):
+    """Noise in a chunk, given a frame's feature.
+
+    Args:
+        dim: Width of a frame's feature.
+        config: Sizes and steps.
+        horizon: Actions per chunk.
+        action_dim: Numbers per action.
+    """
+
+    alpha_bar: Tensor
+
+    def __init__(
+        self, dim: int, *, config: DiffusionHeadConfig, horizon: int, action_dim: int
+    ) -> None:
+        super().__init__()
+        self.config, self.horizon, self.action_dim = config, horizon, action_dim
+        self.alpha_bar = cosine_alpha_bar(config.training_steps)
+        self.denoiser = Denoiser(
+            dim, width=config.dim, depth=config.depth, horizon=horizon, action_dim=action_dim
+        )
+
+    def loss(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        action: Float[Tensor, "batch history horizon action"],
+        *,
+        action_mask: Bool[Tensor, "batch history horizon"],
+        history_mask: Bool[Tensor, "batch history"],
+    ) -> dict[str, Tensor]:
+        """Return the mean squared error of the noise; actions in [-1, 1]."""
+        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
+        step = torch.randint(self.config.training_steps, (len(rows),))
+        noise = torch.randn_like(chunk)
+        noisy = add_noise(chunk, noise, alpha_bar=self.alpha_bar[step].to(chunk.device))
+        error = (self._noise(noisy, step, rows) - noise).square()
+        return {"loss": (error * mask[..., None]).mean()}
+
+    def act(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        *,
+        history_mask: Bool[Tensor, "batch history"],
+        seed: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame, in [-1, 1]."""
+        chunk = row_noise(seed, horizon=self.horizon, action_dim=self.action_dim)
+        visited = visited_timesteps(self.config.training_steps, self.config.steps)
+        levels = [*self.alpha_bar[visited], torch.tensor(1.0)]
+        for step, level, next_level in zip(visited, levels, levels[1:], strict=False):
+            noise = self._noise(chunk, step.expand(len(chunk)), feature[:, -1])
+            pair = clean_and_noise(noise, chunk, alpha_bar=level, target="noise", clip=True)
+            chunk = ddim_step(*pair, alpha_bar=level, next_alpha_bar=next_level)
+        return chunk.clamp(-1, 1)
+
+    def _noise(
+        self,
+        noisy: Float[Tensor, "row horizon action"],
+        step: Int64[Tensor, " row"],
+        feature: Float[Tensor, "row dim"],
+    ) -> Float[Tensor, "row horizon action"]:
+        time = step.to(noisy.device, torch.float32) / self.config.training_steps
+        return self.denoiser(noisy, time, feature)

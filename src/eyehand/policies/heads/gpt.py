@@ -1,0 +1,91 @@
+"""Policy head with memory: a causal transformer over the features of the last frames.
+
+RoboFlamingo's "GPT" (Li et al., 2023, sec. 4.2, https://arxiv.org/abs/2311.01378). Differs from the
+paper: positions are rotary, so that they count from frame to frame and not from the window's start,
+and it gives a chunk of actions, not one.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from eyehand.nn.transformer import CausalTransformer
+from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.regression import RegressionConfig, RegressionOutput
+
+
+@dataclass(frozen=True)
+class GPTHeadConfig(RegressionConfig):
+    """A causal transformer over the history of features."""
+
+    needs_history: ClassVar[bool] = True
+
+    name: Literal["gpt"] = "gpt"
+    """Name of the head in a checkpoint's config."""
+    dim: int = 256
+    """Width of the transformer."""
+    depth: int = 2
+    """Blocks of the transformer."""
+    heads: int = 4
+    """Attention heads of a block."""
+    head_dim: int = 64
+    """Width of one attention head, even."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no head."""
+        check_fields(
+            self,
+            counts=("dim", "depth", "heads", "head_dim"),
+            even=("head_dim",),
+            positive=("huber_delta",),
+        )
+
+    def build(self, dim: int, *, horizon: int, action_dim: int) -> "GPTHead":
+        """Return the head for features of width ``dim``."""
+        return GPTHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+
+
+class GPTHead(nn.Module):
+    """Every frame's chunk is read from the transformer's output there; padding is not looked at.
+
+    Args:
+        dim: Width of a frame's feature.
+        config: Sizes and loss.
+        horizon: Actions per chunk.
+        action_dim: Numbers per action; the last is the gripper.
+    """
+
+    def __init__(self, dim: int, *, config: GPTHeadConfig, horizon: int, action_dim: int) -> None:
+        super().__init__()
+        self.to_token = nn.Linear(dim, config.dim)
+        self.transformer = CausalTransformer(
+            config.dim, depth=config.depth, heads=config.heads, head_dim=config.head_dim
+        )
+        self.to_action = RegressionOutput(
+            config.dim, config=config, horizon=horizon, action_dim=action_dim, tanh=True
+        )
+
+    def loss(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        action: Float[Tensor, "batch history horizon action"],
+        *,
+        action_mask: Bool[Tensor, "batch history horizon"],
+        history_mask: Bool[Tensor, "batch history"],
+    ) -> dict[str, Tensor]:
+        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
+        memory, _ = self.transformer(self.to_token(feature), mask=history_mask)
+        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
+
+    def act(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        *,
+        history_mask: Bool[Tensor, "batch history"],
+        seed: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame, in [-1, 1]."""
+        memory, _ = self.transformer(self.to_token(feature), mask=history_mask)
+        return self.to_action.act(memory[:, -1])

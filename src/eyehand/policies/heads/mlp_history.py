@@ -1,0 +1,102 @@
+"""Policy head over a window: a perceptron reads the features of the last frames side by side.
+
+RoboFlamingo's "MLP w hist" (Li et al., 2023, sec. 4.2, https://arxiv.org/abs/2311.01378). Differs
+from the paper: it hands the window to the fusion decoder, so that words attend to several frames;
+here the head reads the frames' features, as the other heads with history do. A chunk, not one
+action.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.regression import RegressionConfig, RegressionOutput
+
+
+@dataclass(frozen=True)
+class MLPHistoryHeadConfig(RegressionConfig):
+    """A multi-layer perceptron on the features of the last frames."""
+
+    needs_history: ClassVar[bool] = True
+
+    name: Literal["mlp_history"] = "mlp_history"
+    """Name of the head in a checkpoint's config."""
+    frames: int = 8
+    """Frames that a decision reads; those before the first are zeros."""
+    dims: tuple[int, ...] = (1024, 512)
+    """Widths of the hidden layers."""
+    dropout: float = 0.0
+    """Probability that a hidden number is dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no head."""
+        check_fields(
+            self,
+            counts=("frames",),
+            widths=("dims",),
+            shares=("dropout",),
+            positive=("huber_delta",),
+        )
+
+    def build(self, dim: int, *, horizon: int, action_dim: int) -> "MLPHistoryHead":
+        """Return the head for features of width ``dim``."""
+        return MLPHistoryHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+
+
+class MLPHistoryHead(nn.Module):
+    """Linear layers on a frame and those before it; one number per step and action dimension.
+
+    Args:
+        dim: Width of a frame's feature.
+        config: Widths and loss.
+        horizon: Actions per chunk.
+        action_dim: Numbers per action; the last is the gripper.
+    """
+
+    def __init__(
+        self, dim: int, *, config: MLPHistoryHeadConfig, horizon: int, action_dim: int
+    ) -> None:
+        super().__init__()
+        self.frames = config.frames
+        self.layers = Perceptron(config.frames * dim, config.dims, dropout=config.dropout)
+        self.to_action = RegressionOutput(
+            config.dims[-1], config=config, horizon=horizon, action_dim=action_dim, tanh=True
+        )
+
+    def loss(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        action: Float[Tensor, "batch history horizon action"],
+        *,
+        action_mask: Bool[Tensor, "batch history horizon"],
+        history_mask: Bool[Tensor, "batch history"],
+    ) -> dict[str, Tensor]:
+        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
+        memory = self.layers(self._windows(feature, history_mask))
+        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
+
+    def act(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        *,
+        history_mask: Bool[Tensor, "batch history"],
+        seed: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame, in [-1, 1]."""
+        return self.to_action.act(self.layers(self._windows(feature, history_mask)[:, -1]))
+
+    def _windows(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        history_mask: Bool[Tensor, "batch history"],
+    ) -> Float[Tensor, "batch history frames_dim"]:
+        """Return beside each frame those before it, the oldest first."""
+        feature = feature.masked_fill(~history_mask[..., None], 0)
+        padded = F.pad(feature, (0, 0, self.frames - 1, 0))
+        return rearrange(padded.unfold(1, self.frames, 1), "b t d frame -> b t (frame d)")

@@ -1,0 +1,149 @@
+"""Policy head that names a learned code for the whole chunk, then corrects it.
+
+VQ-BeT (Lee et al., 2024, https://arxiv.org/abs/2403.03181): an autoencoder with a residual vector
+quantizer (van den Oord et al., 2017, https://arxiv.org/abs/1711.00937) learns codes of chunks; the
+policy classifies the code and regresses an offset to what the code decodes to. Differs from the
+paper:
+1. Autoencoder and policy learn at the same time, not one after the other: the codes settle early.
+2. The second code is classified given the first one, and the offset given the codes.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eyehand.nn.perceptron import Perceptron
+from eyehand.nn.quantizer import ResidualQuantizer, VectorQuantizer
+from eyehand.policies.heads.chunk import row_generators, rows_of
+from eyehand.policies.heads.limits import check_fields
+
+
+@dataclass(frozen=True)
+class VQHeadConfig:
+    """Codes of whole chunks, and an offset."""
+
+    needs_history: ClassVar[bool] = False
+
+    name: Literal["vq"] = "vq"
+    """Name of the head in a checkpoint's config."""
+    codes: int = 16
+    """Codes of one codebook, at least 2."""
+    depth: int = 2
+    """Codebooks, each for what those before left over."""
+    code_dim: int = 64
+    """Width of a code."""
+    dims: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of autoencoder, classifier and offset."""
+    offset_weight: float = 10.0
+    """Weight of the offset's loss beside the cross-entropy of the codes."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no head."""
+        check_fields(
+            self,
+            counts=("codes", "depth", "code_dim"),
+            widths=("dims",),
+            positive=("offset_weight",),
+        )
+
+    def build(self, dim: int, *, horizon: int, action_dim: int) -> "VQHead":
+        """Return the head for features of width ``dim``."""
+        return VQHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+
+
+class VQHead(nn.Module):
+    """Codes and offset of a chunk, given a frame's feature.
+
+    Args:
+        dim: Width of a frame's feature.
+        config: Sizes.
+        horizon: Actions per chunk.
+        action_dim: Numbers per action.
+    """
+
+    def __init__(self, dim: int, *, config: VQHeadConfig, horizon: int, action_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.horizon = horizon
+        numbers, width = horizon * action_dim, config.dims[-1]
+        self.encoder = nn.Sequential(
+            Perceptron(numbers, config.dims), nn.Linear(width, config.code_dim)
+        )
+        self.quantizer = ResidualQuantizer(config.code_dim, depth=config.depth, codes=config.codes)
+        self.decoder = nn.Sequential(
+            Perceptron(config.code_dim, config.dims), nn.Linear(width, numbers)
+        )
+        self.layers = Perceptron(dim, config.dims)
+        self.to_code = nn.ModuleList(
+            nn.Linear(width + config.code_dim, config.codes) for _ in range(config.depth)
+        )
+        self.to_offset = nn.Sequential(
+            Perceptron(width + config.code_dim, (width,)), nn.Linear(width, numbers)
+        )
+
+    def loss(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        action: Float[Tensor, "batch history horizon action"],
+        *,
+        action_mask: Bool[Tensor, "batch history horizon"],
+        history_mask: Bool[Tensor, "batch history"],
+    ) -> dict[str, Tensor]:
+        """Return the losses of autoencoder, codes and offset; actions in [-1, 1]."""
+        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
+        real = mask.any(dim=1)  # padding before an episode has no chunk and must teach no code
+        rows, chunk, mask, share = rows[real], chunk[real], mask[real], real.float().mean()
+        quantized, codes, code_loss = self.quantizer(
+            self.encoder(rearrange(chunk, "n h a -> n (h a)")).float()
+        )
+        decoded = self._chunk(self.decoder(quantized))
+        hidden, chosen = self.layers(rows), torch.zeros_like(quantized)
+        entropy = torch.zeros((), device=rows.device)
+        for layer, to_code in enumerate(self.to_code):
+            logits = to_code(torch.cat([hidden, chosen.detach()], dim=-1)).float()
+            entropy = entropy + F.cross_entropy(logits, codes[:, layer])
+            chosen = chosen + self._vector(layer, codes[:, layer])
+        offset = self._chunk(self.to_offset(torch.cat([hidden, chosen.detach()], dim=-1)))
+        weight = mask[..., None].float()
+        reconstruction = ((decoded - chunk).abs() * weight).mean()
+        correction = ((offset - (chunk - decoded).detach()).abs() * weight).mean()
+        losses = {
+            "reconstruction": reconstruction + code_loss,
+            "code": entropy,
+            "offset": correction,
+        }
+        total = losses["reconstruction"] + entropy + self.config.offset_weight * correction
+        return {name: value * share for name, value in (losses | {"loss": total}).items()}
+
+    def act(
+        self,
+        feature: Float[Tensor, "batch history dim"],
+        *,
+        history_mask: Bool[Tensor, "batch history"],
+        seed: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame, in [-1, 1]; its codes are drawn."""
+        hidden, generators = self.layers(feature[:, -1]), row_generators(seed)
+        chosen = hidden.new_zeros(len(hidden), self.config.code_dim)
+        for layer, to_code in enumerate(self.to_code):
+            probability = to_code(torch.cat([hidden, chosen], dim=-1)).float().softmax(dim=-1).cpu()
+            code = torch.cat(
+                [
+                    torch.multinomial(row, 1, generator=generator)
+                    for row, generator in zip(probability, generators, strict=True)
+                ]
+            ).to(hidden.device)
+            chosen = chosen + self._vector(layer, code)
+        offset = self.to_offset(torch.cat([hidden, chosen], dim=-1))
+        return self._chunk(self.decoder(chosen) + offset).clamp(-1, 1)
+
+    def _vector(self, layer: int, code: Int64[Tensor, " row"]) -> Float[Tensor, "row code_dim"]:
+        return cast("VectorQuantizer", self.quantizer.layers[layer]).decode(code)
+
+    def _chunk(self, flat: Float[Tensor, "row number"]) -> Float[Tensor, "row horizon action"]:
+        return rearrange(flat.float(), "n (h a) -> n h a", h=self.horizon)

@@ -1,0 +1,43 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eyehand.policies.heads.flow import FlowHeadConfig
+from eyehand.types import InputError
+
+
+def test_it_finds_both_modes(two_modes: Callable[..., Tensor]) -> None:
+    chunk = two_modes(FlowHeadConfig(dim=64))
+    assert (chunk.abs() - 0.7).abs().mean() < 0.1
+    sign = chunk[:, 0, 0].sign()
+    assert 16 <= int((sign > 0).sum()) <= 48
+    assert (chunk.sign() == sign[:, None, None]).all()
+
+
+class Straight(nn.Module):
+    """The velocity of straight paths that all end at one chunk."""
+
+    def __init__(self, end: Tensor) -> None:
+        super().__init__()
+        self.end = end
+
+    def forward(self, point: Tensor, time: Tensor, _: Tensor) -> Tensor:
+        return (self.end - point) / (1 - time[:, None, None])
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_a_linear_flow_is_followed_exactly_in_any_number_of_steps(steps: int) -> None:
+    head = FlowHeadConfig(dim=8, steps=steps).build(3, horizon=4, action_dim=2)
+    end = torch.rand(5, 4, 2) - 0.5
+    head.denoiser = Straight(end)  # type: ignore[assignment]
+    chunk = head.act(
+        torch.zeros(5, 1, 3), history_mask=torch.ones(5, 1, dtype=torch.bool), seed=torch.arange(5)
+    )
+    torch.testing.assert_close(chunk, end, rtol=0, atol=1e-5)
+
+
+def test_no_steps_are_refused() -> None:
+    with pytest.raises(InputError, match=r"FlowHeadConfig\.steps must be >= 1; got 0"):
+        FlowHeadConfig(steps=0)
