@@ -29,6 +29,7 @@ import torch
 from benchmarks.peers import table
 from benchmarks.peers.adapter import ROOT, LeRobotPolicy
 from eyehand.data.lerobot import Dataset
+from eyehand.envs.metaworld import select_tasks
 from eyehand.envs.rollout import Execution
 from eyehand.evaluation.protocol import EvalConfig, evaluate
 from eyehand.evaluation.record import RecordConfig, record
@@ -36,10 +37,6 @@ from eyehand.evaluation.results import write_results
 from eyehand.policies.registry import load_policy
 from eyehand.types import InputError, Policy
 
-MT10 = (
-    "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close",
-    "button-press-topdown", "peg-insert-side", "window-open", "window-close",
-)  # fmt: skip
 EXECUTED = {"bcz": (4,), "bcz-landmarks": (4,), "act": (100, 4), "diffusion": (8,)}
 """Actions executed per plan: each policy's own default, and ACT as often as BC-Z besides."""
 INSTALL = (("torch==2.9.1", "torchvision==0.24.1"), ("lerobot==0.4.4",))
@@ -80,9 +77,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.command = shlex.join(["python", "-m", "benchmarks.peers.compare", *arguments])
     options.out = options.out.resolve()
     options.data = (options.data or options.out / "data").resolve()
-    options.sets = {
-        name: MT10 if name == "mt10" else tuple(name.split(",")) for name in options.sets
-    }
+    options.sets = {name: select_tasks(name) for name in options.sets}
     return options
 
 

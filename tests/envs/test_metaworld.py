@@ -15,6 +15,7 @@ from eyehand.envs.metaworld import (
     CAMERAS,
     LANDMARKS,
     MAX_STEPS,
+    MT10,
     TASKS,
     TIERS,
     MetaWorldEnv,
@@ -68,6 +69,8 @@ def test_tiers_are_the_published_ones() -> None:
 
 def test_select_tasks() -> None:
     assert select_tasks("all") == TASKS
+    assert select_tasks("mt10,reach") == MT10
+    assert len(set(MT10)) == 10
     assert select_tasks("push, very-hard ,push") == ("push", *TIERS["very-hard"])
     with pytest.raises(InputError, match=r"no task 'drawer-opn'. Did you mean 'drawer-open'\?"):
         select_tasks("reach,drawer-opn")

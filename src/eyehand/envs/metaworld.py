@@ -43,6 +43,11 @@ TIERS: dict[str, tuple[str, ...]] = {
 of their success rates."""
 TASKS: tuple[str, ...] = tuple(task for tier in TIERS.values() for task in tier)
 """All fifty tasks, by tier."""
+MT10: tuple[str, ...] = (
+    "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close",
+    "button-press-topdown", "peg-insert-side", "window-open", "window-close",
+)  # fmt: skip
+"""Meta-World's own set of ten."""
 FPS = 80
 """Control steps in one second."""
 STATE_DIM = 4
@@ -65,10 +70,10 @@ first one twice."""
 
 
 def select_tasks(text: str) -> tuple[str, ...]:
-    """Return the tasks that a person named: ``all``, tiers, tasks, or a mix separated by commas.
+    """Return the tasks that a person named: ``all``, ``mt10``, tiers, tasks, or a mix with commas.
 
     Raises:
-        InputError: If a name is neither a tier nor a task.
+        InputError: If a name is none of these.
 
     Example:
         >>> select_tasks("reach,hard")[:3]
@@ -78,12 +83,14 @@ def select_tasks(text: str) -> tuple[str, ...]:
     for name in (part.strip() for part in text.split(",")):
         if name == "all":
             tasks = TASKS
+        elif name == "mt10":
+            tasks = MT10
         elif name in TIERS:
             tasks = TIERS[name]
         elif name in TASKS:
             tasks = (name,)
         else:
-            raise InputError(unknown_name("task", name, ["all", *TIERS, *TASKS]))
+            raise InputError(unknown_name("task", name, ["all", "mt10", *TIERS, *TASKS]))
         chosen.update(dict.fromkeys(tasks))
     return tuple(chosen)
 
