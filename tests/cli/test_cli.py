@@ -131,6 +131,22 @@ def test_train_takes_several_data_sets_and_initial_weights(
     assert not (folder / "other").exists()
 
 
+def test_train_takes_another_head_by_one_word(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        f"train bcz-metaworld --policy.head lstm --policy.head.dim 16 --data {folder}/data "
+        f"--steps 1 --out {folder}/lstm --batch-size 2"
+    )
+    assert main(command.split()) == 0
+    policy = json.loads((folder / "lstm" / "config.json").read_text())["policy"]
+    assert (policy["head"]["name"], policy["head"]["dim"], policy["history"]) == ("lstm", 16, 12)
+    assert main(command.replace("lstm", "lsmt").split()) == 2
+    assert "no head 'lsmt'. Did you mean 'lstm'?" in capsys.readouterr().err
+    assert main([*command.replace("/lstm", "/other").split(), "--policy.history", "1"]) == 2
+    assert "'lstm' reads a history of frames" in capsys.readouterr().err
+
+
 def test_mt50_passes_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     monkeypatch.setattr("eyehand.cli.mt50.mt50", lambda *arguments: told.append(arguments))

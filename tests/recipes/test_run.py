@@ -15,6 +15,7 @@ from eyehand.data.lerobot import Dataset
 from eyehand.data.windows import WindowLoader
 from eyehand.data.writer import DatasetWriter
 from eyehand.policies.bcz import BCZConfig
+from eyehand.policies.heads.bins import BinsHeadConfig
 from eyehand.policies.registry import load_policy
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.recipes import run as run_module
@@ -206,3 +207,30 @@ def test_every_recipe_is_whole(name: str) -> None:
 def test_an_unknown_recipe_is_named() -> None:
     with pytest.raises(InputError, match="no recipe 'bcz-metawrld'"):
         find_recipe("bcz-metawrld")
+
+
+def test_a_head_that_has_to_see_chunks_sees_those_of_the_data(data: Path, tmp_path: Path) -> None:
+    """In units of the network; and what it learned from them goes on with the checkpoint."""
+    run = tiny(1, head=BinsHeadConfig(tail=0.0, dim=8, heads=2, head_dim=4))
+    run_training(run, [data], tmp_path / "out", resume=False)
+    quantizer = load_policy(tmp_path / "out").head.quantizer  # type: ignore[union-attr]
+    torch.testing.assert_close(quantizer.low, -torch.ones(5))
+    torch.testing.assert_close(quantizer.high, torch.ones(5))
+    further = replace(run, training=replace(run.training, steps=2))
+    assert run_training(further, [data], tmp_path / "out", resume=True).steps == 2
+
+
+def test_who_watches_is_told_how_far_it_is_and_can_end_it(data: Path, tmp_path: Path) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def watch(progress: float, loss: float) -> None:
+        seen.append((progress, loss))
+        if progress > 0.5:
+            raise TimeoutError
+
+    run = tiny(4)
+    run = replace(run, training=replace(run.training, log_every=1))
+    with pytest.raises(TimeoutError):
+        run_training(run, [data], tmp_path / "out", resume=False, watch=watch)
+    assert [progress for progress, _ in seen] == [0.25, 0.5, 0.75]
+    assert all(np.isfinite(loss) for _, loss in seen)

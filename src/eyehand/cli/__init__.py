@@ -11,6 +11,7 @@ VERBS = {
     "record": "Record demonstrations with the simulator's scripted experts.",
     "train": "Train a policy on a data set, by the recipe that you name.",
     "eval": "Measure a policy closed loop; write results.json and report.html.",
+    "compare": "Train and measure variants of a recipe; say which differences are real.",
     "play": "Film one episode of a policy that obeys a sentence.",
     "doctor": "Check that this machine can run eyehand, and say how to mend what fails.",
 }

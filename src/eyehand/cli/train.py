@@ -2,8 +2,10 @@
 
 Run:
     eyehand train bcz-metaworld --data outputs/demo/data --out outputs/bcz --minutes 10
+    eyehand train bcz-metaworld --policy.head flow --policy.head.steps 5 ...
 """
 
+import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Annotated
 
 import tyro
 
+from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import find_checkpoint
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.recipes.run import TrainingRun, run_training
+from eyehand.recipes.trial import HEAD, choose_head
 
 
 def run(arguments: list[str]) -> None:
@@ -22,9 +26,16 @@ def run(arguments: list[str]) -> None:
         recipes = "\n".join(f"  {name}" for name in RECIPES)
         sys.stdout.write(
             f"{__doc__}\nRecipes (`eyehand train RECIPE --help` shows every knob):\n{recipes}\n"
+            f"Heads: {', '.join(HEADS)}\n"
         )
         return
     recipe = find_recipe(arguments[0])
+    # tyro reads a head's knobs but cannot exchange one head for another: that goes first.
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{HEAD}", dest="head")
+    chosen, rest = parser.parse_known_args(arguments[1:])
+    if chosen.head is not None:
+        recipe = choose_head(recipe, chosen.head)
 
     def start(
         data: tuple[Path, ...],
@@ -51,4 +62,4 @@ def run(arguments: list[str]) -> None:
         begun = find_checkpoint(initial) if initial else None
         run_training(run, data, out, resume=resume, initial=begun)
 
-    tyro.cli(start, args=arguments[1:], prog=f"eyehand train {arguments[0]}", description=__doc__)
+    tyro.cli(start, args=rest, prog=f"eyehand train {arguments[0]}", description=__doc__)

@@ -1,6 +1,6 @@
 """One training run: a policy, how its batches are cut, and how it learns, brought together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -8,12 +8,16 @@ import torch
 from accelerate import PartialState
 
 from eyehand.data.store import join_stores, open_store
-from eyehand.data.windows import WindowConfig, WindowLoader
+from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
 from eyehand.policies.bcz import BCZConfig
+from eyehand.policies.heads.registry import FittedHead
 from eyehand.policies.registry import build_policy, describe_policy, load_policy
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.training.loop import TrainConfig, TrainResult, train
 from eyehand.types import InputError
+
+FITTED_CHUNKS = 20_000
+"""Chunks that a head sees before training, if it asks for any."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ def run_training(
     *,
     resume: bool,
     initial: Path | None = None,
+    watch: Callable[[float, float], None] | None = None,
 ) -> TrainResult:
     """Train ``run`` on data sets and keep checkpoints in ``out``.
 
@@ -48,6 +53,7 @@ def run_training(
         out: Folder of the run.
         resume: Go on from the last checkpoint in ``out``.
         initial: A checkpoint of the same policy whose weights, and statistics, the run begins with.
+        watch: Called with the share of the run that is done and the loss; see `train`.
 
     Raises:
         InputError: If a data set is broken or does not fit the run, ``initial`` is of another
@@ -63,6 +69,9 @@ def run_training(
     )
     torch.manual_seed(run.training.seed)
     policy = build_policy(policy_config, statistics=store.statistics)
+    if isinstance(policy.head, FittedHead):
+        chunks = sample_chunks(store, horizon=policy_config.horizon, count=FITTED_CHUNKS)
+        policy.head.fit(policy.units.normalize_action(torch.from_numpy(chunks)))
     if initial is not None:
         begun = load_policy(initial)
         if begun.config != policy_config:
@@ -99,4 +108,5 @@ def run_training(
         folder=out,
         description=description,
         resume=resume,
+        watch=watch,
     )

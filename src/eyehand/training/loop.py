@@ -169,6 +169,7 @@ def train(
     folder: Path,
     description: Mapping[str, Any],
     resume: bool = False,
+    watch: Callable[[float, float], None] | None = None,
 ) -> TrainResult:
     """Train ``module`` and leave a run in ``folder``.
 
@@ -190,6 +191,8 @@ def train(
         folder: The run's folder.
         description: The rest of config.json, JSON values by section.
         resume: Go on from the folder's latest checkpoint.
+        watch: Called in the main process with the share of the run that is done and the loss, at
+            every line of metrics. What it raises ends the run.
 
     Raises:
         InputError: If the folder holds a run and ``resume`` is False; if it holds a run of another
@@ -221,7 +224,9 @@ def train(
         write_description(folder, description)
     stream = batches(counters.step)
     try:
-        run = _Run(module, stream, config, counters, folder=folder, accelerator=accelerator)
+        run = _Run(
+            module, stream, config, counters, folder=folder, accelerator=accelerator, watch=watch
+        )
         if state is not None:
             run.checkpoints.load(state, writes=accelerator.is_main_process)
         return run.go()
@@ -241,10 +246,10 @@ class _Run:
         *,
         folder: Path,
         accelerator: Accelerator,
+        watch: Callable[[float, float], None] | None,
     ) -> None:
-        self.batches = batches
-        self.config = config
-        self.counters = counters
+        self.batches, self.watch = batches, watch
+        self.config, self.counters = config, counters
         self.accelerator = accelerator
         optimizer = build_optimizer(
             module,
@@ -409,6 +414,8 @@ class _Run:
         }
         if file is not None:
             file.add(counters.step, line)
+            if self.watch is not None:
+                self.watch(self._progress(), losses["loss"])
         self.accelerator.log(line, step=counters.step)
         counters.final_loss = losses["loss"]
         counters.sums, counters.summed = {}, 0

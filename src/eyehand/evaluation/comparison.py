@@ -1,0 +1,218 @@
+"""Many policies on the same start states: a table, a plot, and which differences are real."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from eyehand.evaluation.results import Rate, percent, percent_range
+from eyehand.functional.interval import wilson_interval
+from eyehand.functional.paired import holm, mcnemar
+from eyehand.types import InputError
+
+SIGNIFICANT = 0.05
+"""A difference is called real if its adjusted p-value is at most this."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One policy of a comparison; the field names are keys of ``comparison.json``."""
+
+    changes: dict[str, str]
+    """What sets it apart: values by dotted field."""
+    episodes: list[tuple[str, int, bool, int]]
+    """Task, seed, success and steps of every episode."""
+    loss: float
+    """Training loss at the end; those of different heads cannot be compared."""
+    parameters: int
+    """Trained numbers."""
+    samples_per_second: float
+    """Training speed, windows, over the whole run."""
+    training_steps: int
+    """Optimizer steps."""
+    median_ms: float
+    """Median time of one chunk for one robot on one core."""
+    p99_ms: float
+    """99th percentile of that time."""
+    passes: float
+    """Runs of the head's network for one chunk: denoising steps, or tokens."""
+
+    @property
+    def name(self) -> str:
+        """The values that set it apart."""
+        return ", ".join(f"{field}={value}" for field, value in self.changes.items())
+
+    @property
+    def rate(self) -> Rate:
+        """Successes among all episodes."""
+        successes = sum(success for _, _, success, _ in self.episodes)
+        low, high = wilson_interval(successes, len(self.episodes)).tolist()
+        return Rate(len(self.episodes), successes, successes / len(self.episodes), (low, high))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two policies of a comparison, the better one first."""
+
+    better: ComparedRun
+    worse: ComparedRun
+    p_value: float
+    """McNemar's exact test on the episodes that only one of them won, adjusted by Holm."""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether luck of the start states is no good explanation."""
+        return self.p_value <= SIGNIFICANT
+
+
+def differences(runs: Sequence[ComparedRun]) -> list[Difference]:
+    """Return every pair of ``runs``, with p-values that may be read together.
+
+    Raises:
+        InputError: If two runs were not measured on the same start states.
+    """
+    starts = [[episode[:2] for episode in run.episodes] for run in runs]
+    for run, own in zip(runs, starts, strict=True):
+        if own != starts[0]:
+            raise InputError(f"{run.name} was not measured on the start states of {runs[0].name}.")
+    won = [np.array([success for _, _, success, _ in run.episodes]) for run in runs]
+    pairs = list(combinations(range(len(runs)), 2))
+    p_values = holm([mcnemar(won[first], won[second]) for first, second in pairs])
+    found = []
+    for (first, second), p_value in zip(pairs, p_values.tolist(), strict=True):
+        if won[second].sum() > won[first].sum():
+            first, second = second, first
+        found.append(Difference(runs[first], runs[second], p_value))
+    return found
+
+
+def differences_text(runs: Sequence[ComparedRun]) -> str:
+    """Say which differences are real, and that no other was shown."""
+    if len(runs) < 2:
+        return ""
+    found = differences(runs)
+    test = (
+        f"McNemar's exact test on the same {runs[0].rate.episodes} start states, Holm-corrected "
+        f"over {len(found)} pair{'s' * (len(found) > 1)}"
+    )
+    real = sorted((one for one in found if one.is_real), key=lambda one: one.p_value)
+    if not real:
+        return f"No difference shown ({test}, p <= {SIGNIFICANT})."
+    lines = [f"Differences shown ({test}, p <= {SIGNIFICANT}):", ""]
+    for one in real:
+        points = 100 * (one.better.rate.success_rate - one.worse.rate.success_rate)
+        lines.append(
+            f"- {one.better.name} over {one.worse.name}: {points:+.1f} points, "
+            f"p = {one.p_value:.2g}"
+        )
+    if len(real) < len(found):
+        lines += ["", "Between all other pairs: no difference shown."]
+    return "\n".join(lines)
+
+
+def comparison_table(runs: Sequence[ComparedRun]) -> str:
+    """Return the table in Markdown, best first."""
+    fields = list(dict.fromkeys(field for run in runs for field in run.changes))
+    head = [
+        *fields, "success", "95 % interval", "episodes", "training loss", "steps",
+        "parameters", "samples/s", "chunk p50, ms", "p99, ms", "passes/chunk",
+    ]  # fmt: skip
+    rows = [head, ["---"] * len(head)]
+    for run in best_first(runs):
+        rate = run.rate
+        rows.append([
+            *(run.changes.get(field, "") for field in fields),
+            percent(rate.success_rate),
+            percent_range(rate.interval),
+            f"{rate.successes}/{rate.episodes}",
+            f"{run.loss:.4f}",
+            f"{run.training_steps:,}",
+            f"{run.parameters:,}",
+            f"{run.samples_per_second:,.0f}",
+            f"{run.median_ms:.1f}",
+            f"{run.p99_ms:.1f}",
+            f"{run.passes:.3g}",
+        ])  # fmt: skip
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def best_first(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
+    """Return the runs by success; equals stay in their order."""
+    return sorted(runs, key=lambda run: -run.rate.success_rate)
+
+
+def comparison_plot(runs: Sequence[ComparedRun], *, title: str) -> str:
+    """Draw success rates with their intervals as an SVG that follows the reader's light or dark."""
+    label, width, step, top = 300, 400, 24, 40
+    height = top + step * len(runs) + 30
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {label + width + 80} {height}" '
+        f'role="img" aria-label="{escape(title)}">',
+        f"<style>{STYLE}</style>",
+        f'<text class="title" x="10" y="22">{escape(title)}</text>',
+    ]
+    for tick in range(0, 101, 25):
+        x = label + width * tick / 100
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{height - 26}"/>')
+        parts.append(f'<text class="tick" x="{x}" y="{height - 10}">{tick} %</text>')
+    for number, run in enumerate(best_first(runs)):
+        y = top + step * (number + 0.5)
+        rate, (low, high) = run.rate, (label + width * end for end in run.rate.interval)
+        middle = label + width * rate.success_rate
+        parts += [
+            f'<text class="label" x="{label - 10}" y="{y + 4}">{escape(run.name)}</text>',
+            f'<line class="interval" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>',
+            f'<circle class="rate" cx="{middle:.1f}" cy="{y}" r="4.5"/>',
+            f'<text class="value" x="{label + width + 12}" y="{y + 4}">'
+            f"{percent(rate.success_rate)}</text>",
+        ]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def write_comparison(
+    folder: Path,
+    sections: Mapping[str, Sequence[ComparedRun]],
+    verdicts: Mapping[str, str],
+    *,
+    title: str,
+    lead: str,
+) -> str:
+    """Write ``comparison.md``, ``comparison.json`` and a plot per section into ``folder``.
+
+    Args:
+        folder: Where to.
+        sections: Runs by the title of their table; tables without runs are left out.
+        verdicts: What each table shows.
+        title: Heading of the page.
+        lead: What was measured, and how.
+
+    Returns:
+        The page.
+    """
+    parts, everything = [f"# {title}", lead], {}
+    for name, runs in sections.items():
+        if not runs:
+            continue
+        plot = folder / f"{name.lower().replace(' ', '-')}.svg"
+        plot.write_text(comparison_plot(runs, title=name), encoding="utf-8")
+        parts += [f"## {name}", comparison_table(runs), verdicts[name], f"![{name}]({plot.name})"]
+        everything[name] = [asdict(run) for run in runs]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    (folder / "comparison.md").write_text(text, encoding="utf-8")
+    (folder / "comparison.json").write_text(json.dumps(everything) + "\n", encoding="utf-8")
+    return text
+
+
+STYLE = """
+text{font:13px system-ui,sans-serif;fill:#1d1f23}.title{font-weight:650}
+.tick{text-anchor:middle;fill:#6a6f78}.label{text-anchor:end}
+.grid{stroke:#dfdcd4}.interval{stroke:#3f75b5;stroke-width:3;stroke-linecap:round}
+.rate{fill:#3f75b5}
+@media(prefers-color-scheme:dark){text{fill:#eceae4}.tick{fill:#9aa0aa}.grid{stroke:#32363d}
+.interval{stroke:#6c9fdc}.rate{fill:#6c9fdc}}
+"""
+"""Style of the plot."""

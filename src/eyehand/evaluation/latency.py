@@ -1,0 +1,76 @@
+"""How long a policy thinks about one robot, and how often its network runs for that."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from eyehand.types import Observation, Policy
+
+WARM_UP = 10
+"""Calls that are not timed; they also fill a policy's memory."""
+
+
+class Latency(NamedTuple):
+    """Time of one call of ``act`` for one robot on one core."""
+
+    median_ms: float
+    p99_ms: float
+
+
+def measure_latency(policy: Policy, observations: Sequence[Observation]) -> Latency:
+    """Time one call of ``act`` after the other, on one core.
+
+    Args:
+        policy: Any policy, in evaluation mode.
+        observations: One robot each, the same one, as they follow each other; the first `WARM_UP`
+            are not timed.
+
+    Raises:
+        ValueError: If there are no more than `WARM_UP`.
+    """
+    if len(observations) <= WARM_UP:
+        raise ValueError(f"more than {WARM_UP} observations are needed; got {len(observations)}.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = []
+        for observation in observations:
+            start = time.perf_counter()
+            policy.act(observation)
+            times.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    median, p99 = np.quantile(1000 * np.array(times[WARM_UP:]), (0.5, 0.99))
+    return Latency(float(median), float(p99))
+
+
+def passes_per_call(
+    policy: Policy, module: nn.Module, observations: Sequence[Observation]
+) -> float:
+    """Return how often the busiest part of ``module`` runs in one call of ``act``, on average.
+
+    That is 1 where a chunk comes at once, the number of denoising steps where it is denoised, and
+    the number of tokens where it is spoken.
+
+    Args:
+        policy: Any policy, in evaluation mode.
+        module: A part of it, such as its head.
+        observations: One robot each.
+    """
+    counts: dict[nn.Module, int] = {}
+
+    def count(part: nn.Module, *_: Any) -> None:
+        counts[part] = counts.get(part, 0) + 1
+
+    hooks = [part.register_forward_hook(count) for part in module.modules() if part is not module]
+    try:
+        for observation in observations:
+            policy.act(observation)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(counts.values(), default=0) / len(observations)
