@@ -60,6 +60,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--policies", nargs="+", choices=EXECUTED, default=["bcz", "act", "diffusion"]
     )
     parser.add_argument("--episodes", type=int, default=20, help="evaluated per task")
+    parser.add_argument(
+        "--diffusion-episodes", type=int,
+        help="evaluated per task of diffusion, whose plans take seconds; else as many",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1_000_000, help="first start of every task")
     parser.add_argument("--training-seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=2)
@@ -75,6 +79,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     options = parser.parse_args(arguments)
     options.command = shlex.join(["python", "-m", "benchmarks.peers.compare", *arguments])
+    options.diffusion_episodes = options.diffusion_episodes or options.episodes
     options.out = options.out.resolve()
     options.data = (options.data or options.out / "data").resolve()
     options.sets = {name: select_tasks(name) for name in options.sets}
@@ -121,7 +126,15 @@ def keep_settings(options: argparse.Namespace, data: dict[str, Any]) -> dict[str
     Raises:
         InputError: If the folder holds stages of other settings.
     """
-    names = ("minutes", "episodes", "seed", "training_seed", "cores", "denoising_steps")
+    names = (
+        "minutes",
+        "episodes",
+        "diffusion_episodes",
+        "seed",
+        "training_seed",
+        "cores",
+        "denoising_steps",
+    )
     settings = {name: getattr(options, name) for name in names} | data
     file = options.out / "settings.json"
     if file.is_file() and (found := json.loads(file.read_text())) != settings:
@@ -238,8 +251,9 @@ def measure(
             f"evaluating {policy} on {folder.parent.name}, {executed} actions per plan", flush=True
         )
         ours = policy.startswith("bcz")
+        episodes = options.diffusion_episodes if policy == "diffusion" else options.episodes
         config = EvalConfig(
-            out=out, tasks=",".join(tasks), episodes=options.episodes, seed=options.seed,
+            out=out, tasks=",".join(tasks), episodes=episodes, seed=options.seed,
             workers=options.cores, films=0, execution=Execution(steps=executed if ours else 1),
         )  # fmt: skip
         out.mkdir(exist_ok=True)
