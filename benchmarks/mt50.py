@@ -88,9 +88,10 @@ def release(out: Path) -> None:
 
 
 def add_run(name: str, out: Path) -> None:
-    """Copy what a run of `eyehand mt50` leaves into the handbook."""
+    """Copy what a run of `eyehand mt50` leaves into the handbook, with corrections or without."""
     policies = policies_of(out)
-    for rounds, target in ((0, f"{name}-plain"), (len(policies) - 1, name)):
+    targets = {0: f"{name}-plain"} | ({len(policies) - 1: name} if len(policies) > 1 else {})
+    for rounds, target in targets.items():
         policy = policies[rounds]
         folder = FOLDER / "mt50" / target
         folder.mkdir(parents=True, exist_ok=True)
