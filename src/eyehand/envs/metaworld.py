@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from eyehand.envs import rendering  # first: it chooses the OpenGL library before mujoco is loaded
 from eyehand.envs.instructions import instructions
@@ -95,6 +95,16 @@ def select_tasks(text: str) -> tuple[str, ...]:
     return tuple(chosen)
 
 
+def check_camera(name: str) -> None:
+    """Refuse what is no camera.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if name not in CAMERAS:
+        raise InputError(unknown_name("camera", name, CAMERAS))
+
+
 class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
     """One Meta-World task behind Gymnasium's contract.
 
@@ -144,8 +154,7 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
     ) -> None:
         if task not in TASKS:
             raise InputError(unknown_name("task", task, TASKS))
-        if camera not in CAMERAS:
-            raise InputError(unknown_name("camera", camera, CAMERAS))
+        check_camera(camera)
         self.task = task
         self.instruction = instructions(task).canonical
         self._image_size = image_size
@@ -153,7 +162,7 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         self.camera = camera
         self._disturbance = {"offset": camera_offset, "light": light}
         self._render_observations = render_observations
-        self._renderer: rendering.Renderer | None = None
+        self._renderers: dict[tuple[str, int, str], rendering.Renderer] = {}
         self._simulator = _Simulator(task)
         self._privileged: np.ndarray | None = None
         self._steps = 0
@@ -213,17 +222,50 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
 
     def render(self) -> UInt8[np.ndarray, "height width 3"]:
         """Return the picture of the present state."""
-        if self._renderer is None:
-            self._renderer = rendering.Renderer(
+        return self.picture(self.camera, size=self._image_size, quality=self._quality)
+
+    def picture(
+        self, camera: str, *, size: int, quality: rendering.Quality = "fast"
+    ) -> UInt8[np.ndarray, "size size 3"]:
+        """Return another picture of the present state; the first of its kind takes longer.
+
+        Args:
+            camera: A name of ``CAMERAS``.
+            size: Height and width, pixels.
+            quality: ``fast``, or ``film`` for people.
+        """
+        kind = (camera, size, quality)
+        if kind not in self._renderers:
+            self._renderers[kind] = rendering.Renderer(
                 self._simulator.model,
                 camera=CAMERA,
-                size=self._image_size,
-                quality=self._quality,
-                window=CAMERAS[self.camera],
+                size=size,
+                quality=quality,
+                window=CAMERAS[camera],
                 **self._disturbance,
             )
-        picture = self._renderer.render(self._simulator.data)
+        picture = self._renderers[kind].render(self._simulator.data)
         return np.ascontiguousarray(picture[::-1, ::-1])  # the camera hangs upside down
+
+    def in_picture(
+        self, points: Float[np.ndarray, "point 3"], camera: str
+    ) -> Float[np.ndarray, "point 3"]:
+        """Return where points of the world are in a picture.
+
+        Args:
+            points: Metres.
+            camera: A name of ``CAMERAS``.
+
+        Returns:
+            x to the right and y down, from -1 to 1 inside the picture, and the distance from the
+            camera along its axis in metres.
+        """
+        right, up, distance = self._simulator.seen_from(CAMERA, points).T
+        window = CAMERAS[camera]
+        x = (right - window.left) / (window.right - window.left)
+        y = (up - window.bottom) / (window.top - window.bottom)
+        # The camera hangs upside down: its right is the picture's left, its up the picture's down.
+        return np.stack([1 - 2 * x, 2 * y - 1, distance], axis=1)
 
     def landmarks(self) -> Float32[np.ndarray, "landmark 3"]:
         """Return where the ``LANDMARKS`` are in the picture. Privileged: no policy may see them.
@@ -239,18 +281,13 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
             raise RuntimeError("no episode has begun; call `reset` first.")
         hand, first, second = (self._privileged[start : start + 3] for start in (0, 4, 11))
         points = [hand, first, second if second.any() else first, self._simulator.goal]
-        right, up, distance = self._simulator.seen_from(CAMERA, np.stack(points)).T
-        window = CAMERAS[self.camera]
-        x = (right - window.left) / (window.right - window.left)
-        y = (up - window.bottom) / (window.top - window.bottom)
-        # The camera hangs upside down: its right is the picture's left, its up the picture's down.
-        return np.stack([1 - 2 * x, 2 * y - 1, distance], axis=1).astype(np.float32)
+        return self.in_picture(np.stack(points), self.camera).astype(np.float32)
 
     def close(self) -> None:
-        """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free the renderers."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
 
     def _observation(self) -> dict[str, Any]:
         assert self._privileged is not None

@@ -161,6 +161,7 @@ def rollout(
                     continue
                 outcome = _outcome(episode, success=reply.success)
                 outcomes[episode.index] = outcome
+                policy.reset([episode.index])  # nobody asks for what it remembers any more
                 del episodes[reply.slot]
                 begin(reply.slot)
                 if on_outcome is not None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,3 +75,45 @@ def passes_per_call(
         for hook in hooks:
             hook.remove()
     return max(counts.values(), default=0) / len(observations)
+
+
+class StageTimer:
+    """Times the stages of one call of ``act``: seeing, bringing together, acting.
+
+    Args:
+        eyes: The part of a policy that sees; perceiving ends when it has run for the last time.
+        head: The part that acts; acting begins when something in it runs for the first time.
+
+    Example:
+        >>> eyes, head = nn.Linear(2, 3), nn.Linear(3, 1)
+        >>> timer = StageTimer(eyes=eyes, head=head)
+        >>> with timer:
+        ...     _ = head(eyes(torch.zeros(1, 2)))
+        >>> list(timer.milliseconds)
+        ['perceive', 'fuse', 'act']
+    """
+
+    def __init__(self, *, eyes: nn.Module, head: nn.Module) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._seen = self._begun = 0.0
+        eyes.register_forward_hook(self._note_seen)
+        for part in head.modules():
+            part.register_forward_pre_hook(self._note_begun)
+
+    def __enter__(self) -> None:
+        """Start the clock."""
+        self._seen = self._begun = 0.0
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it, and read it."""
+        marks = [self._start, self._seen or self._start]
+        marks += [self._begun or marks[-1], time.perf_counter()]
+        parts = [1000 * (after - before) for before, after in pairwise(marks)]
+        self.milliseconds = dict(zip(("perceive", "fuse", "act"), parts, strict=True))
+
+    def _note_seen(self, *_: Any) -> None:
+        self._seen = time.perf_counter()
+
+    def _note_begun(self, *_: Any) -> None:
+        self._begun = self._begun or time.perf_counter()

@@ -1,5 +1,6 @@
 """Multi-head attention: every position gathers what it needs from the others."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -39,6 +40,8 @@ class Attention(nn.Module):
             dim if context_dim is None else context_dim, 2 * inner_dim, bias=False
         )
         self.to_output = nn.Linear(inner_dim, dim, bias=False)
+        self.watch: Callable[[Float[Tensor, "batch head query key"]], None] | None = None
+        """Called with the weights of every forward pass; for looking inside."""
 
     def forward(
         self,
@@ -52,6 +55,8 @@ class Attention(nn.Module):
         # Written out: torch's fused kernel needs up to 20 times longer for the gradients of short
         # sequences in bfloat16 on a CPU, and short is all that comes here.
         weight = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
+        if self.watch is not None:
+            self.watch(weight)
         return self.to_output(rearrange(weight @ v, "b h n d -> b n (h d)"))
 
 

@@ -30,6 +30,7 @@ from eyehand.policies.contract import PolicyModule, evaluation_mode
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HeadConfig, check_history
 from eyehand.policies.inputs import check_inputs, row_seeds, scale_image
+from eyehand.policies.look import Look, saliency
 from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization
 from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
@@ -101,6 +102,8 @@ class BCZ(PolicyModule):
     """
 
     Config: ClassVar[type[BCZConfig]] = BCZConfig
+    looks: ClassVar[str] = "saliency"
+    perceives: ClassVar[str] = "encoder"
     config: BCZConfig
 
     def __init__(self, config: BCZConfig, *, statistics: Mapping[str, Statistics]) -> None:
@@ -170,6 +173,20 @@ class BCZ(PolicyModule):
     def reset(self, env_ids: Sequence[int]) -> None:
         """Forget what these robots saw."""
         self._memory.forget(env_ids)
+
+    def look(self, observation: Observation, *, word: int | None = None) -> Look:
+        """Return which parts of the first camera's picture the present frame's feature depends on.
+
+        Args:
+            observation: As for `act`; memory is not touched.
+            word: Ask for the effect of this word of every sentence instead.
+        """
+
+        def feature(sentences: Sequence[str]) -> Float[Tensor, "batch dim"]:
+            return self._feature(observation.image, observation.state, sentences)[0]
+
+        with evaluation_mode(self):
+            return saliency(self.encoder, feature, observation.instruction, word=word)
 
     def _feature(
         self,

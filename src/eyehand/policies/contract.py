@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.policies.normalization import Normalization
@@ -49,6 +50,10 @@ class PolicyConfig(Protocol):
 class PolicyModule(nn.Module, ABC):
     """A network that satisfies :class:`eyehand.types.Policy` and knows its config."""
 
+    looks: ClassVar[str]
+    """By what `look` tells where it looks: attention or saliency."""
+    perceives: ClassVar[str]
+    """Name of the submodule that runs last of those that read the picture alone."""
     config: PolicyConfig
     units: Normalization
     """Statistics of its training data."""
@@ -60,6 +65,12 @@ class PolicyModule(nn.Module, ABC):
     @abstractmethod
     def act(self, observation: Observation) -> ActionChunk:
         """Return the next actions of every robot, in the environment's units."""
+
+    @abstractmethod
+    def look(
+        self, observation: Observation, *, word: int | None = None
+    ) -> Float[Tensor, "batch row column"]:
+        """Return which parts of the first camera's picture count, or count for one word."""
 
     @abstractmethod
     def reset(self, env_ids: Sequence[int]) -> None:

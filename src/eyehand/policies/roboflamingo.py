@@ -11,7 +11,7 @@ gated cross-attention, max-pool over the text's tokens, policy head. Differs fro
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from einops import rearrange
@@ -23,11 +23,13 @@ from eyehand.models.language.gated_language_model import GatedLanguageModel
 from eyehand.models.language.pretrained import load_language_model
 from eyehand.models.vision.patch_encoder import STRIDES, PatchTokens
 from eyehand.models.vision.pretrained import load_vision_model
-from eyehand.nn.resampler import Resampler
+from eyehand.nn.gated_attention import GatedCrossAttention
+from eyehand.nn.resampler import Resampler, ResamplerLayer
 from eyehand.policies.contract import PolicyModule, evaluation_mode
 from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.heads.registry import HeadConfig, check_history
 from eyehand.policies.inputs import check_inputs, row_seeds, scale_image
+from eyehand.policies.look import Look, attention_to_picture, watched
 from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization
 from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
@@ -138,6 +140,8 @@ class RoboFlamingo(PolicyModule):
     """
 
     Config: ClassVar[type[RoboFlamingoConfig]] = RoboFlamingoConfig
+    looks: ClassVar[str] = "attention"
+    perceives: ClassVar[str] = "resampler"
     config: RoboFlamingoConfig
 
     def __init__(self, config: RoboFlamingoConfig, *, statistics: Mapping[str, Statistics]) -> None:
@@ -229,6 +233,32 @@ class RoboFlamingo(PolicyModule):
     def reset(self, env_ids: Sequence[int]) -> None:
         """Forget what these robots saw."""
         self._memory.forget(env_ids)
+
+    @torch.inference_mode()
+    def look(self, observation: Observation, *, word: int | None = None) -> Look:
+        """Return how much the sentence attends to each part of the first camera's picture.
+
+        Args:
+            observation: As for `act`, one robot; memory is not touched.
+            word: Ask for this word of the sentence instead of all.
+        """
+        (sentence,) = observation.instruction
+        gates = cast("list[GatedCrossAttention]", list(self.language.gates))
+        last = cast("ResamplerLayer", self.resampler.layers[-1])
+        self.language.count_tokens(sentence)  # read before anybody watches
+        with (
+            evaluation_mode(self),
+            watched([gate.attention for gate in gates]) as words,
+            watched([last.attention]) as latents,
+        ):
+            self._feature(observation.image, observation.state, [sentence], apart=False)
+        cameras = len(self.config.cameras)
+        return attention_to_picture(
+            [weight[..., : weight.shape[-1] // cameras] for weight in words],
+            latents[0][:1],
+            tokens=self.language.tokens_of(sentence, word),
+            grid=math.isqrt(self.vision.tokens),
+        )
 
     def _feature(
         self,

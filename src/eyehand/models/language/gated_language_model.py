@@ -146,6 +146,21 @@ class GatedLanguageModel(nn.Module):
         """
         return len(self._prefix(sentence).tokens)
 
+    def tokens_of(self, sentence: str, word: int | None) -> slice:
+        """Return which tokens of a sentence belong to one of its words; None means to any.
+
+        Words are counted between spaces. Tokenizers that join words or mark more than the ends are
+        not understood; those of MiniLM and SmolLM2 do neither.
+        """
+        words = sentence.split()
+        marks = len(self._tokenize(""))
+        begins = marks - marks // 2  # one mark stands before, two stand around
+        until = [len(self._tokenize(" ".join(words[:end]))) for end in range(1, len(words) + 1)]
+        ends = [begins, *(length - marks // 2 for length in until)]
+        if word is None:
+            return slice(ends[0], ends[-1])
+        return slice(ends[word], ends[word + 1])
+
     def _run(self, tokens: Tensor, mask: Tensor, sight: Sight | None) -> Tensor:
         for block in self._wrapped:
             block.sight = sight

@@ -1,0 +1,252 @@
+"""The other end of the wire: a policy that runs elsewhere, and chunks that overlap.
+
+Needs nothing of the policy but its address; the server may be ours or any that speaks openpi's
+protocol and takes our names of the fields (:mod:`eyehand.serving.observation`). What only ours
+understands (episodes, clocks) is sent to no other.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from eyehand.serving.observation import PICTURE, PROMPT, STATE
+from eyehand.serving.session import CONTROL, END, SILENCE, START, TIME
+from eyehand.serving.wire import pack, unpack
+from eyehand.types import ActionChunk, Batch, InputError, Observation
+
+ANSWER_BYTES = 2**24
+"""Longest answer of a server."""
+MOST_AT_ONCE = 16
+"""Robots that are asked for at the same time."""
+
+
+class Connection:
+    """One robot's connection to a policy server.
+
+    Args:
+        address: Such as ``ws://127.0.0.1:8000``.
+        token: What the server asks for, if it does.
+        timeout: Longest wait for an answer, seconds.
+
+    Raises:
+        InputError: If nobody answers there, or not as a policy server does.
+    """
+
+    def __init__(self, address: str, *, token: str | None = None, timeout: float = 60.0) -> None:
+        headers = {"Authorization": f"Api-Key {token}"} if token else None
+        self.address, self.timeout, self._open = address, timeout, ExitStack()
+        try:
+            self._socket: ClientConnection = self._open.enter_context(
+                connect(
+                    address,
+                    compression=None,
+                    max_size=ANSWER_BYTES,
+                    additional_headers=headers,
+                    open_timeout=timeout,
+                )
+            )
+            self.metadata = unpack(_bytes(self._socket.recv(timeout)))
+        except (OSError, WebSocketException, ValueError, TimeoutError) as error:
+            self._open.close()
+            raise InputError(f"no policy server answers at {address}: {error}.") from error
+
+    def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the server's answer to one observation.
+
+        Raises:
+            InputError: If it refuses, or the connection is lost.
+        """
+        clock = {TIME: time.monotonic()} if self.is_ours else {}
+        return self._ask({**clock, **observation})
+
+    def begin(self, *, silence: float | None = None) -> None:
+        """Begin an episode; the server forgets the last one.
+
+        Args:
+            silence: Seconds without an observation after which the server stops the episode.
+        """
+        if self.is_ours:
+            self._ask({CONTROL: START} | ({} if silence is None else {SILENCE: silence}))
+
+    def end(self) -> None:
+        """End the episode."""
+        if self.is_ours:
+            self._ask({CONTROL: END})
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the server is an eyehand."""
+        return self.metadata.get("server") == "eyehand"
+
+    def close(self) -> None:
+        """Hang up."""
+        self._open.close()
+
+    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            self._socket.send(pack(message))
+            answer = self._socket.recv(self.timeout)
+        except (OSError, WebSocketException, TimeoutError) as error:
+            raise InputError(f"the connection to {self.address} is lost: {error}.") from error
+        if isinstance(answer, str):
+            raise InputError(f"the server at {self.address} says: {answer}")
+        return unpack(answer)
+
+
+class RemotePolicy:
+    """A policy on a server, for our own rollouts: a connection per robot, so that each is its own.
+
+    ``reset`` gives a robot's connection back; the next robot that acts takes it over.
+
+    Args:
+        address: Such as ``ws://127.0.0.1:8000``.
+        token: What the server asks for, if it does.
+
+    Raises:
+        InputError: If nobody answers.
+    """
+
+    def __init__(self, address: str, *, token: str | None = None) -> None:
+        self.address, self._token = address, token
+        first = Connection(address, token=token)
+        self.metadata = first.metadata
+        self._free, self._held = [first], dict[int, Connection]()
+        self._threads = ThreadPoolExecutor(MOST_AT_ONCE)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Refuse: a server does not train."""
+        raise NotImplementedError("a policy on a server is not trained from here")
+
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return the chunks of all robots; they are asked for at the same time.
+
+        Raises:
+            InputError: If the server refuses, or says what is no chunk.
+        """
+        keys = self.metadata.get("picture_keys") or dict.fromkeys(observation.image, PICTURE)
+        asked: dict[int, Future[dict[str, Any]]] = {}
+        for row, env_id in enumerate(observation.env_ids):
+            if env_id < 0:
+                continue  # padding: nobody waits for its actions
+            message = {
+                **{key: observation.image[camera][row].numpy() for camera, key in keys.items()},
+                STATE: observation.state[row].numpy(),
+                PROMPT: observation.instruction[row],
+            }
+            asked[row] = self._threads.submit(self._connection(env_id).infer, message)
+        chunks = {row: self._chunk(answer.result()) for row, answer in asked.items()}
+        shape = next(iter(chunks.values())).shape
+        rows = [
+            chunks.get(row, np.zeros(shape, np.float32)) for row in range(len(observation.env_ids))
+        ]
+        return torch.from_numpy(np.stack(rows))
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        """End the episodes of these robots, if they have begun."""
+        for env_id in env_ids:
+            if env_id in self._held:
+                self._free.append(self._held.pop(env_id))
+
+    def close(self) -> None:
+        """Hang up all connections."""
+        self._threads.shutdown()
+        for connection in [*self._free, *self._held.values()]:
+            connection.close()
+
+    def _connection(self, env_id: int) -> Connection:
+        if env_id not in self._held:
+            if not self._free:
+                self._free.append(Connection(self.address, token=self._token))
+            self._held[env_id] = self._free.pop()
+            self._held[env_id].begin()
+        return self._held[env_id]
+
+    def _chunk(self, answer: Mapping[str, Any]) -> Float32[np.ndarray, "horizon action"]:
+        chunk = answer.get("actions")
+        if not isinstance(chunk, np.ndarray) or chunk.ndim != 2 or chunk.dtype.kind != "f":
+            raise InputError(
+                f"the server at {self.address} must say `actions`, floats (horizon, action). "
+                f"Got {chunk!r:.80}."
+            )
+        return chunk.astype(np.float32)
+
+
+class OverlappedChunks:
+    """Acts without pause: the next chunk is asked for while the present one is still executed.
+
+    A chunk says what to do from the moment of its observation on, so by the time it is here its
+    first actions are over; it is entered where time has got to (Black et al., 2025, real-time
+    chunking, https://arxiv.org/abs/2506.07339, the simple form without inpainting).
+
+    Args:
+        connection: To the server.
+        ahead: Actions that are left when the next chunk is asked for.
+
+    Example:
+        chunks = OverlappedChunks(connection, ahead=8)
+        while True:
+            robot.do(chunks.next_action(observe()))  # observe() is called at every control step
+    """
+
+    def __init__(self, connection: Connection, *, ahead: int) -> None:
+        self.connection, self.ahead = connection, ahead
+        self.waited = 0
+        """Steps that had no action ready, and waited for one."""
+        self._thread = ThreadPoolExecutor(1)
+        self._asked: Future[dict[str, Any]] | None = None
+        self._asked_at = 0
+        self._step = 0
+        self._chunk: Float32[np.ndarray, "horizon action"] = np.zeros((0, 0), np.float32)
+        self._chunk_at = 0
+
+    def next_action(self, observation: Mapping[str, Any]) -> Float32[np.ndarray, " action"]:
+        """Return the action of this control step; wait only if there is none.
+
+        Raises:
+            InputError: If the server refuses, or its answers come too late to act on.
+        """
+        if self._asked is not None and self._asked.done():
+            self._take()
+        left = self._chunk_at + len(self._chunk) - self._step
+        if left <= self.ahead and self._asked is None:
+            self._asked = self._thread.submit(self.connection.infer, dict(observation))
+            self._asked_at = self._step
+        if left <= 0:
+            self.waited += 1
+            self._take()
+            left = self._chunk_at + len(self._chunk) - self._step
+            if left <= 0:
+                raise InputError("the server's chunk is shorter than the time that it took.")
+        action = self._chunk[self._step - self._chunk_at]
+        self._step += 1
+        return action
+
+    def reset(self, *, silence: float | None = None) -> None:
+        """Begin a new episode; what was asked for is thrown away."""
+        if self._asked is not None:
+            self._asked.exception()
+        self._asked = None
+        self._chunk = self._chunk[:0]
+        self._chunk_at = self._step
+        self.connection.begin(silence=silence)
+
+    def _take(self) -> None:
+        assert self._asked is not None
+        answer, self._asked = self._asked.result(), None
+        self._chunk = np.asarray(answer["actions"], dtype=np.float32)
+        self._chunk_at = self._asked_at
+
+
+def _bytes(message: str | bytes) -> bytes:
+    if isinstance(message, str):
+        raise ValueError(f"it says {message!r:.80}")
+    return message

@@ -1,0 +1,134 @@
+"""What a client says it sees, checked and brought into the shape that the policy reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from eyehand.types import InputError, Observation
+
+PROMPT, STATE = "prompt", "observation/state"
+"""Keys of the sentence and of proprioception, openpi's names."""
+PICTURE = "observation/image"
+"""Key of the picture of a policy with one camera; with several it is ``observation/NAME``."""
+
+
+@dataclass(frozen=True)
+class PolicyInterface:
+    """What a policy reads and what it says, beside its weights; sent to every client."""
+
+    name: str
+    cameras: tuple[str, ...]
+    image_size: int
+    state_dim: int
+    action_dim: int
+    horizon: int
+    history_stride: int
+    """Actions to execute before asking again, for a policy with memory."""
+    checkpoint_sha256: str
+    """Hash of configuration and weights: evaluations of the same policy can be told."""
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    """Limits: what the policy says beyond them is clipped, and counted."""
+
+    @property
+    def picture_keys(self) -> dict[str, str]:
+        """Camera to the key of its picture."""
+        if len(self.cameras) == 1:
+            return {self.cameras[0]: PICTURE}
+        return {camera: f"observation/{camera}" for camera in self.cameras}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Most that a message may hold."""
+
+    message_bytes: int = 16_000_000
+    """Bytes of one message."""
+    image_side: int = 1024
+    """Pixels of a picture's longer side."""
+    sentence: int = 500
+    """Characters of a sentence."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One robot's observation, checked."""
+
+    image: Mapping[str, UInt8[np.ndarray, "height width 3"]]
+    state: Float32[np.ndarray, " state"]
+    instruction: str
+
+
+def read_observation(
+    message: Mapping[str, Any], interface: PolicyInterface, bounds: Bounds
+) -> Seen:
+    """Return what a message shows; pictures of another size are scaled with a box filter.
+
+    Raises:
+        InputError: If something is missing, of a wrong type or shape, too large, or not finite.
+    """
+    instruction = _field(message, PROMPT)
+    if not isinstance(instruction, str) or not instruction.strip():
+        raise InputError(f"{PROMPT!r} is a sentence. Got {_shown(instruction)}.")
+    if len(instruction) > bounds.sentence:
+        raise InputError(
+            f"{PROMPT!r} has at most {bounds.sentence} characters. Got {len(instruction)}."
+        )
+    state = _field(message, STATE)
+    if not isinstance(state, np.ndarray) or state.shape != (interface.state_dim,):
+        raise InputError(f"{STATE!r} is {interface.state_dim} numbers. Got {_shown(state)}.")
+    if state.dtype.kind not in "fiu" or not np.isfinite(state).all():
+        raise InputError(f"{STATE!r} is finite numbers. Got {state.tolist()}.")
+    image = {
+        camera: _picture(key, _field(message, key), interface.image_size, bounds.image_side)
+        for camera, key in interface.picture_keys.items()
+    }
+    return Seen(image, state.astype(np.float32), instruction)
+
+
+def stack(seen: list[Seen], env_ids: list[int]) -> Observation:
+    """Return several robots' observations as one batch."""
+    return Observation(
+        image={
+            camera: torch.from_numpy(np.stack([one.image[camera] for one in seen]))
+            for camera in seen[0].image
+        },
+        state=torch.from_numpy(np.stack([one.state for one in seen])),
+        instruction=[one.instruction for one in seen],
+        env_ids=env_ids,
+    )
+
+
+def _field(message: Mapping[str, Any], key: str) -> Any:
+    if key not in message:
+        raise InputError(f"the observation lacks {key!r}; it has {sorted(message)[:20]}.")
+    return message[key]
+
+
+def _picture(key: str, picture: Any, size: int, most: int) -> UInt8[np.ndarray, "size size 3"]:
+    if (
+        not isinstance(picture, np.ndarray)
+        or picture.dtype != np.uint8
+        or picture.ndim != 3
+        or picture.shape[2] != 3
+        or not 1 <= min(picture.shape) <= max(picture.shape) <= most
+    ):
+        raise InputError(
+            f"{key!r} is a uint8 picture (height, width, 3) of at most {most} pixels a side. "
+            f"Got {_shown(picture)}."
+        )
+    if picture.shape[:2] == (size, size):
+        return picture
+    scaled = Image.fromarray(picture).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(scaled)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {value.shape} of {value.dtype}"
+    return f"{value!r:.60}"

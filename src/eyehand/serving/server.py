@@ -1,0 +1,300 @@
+"""The policy server: openpi's protocol over a WebSocket, many robots, one policy.
+
+The client (openpi-client, or :mod:`eyehand.serving.client`) connects, gets the metadata, and from
+then on sends one observation after the other and gets a chunk of actions for each. What cannot be
+answered is answered by a text that says why; the connection stays, and nothing else changes.
+
+``/healthz`` says that the server is up, ``/metrics`` is for Prometheus.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from eyehand.serving.batcher import Batcher
+from eyehand.serving.metrics import Metrics
+from eyehand.serving.observation import Bounds, PolicyInterface, read_observation
+from eyehand.serving.session import CONTROL, END, START, Session
+from eyehand.serving.wire import pack, unpack
+from eyehand.types import InputError, Policy
+
+CHECK_SECONDS = 0.25
+"""How often the watchdog looks."""
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where the server listens, and what it accepts."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at; others than this machine's own need a token."""
+    port: int = 8000
+    """Port to listen at."""
+    token: str | None = None
+    """What clients must send as ``Authorization: Api-Key TOKEN``."""
+    window_ms: float = 5.0
+    """Longest wait for other robots' observations, so that one call answers all."""
+    most_robots: int = 16
+    """Robots in one call of the policy."""
+    most_clients: int = 64
+    """Clients at the same time; others are refused."""
+    most_waiting: int = 64
+    """Observations that wait for the policy; others are refused."""
+    max_age_ms: float = 1000.0
+    """Oldest observation, by the client's clock, that is answered by actions."""
+    bounds: Bounds = field(default_factory=Bounds)
+    """Most that a message may hold."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be served."""
+        for name in ("most_robots", "most_clients", "most_waiting", "max_age_ms"):
+            if not getattr(self, name) > 0:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} must be above 0. Got {getattr(self, name)}.")
+        if not 0 <= self.window_ms < 1000:
+            raise InputError(f"--window-ms must be in [0, 1000). Got {self.window_ms}.")
+        if not 0 <= self.port < 65536:
+            raise InputError(f"--port must be in 0 to 65535. Got {self.port}.")
+        check_exposure(self.host, self.token)
+
+
+def check_exposure(host: str, token: str | None) -> None:
+    """Refuse to listen beyond this machine without a token.
+
+    Raises:
+        InputError: If so.
+    """
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local and not token:
+        raise InputError(
+            f"--host {host} can be reached from other machines: set --token, or listen at "
+            "127.0.0.1."
+        )
+
+
+def only_known_hosts(host: str, token: str | None) -> list[Middleware]:
+    """Return what refuses requests that name another host than this machine's own.
+
+    A page elsewhere can give its own name this machine's address (DNS rebinding); its requests
+    would look like those of a page from here. A token protects from that as well.
+    """
+    if token:
+        return []
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", host])]
+
+
+class PolicyServer:
+    """Answers clients; its ``app`` is an ASGI application.
+
+    Args:
+        policy: Any policy, in evaluation mode.
+        interface: What it reads and says.
+        config: Bounds and waits.
+    """
+
+    def __init__(self, policy: Policy, interface: PolicyInterface, config: ServeConfig) -> None:
+        self.interface, self.config = interface, config
+        self.metrics = Metrics()
+        self.sessions: dict[int, Session] = {}
+        self.batcher = Batcher(
+            policy,
+            window=config.window_ms / 1000,
+            most=config.most_robots,
+            queue=config.most_waiting,
+            connected=lambda: len(self.sessions),
+        )
+        self._numbers = count()
+        self._low = np.array(interface.action_low, np.float32)
+        self._high = np.array(interface.action_high, np.float32)
+        self.app = Starlette(
+            routes=[
+                WebSocketRoute("/", self._serve_client),
+                Route("/healthz", self._health),
+                Route("/metrics", self._metrics),
+            ],
+            middleware=only_known_hosts(config.host, config.token),
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.batcher.run()), asyncio.create_task(self._watch())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _health(self, _: Request) -> Response:
+        return PlainTextResponse("OK\n")
+
+    async def _metrics(self, request: Request) -> Response:
+        if not self._is_allowed(request):
+            return PlainTextResponse("a token is needed\n", status_code=401)
+        self.metrics.queue.set(self.batcher.waiting)
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    def _is_allowed(self, connection: HTTPConnection) -> bool:
+        """Check the token; and that no page of another site talks through its visitor's browser."""
+        origin = connection.headers.get("origin")
+        if origin is not None and origin.split("://")[-1] != connection.headers.get("host"):
+            return False
+        if self.config.token is None:
+            return True
+        said = connection.headers.get("authorization", "")
+        return hmac.compare_digest(said.encode(), f"Api-Key {self.config.token}".encode())
+
+    async def _serve_client(self, socket: WebSocket) -> None:
+        if not self._is_allowed(socket):
+            await socket.close(code=1008, reason="a token is needed, and no other site's page")
+            return
+        if len(self.sessions) >= self.config.most_clients:
+            await socket.close(code=1013, reason="the server has as many clients as it takes")
+            return
+        await socket.accept()
+        session = Session(next(self._numbers), max_age=self.config.max_age_ms / 1000)
+        self.sessions[session.number] = session
+        self.metrics.clients.inc()
+        try:
+            await socket.send_bytes(pack(describe(self.interface)))
+            while True:
+                await self._answer(socket, session, await socket.receive())
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # it has gone, or went while it was answered
+        finally:
+            del self.sessions[session.number]
+            self.metrics.clients.dec()
+            await self.batcher.forget(session.number)
+
+    async def _answer(self, socket: WebSocket, session: Session, event: Mapping[str, Any]) -> None:
+        """Answer one message: by bytes, or by a text that says what is wrong with it."""
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        begun = time.perf_counter()
+        try:
+            data = event.get("bytes")
+            if data is None:
+                raise InputError("a message is msgpack in bytes. Got text.")
+            answer = await self._reply(session, unpack(data), begun)
+        except InputError as error:
+            self.metrics.requests.labels("refused").inc()
+            await socket.send_text(str(error))
+        else:
+            self.metrics.requests.labels("answered").inc()
+            await socket.send_bytes(pack(answer))
+        self.metrics.latency.observe(time.perf_counter() - begun)
+
+    async def _reply(
+        self, session: Session, message: dict[str, Any], begun: float
+    ) -> dict[str, Any]:
+        if CONTROL in message:
+            return await self._control(session, message)
+        session.check(message, now=time.monotonic())
+        seen = read_observation(message, self.interface, self.config.bounds)
+        answer = await self.batcher.ask(seen, session.number)
+        self.metrics.batch.observe(answer.batch)
+        if answer.waited_ms > self.config.max_age_ms:
+            raise InputError(
+                f"the observation waited {answer.waited_ms:.0f} ms for the policy and is stale."
+            )
+        if not np.isfinite(answer.chunk).all():
+            raise InputError("the policy said actions that are no numbers: nothing is sent.")
+        actions = np.clip(answer.chunk, self._low, self._high)
+        clipped = int((actions != answer.chunk).sum())
+        self.metrics.clipped.inc(clipped)
+        return {
+            "actions": actions,
+            "clipped": clipped,
+            "server_timing": {
+                "wait_ms": answer.waited_ms,
+                "infer_ms": answer.policy_ms,
+                "total_ms": 1000 * (time.perf_counter() - begun),
+                "robots": answer.batch,
+            },
+        }
+
+    async def _control(self, session: Session, message: dict[str, Any]) -> dict[str, Any]:
+        wanted = message[CONTROL]
+        if not isinstance(wanted, str):  # an array would not even compare
+            wanted = type(wanted).__name__
+        if wanted == START:
+            session.begin(message, now=time.monotonic())
+            await self.batcher.forget(session.number)
+        elif wanted == END:
+            session.end()
+        else:
+            raise InputError(f"{CONTROL!r} is {START!r} or {END!r}. Got {wanted!r:.40}.")
+        return {"status": "ok"}
+
+    async def _watch(self) -> None:
+        """Stop the episodes of clients that have fallen silent."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            for session in list(self.sessions.values()):
+                if session.is_silent(now=time.monotonic()):
+                    self.metrics.stopped.inc()
+                    await self.batcher.forget(session.number)
+
+
+def describe(interface: PolicyInterface) -> dict[str, Any]:
+    """Return the metadata that every client gets first, as msgpack can hold it."""
+    described = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(interface).items()
+    }
+    return described | {"server": "eyehand", "picture_keys": interface.picture_keys}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        InputError: If the address cannot be had.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise InputError(
+            f"cannot listen at {host}:{port} ({error.strerror}): choose another --port, 0 for any "
+            "that is free."
+        ) from error
+
+
+def serve(app: Starlette, sock: socket.socket, *, message_bytes: int) -> None:
+    """Run an application until Ctrl-C.
+
+    Args:
+        app: The application.
+        sock: Where it listens.
+        message_bytes: Longest message of a WebSocket; a longer one closes the connection.
+    """
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=message_bytes,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+    )
+    uvicorn.Server(config).run(sockets=[sock])

@@ -1,0 +1,87 @@
+"""What fits is passed on as it is; what does not is refused in one sentence."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eyehand.serving.observation import Bounds, PolicyInterface, read_observation, stack
+from eyehand.types import InputError
+
+Make = Callable[..., Any]
+
+
+def test_what_fits_is_passed_on(interface: PolicyInterface, observation: Make) -> None:
+    picture = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    seen = read_observation(observation(**{"observation/image": picture}), interface, Bounds())
+    np.testing.assert_array_equal(seen.image["front"], picture)
+    assert seen.state.dtype == np.float32
+    assert seen.instruction == "open the drawer"
+
+
+def test_several_cameras_have_names(interface: PolicyInterface, observation: Make) -> None:
+    two = replace(interface, cameras=("left", "right"))
+    assert two.picture_keys == {"left": "observation/left", "right": "observation/right"}
+    message = observation()
+    message["observation/left"] = message.pop("observation/image")
+    with pytest.raises(InputError, match="lacks 'observation/right'"):
+        read_observation(message, two, Bounds())
+
+
+def test_a_larger_picture_is_scaled_by_means(interface: PolicyInterface, observation: Make) -> None:
+    large = np.zeros((16, 32, 3), np.uint8)
+    large[:2, :4] = 100  # one pixel of the small one
+    seen = read_observation(observation(**{"observation/image": large}), interface, Bounds())
+    assert seen.image["front"].shape == (8, 8, 3)
+    assert seen.image["front"][0, 0].tolist() == [100, 100, 100]
+    assert seen.image["front"].sum() == 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": ""}, "'prompt' is a sentence"),
+        ({"prompt": b"open"}, "'prompt' is a sentence"),
+        ({"prompt": 7}, "'prompt' is a sentence"),
+        ({"prompt": "x" * 501}, "at most 500 characters. Got 501"),
+        ({"observation/state": [0.1, 0.2, 0.3]}, "is 3 numbers"),
+        ({"observation/state": np.zeros(4, np.float32)}, r"is 3 numbers. Got an array \(4,\)"),
+        ({"observation/state": np.zeros((1, 3), np.float32)}, "is 3 numbers"),
+        ({"observation/state": np.array([0, np.nan, 0])}, "is finite numbers"),
+        ({"observation/state": np.array([0, np.inf, 0])}, "is finite numbers"),
+        ({"observation/state": np.array([True, False, True])}, "is finite numbers"),
+        ({"observation/image": np.zeros((8, 8, 3), np.float32)}, "is a uint8 picture"),
+        ({"observation/image": np.zeros((3, 8, 8), np.uint8)}, "is a uint8 picture"),
+        ({"observation/image": np.zeros((8, 8), np.uint8)}, "is a uint8 picture"),
+        ({"observation/image": np.zeros((0, 8, 3), np.uint8)}, "is a uint8 picture"),
+        ({"observation/image": np.zeros((8, 1025, 3), np.uint8)}, "at most 1024 pixels"),
+        ({"observation/image": "picture"}, "is a uint8 picture"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    changes: dict[str, object], said: str, interface: PolicyInterface, observation: Make
+) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        read_observation(observation(**changes), interface, Bounds())
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("key", ["prompt", "observation/state", "observation/image"])
+def test_what_is_missing_is_named(key: str, interface: PolicyInterface, observation: Make) -> None:
+    message = observation()
+    del message[key]
+    with pytest.raises(InputError, match=f"lacks '{key}'; it has"):
+        read_observation(message, interface, Bounds())
+
+
+def test_robots_are_stacked_in_order(interface: PolicyInterface, observation: Make) -> None:
+    seen = [
+        read_observation(observation((n, 0, 0), prompt=f"go {n}"), interface, Bounds())
+        for n in (0.5, 0.25)
+    ]
+    batch = stack(seen, [7, 3])
+    assert batch.state[:, 0].tolist() == [0.5, 0.25]
+    assert batch.image["front"].shape == (2, 8, 8, 3)
+    assert (batch.instruction, batch.env_ids) == (["go 0.5", "go 0.25"], [7, 3])

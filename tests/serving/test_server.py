@@ -1,0 +1,425 @@
+"""Clients over a real WebSocket: answers, refusals that change nothing, memory, bounds, tokens."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import msgpack
+import numpy as np
+import pytest
+import torch
+import uvicorn
+import websockets.sync.client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from eyehand.serving import wire
+from eyehand.serving.client import Connection, OverlappedChunks, RemotePolicy
+from eyehand.serving.observation import Bounds, PolicyInterface
+from eyehand.serving.server import PolicyServer, ServeConfig, check_exposure, listen
+from eyehand.serving.wire import pack, unpack
+from eyehand.types import InputError, Observation
+
+Serve = Make = Callable[..., Any]
+HORIZON = 4
+
+
+@pytest.fixture
+def serve(interface: PolicyInterface) -> Iterator[Serve]:
+    """Serve a policy in a thread until the test ends; returns the server and its address."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(policy: Any, **changes: Any) -> tuple[PolicyServer, str]:
+        config = replace(ServeConfig(port=0), **changes)
+        server = PolicyServer(policy, interface, config)
+        sock = listen("127.0.0.1", 0)
+        uvicorn_config = uvicorn.Config(
+            server.app, ws="websockets-sansio", ws_max_size=config.bounds.message_bytes,
+            log_level="critical", timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        runner = uvicorn.Server(uvicorn_config)
+        thread = threading.Thread(target=runner.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        while not runner.started:
+            threading.Event().wait(0.01)
+        running.append((runner, thread))
+        return server, f"127.0.0.1:{sock.getsockname()[1]}"
+
+    yield start
+    for runner, thread in running:
+        runner.should_exit = True
+        thread.join(timeout=10)
+
+
+@contextmanager
+def connected(address: str, **settings: Any) -> Iterator[Connection]:
+    connection = Connection(f"ws://{address}", **settings)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_an_observation_is_answered_by_a_chunk(
+    serve: Serve, interface: PolicyInterface, observation: Make, echo: Make
+) -> None:
+    _, address = serve(echo())
+    with connected(address) as connection:
+        assert connection.metadata["name"] == "echo"
+        assert connection.metadata["picture_keys"] == {"front": "observation/image"}
+        answer = connection.infer(observation((0.1, 0.2, 0.3)))
+        np.testing.assert_allclose(answer["actions"], [[0.1, 0.2, 0.3]] * HORIZON, rtol=1e-6)
+        assert answer["server_timing"]["robots"] == 1
+
+
+def test_beyond_limits_is_clipped_and_counted(serve: Serve, observation: Make, echo: Make) -> None:
+    _, address = serve(echo())
+    with connected(address) as connection:
+        answer = connection.infer(observation((2.0, -0.5, 0.75)))
+    np.testing.assert_allclose(answer["actions"], [[1.0, -0.5, 0.5]] * HORIZON)
+    assert answer["clipped"] == 2 * HORIZON
+    page = urlopen(f"http://{address}/metrics").read().decode()
+    assert f"eyehand_clipped_actions_total {2.0 * HORIZON}" in page
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("hello", "a message is msgpack in bytes"),
+        (b"", "no msgpack"),
+        (msgpack.packb([1]), "a map with names"),
+        (pack({}), "lacks 'prompt'"),
+        (pack({"__ctrl__": "explode"}), "'episode_start' or 'episode_end'"),
+        (pack({"__ctrl__": np.zeros(2)}), "Got 'ndarray'"),
+        ({"prompt": "be no number"}, "no numbers: nothing is sent"),
+        ({"prompt": "fail"}, "the policy failed: RuntimeError"),
+        ({"prompt": "refuse"}, "the policy failed: InputError"),
+    ],
+)
+def test_what_cannot_be_answered_gets_a_reason_and_changes_nothing(
+    message: str | bytes, said: str, serve: Serve, observation: Make, echo: Make
+) -> None:
+    policy = echo()
+    _, address = serve(policy)
+    with websockets.sync.client.connect(f"ws://{address}") as socket:
+        socket.recv()
+        socket.send(pack(observation(**message)) if isinstance(message, dict) else message)
+        answer = socket.recv(timeout=5)
+        assert isinstance(answer, str)
+        assert said in answer
+        socket.send(pack(observation()))
+        assert isinstance(socket.recv(timeout=5), bytes)
+    assert 'outcome="refused"} 1.0' in urlopen(f"http://{address}/metrics").read().decode()
+
+
+def test_a_message_that_is_too_long_ends_its_connection_and_no_other(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    _, address = serve(echo(), bounds=Bounds(message_bytes=2000))
+    with connected(address) as other:
+        with websockets.sync.client.connect(f"ws://{address}") as socket:
+            socket.recv()
+            socket.send(bytes(3000))
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=5)
+        assert "actions" in other.infer(observation())
+
+
+def test_robots_that_ask_together_are_answered_together(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    policy = echo(seconds=0.05)
+    _, address = serve(policy, window_ms=200.0)
+    connections = [Connection(f"ws://{address}") for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        states = [(0.1 * n, 0.0, 0.0) for n in range(4)]
+        answers = list(threads.map(lambda c, s: c.infer(observation(s)), connections, states))
+    assert [round(float(answer["actions"][0, 0]), 3) for answer in answers] == [0.0, 0.1, 0.2, 0.3]
+    assert len(policy.calls) == 1
+    assert {answer["server_timing"]["robots"] for answer in answers} == {4}
+    for connection in connections:
+        connection.close()
+
+
+def test_one_robots_bad_luck_is_not_the_others(serve: Serve, observation: Make, echo: Make) -> None:
+    policy = echo(seconds=0.02)
+    _, address = serve(policy, window_ms=200.0)
+    connections = [Connection(f"ws://{address}") for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        bad = threads.submit(connections[0].infer, observation(prompt="fail"))
+        good = threads.submit(connections[1].infer, observation())
+        with pytest.raises(InputError, match="the policy failed"):
+            bad.result()
+        assert good.result()["server_timing"]["robots"] == 1
+    for connection in connections:
+        connection.close()
+
+
+def test_a_lone_robot_does_not_wait_for_others(serve: Serve, observation: Make, echo: Make) -> None:
+    _, address = serve(echo(), window_ms=900.0)
+    with connected(address) as connection:
+        connection.infer(observation())
+        assert connection.infer(observation())["server_timing"]["wait_ms"] < 500
+
+
+def test_a_new_episode_and_a_lost_client_are_forgotten(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    policy = echo()
+    server, address = serve(policy)
+    with connected(address) as connection:
+        connection.begin()
+        assert policy.forgotten == [0]
+        connection.end()
+    deadline = time.monotonic() + 5
+    while server.sessions and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    with connected(address) as connection:
+        connection.infer(observation())
+        assert policy.calls[-1] == [1]
+    assert policy.forgotten[:2] == [0, 0]
+
+
+def test_the_watchdog_stops_a_silent_episode_until_another_begins(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    policy = echo()
+    _, address = serve(policy)
+    with connected(address) as connection:
+        connection.begin(silence=0.05)
+        threading.Event().wait(0.6)
+        assert policy.forgotten == [0, 0]
+        with pytest.raises(InputError, match=r"stopped after 0\.05 s of silence"):
+            connection.infer(observation())
+        assert policy.calls == []
+        connection.begin(silence=5.0)
+        assert "actions" in connection.infer(observation())
+    assert (
+        "eyehand_stopped_episodes_total 1.0" in urlopen(f"http://{address}/metrics").read().decode()
+    )
+
+
+def test_a_stale_observation_gets_no_motion(serve: Serve, observation: Make, echo: Make) -> None:
+    policy = echo()
+    _, address = serve(policy, max_age_ms=200.0)
+    with connected(address) as connection:
+        connection.infer(observation(__time__=1000.0))
+        with pytest.raises(InputError, match="the observation is stale"):
+            connection.infer(observation(__time__=1.0))
+    assert len(policy.calls) == 1
+
+
+def test_more_clients_than_taken_are_refused(serve: Serve, echo: Make) -> None:
+    _, address = serve(echo(), most_clients=1)
+    with connected(address):
+        with pytest.raises(InputError, match="no policy server answers"):
+            Connection(f"ws://{address}")
+        assert "OK" in urlopen(f"http://{address}/healthz").read().decode()
+
+
+def test_more_observations_than_fit_the_queue_are_refused(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    policy = echo(seconds=0.3)
+    _, address = serve(policy, most_waiting=1, most_robots=1)
+    connections = [Connection(f"ws://{address}") for _ in range(6)]
+
+    def ask(connection: Connection) -> str:
+        try:
+            connection.infer(observation())
+        except InputError as error:
+            return str(error)
+        return "answered"
+
+    with ThreadPoolExecutor(6) as threads:
+        said = list(threads.map(ask, connections))
+    assert "answered" in said
+    assert any("the server is busy: 1 observations wait" in text for text in said)
+    for connection in connections:
+        connection.close()
+
+
+def test_with_a_token_nobody_comes_in_without(serve: Serve, observation: Make, echo: Make) -> None:
+    _, address = serve(echo(), token="secret")
+    for token in (None, "wrong"):
+        with pytest.raises(InputError, match="no policy server answers"):
+            Connection(f"ws://{address}", token=token)
+    with connected(address, token="secret") as connection:
+        assert "actions" in connection.infer(observation())
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(f"http://{address}/metrics")
+    allowed = Request(f"http://{address}/metrics", headers={"Authorization": "Api-Key secret"})
+    assert b"eyehand_requests_total" in urlopen(allowed).read()
+
+
+def test_a_page_of_another_site_cannot_talk_through_its_visitor(serve: Serve, echo: Make) -> None:
+    _, address = serve(echo())
+    with pytest.raises(InvalidStatus):
+        websockets.sync.client.connect(f"ws://{address}", origin="http://evil.example")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "robot.example"])
+def test_beyond_this_machine_a_token_is_needed(host: str) -> None:
+    with pytest.raises(InputError, match=rf"--host {host} can be reached from other machines"):
+        ServeConfig(host=host)
+    check_exposure(host, "secret")
+    for local in ("127.0.0.1", "localhost", "::1"):
+        check_exposure(local, None)
+
+
+def test_an_address_in_use_is_refused_in_one_sentence() -> None:
+    with listen("127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(InputError, match=f"cannot listen at 127.0.0.1:{port}.*--port"):
+            listen("127.0.0.1", port)
+
+
+def test_a_remote_policy_acts_for_every_robot_and_leaves_padding(serve: Serve, echo: Make) -> None:
+    policy = echo()
+    _, address = serve(policy)
+    remote = RemotePolicy(f"ws://{address}")
+    remote.reset([5, 6])
+    chunk = remote.act(
+        Observation(
+            image={"front": torch.zeros(3, 8, 8, 3, dtype=torch.uint8)},
+            state=torch.tensor([[0.1, 0, 0], [0.2, 0, 0], [0.3, 0, 0]]),
+            instruction=["a", "b", "b"],
+            env_ids=[5, 6, -1],
+        )
+    )
+    assert chunk[:, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.0])
+    remote.close()
+
+
+def test_chunks_overlap_and_enter_where_time_has_got_to(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    """The echo's chunk is the step at which it was asked: what is executed tells its age."""
+    policy = echo()
+    _, address = serve(policy)
+    with connected(address) as connection:
+        chunks = OverlappedChunks(connection, ahead=2)
+        done = []
+        for step in range(12):
+            action = chunks.next_action(observation((step / 100, 0.0, 0.0)))
+            done.append((step, round(float(action[0]) * 100)))
+            threading.Event().wait(0.02)  # the control period: answers come in between
+    assert chunks.waited == 1  # the very first
+    assert all(0 <= step - asked < HORIZON for step, asked in done)
+    assert len({asked for _, asked in done}) >= 3
+
+
+def test_nobody_there_is_said_in_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"no policy server answers at ws://127\.0\.0\.1:9"):
+        Connection("ws://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"Host": "evil.example"}, 400)])
+def test_other_names_of_this_machine_are_refused(
+    serve: Serve, echo: Make, headers: dict[str, str], status: int
+) -> None:
+    """DNS rebinding: a page elsewhere gives its own name this machine's address."""
+    _, address = serve(echo())
+    request = Request(f"http://{address}/healthz", headers=headers)
+    if status == 200:
+        with urlopen(request) as answer:
+            assert answer.read() == b"OK\n"
+    else:
+        with pytest.raises(HTTPError, match=str(status)):
+            urlopen(request)
+
+
+def test_a_robot_that_is_done_gives_its_connection_to_the_next(serve: Serve, echo: Make) -> None:
+    def see(robots: list[int]) -> Observation:
+        return Observation(
+            image={"front": torch.zeros(len(robots), 8, 8, 3, dtype=torch.uint8)},
+            state=torch.zeros(len(robots), 3),
+            instruction=["wait"] * len(robots),
+            env_ids=robots,
+        )
+
+    server, address = serve(echo())
+    policy = RemotePolicy(f"ws://{address}")
+    try:
+        for robot in range(5):
+            policy.reset([robot])
+            policy.act(see([robot]))
+            policy.reset([robot])
+        assert len(server.sessions) == 1
+        policy.act(see([7, 8, -1]))
+        assert len(server.sessions) == 2
+    finally:
+        policy.close()
+
+
+NOISE = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=30),
+    st.binary(max_size=60),
+    npst.arrays(
+        st.sampled_from(["u1", "f4", "f8", "i8", "?"]),
+        npst.array_shapes(min_dims=0, max_dims=4, max_side=9),
+    ),
+)  # fmt: skip
+KEYS = st.sampled_from(
+    ["prompt", "observation/state", "observation/image", "__ctrl__", "__time__", "__silence__"]
+) | st.text(max_size=10)  # fmt: skip
+MESSAGES = st.one_of(
+    st.binary(max_size=300),
+    st.text(max_size=100),
+    st.recursive(NOISE, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner)),
+    st.dictionaries(KEYS, NOISE, max_size=8),
+)
+
+
+def fuzz(serve: Serve, observation: Make, echo: Make, *, messages: int) -> None:
+    """Whatever one client sends, it hears a reason or an answer, and another client is served."""
+    policy = echo()
+    server, address = serve(policy)
+    healthy = observation((0.1, 0.2, 0.3))
+    with (
+        connected(address) as witness,
+        websockets.sync.client.connect(f"ws://{address}") as attacker,
+    ):
+        attacker.recv(10)
+
+        @settings(
+            max_examples=messages, deadline=None, database=None,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(message=MESSAGES, cut=st.none() | st.integers(0, 300))
+        def send(message: Any, cut: int | None) -> None:
+            if isinstance(message, str):
+                attacker.send(message)
+            else:
+                packed = isinstance(message, bytes)
+                whole = message if packed else msgpack.packb(message, default=wire._encode)
+                attacker.send(whole[:cut])
+            answer = attacker.recv(10)
+            assert isinstance(answer, str) or set(unpack(answer)) in (
+                {"status"},
+                {"actions", "clipped", "server_timing"},
+            )
+
+        send()
+        answer = witness.infer(healthy)
+        np.testing.assert_allclose(answer["actions"], [[0.1, 0.2, 0.3]] * HORIZON, rtol=1e-6)
+        assert len(server.sessions) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # websockets does
+def test_noise_is_answered_and_changes_nothing(serve: Serve, observation: Make, echo: Make) -> None:
+    fuzz(serve, observation, echo, messages=300)
+
+
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # websockets does
+@pytest.mark.slow
+def test_ten_thousand_adversarial_messages(serve: Serve, observation: Make, echo: Make) -> None:
+    fuzz(serve, observation, echo, messages=10_000)
