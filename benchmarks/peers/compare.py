@@ -31,7 +31,7 @@ from benchmarks.peers.adapter import ROOT, LeRobotPolicy
 from eyehand.data.lerobot import Dataset
 from eyehand.envs.metaworld import select_tasks
 from eyehand.envs.rollout import Execution
-from eyehand.evaluation.protocol import EvalConfig, evaluate
+from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
 from eyehand.evaluation.record import RecordConfig, record
 from eyehand.evaluation.results import write_results
 from eyehand.policies.registry import load_policy
@@ -258,7 +258,8 @@ def measure(
         )  # fmt: skip
         out.mkdir(exist_ok=True)
         with open_policy(folder, policy, tasks, executed, options) as acting:
-            results = evaluate(acting, config, checkpoint=folder, camera=camera, image_size=picture)
+            subject = Subject.checkpoint(folder, camera=camera, image_size=picture)
+            results = evaluate(acting, config, subject)
         if not ours:
             results = replace(
                 results,

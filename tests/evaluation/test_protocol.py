@@ -14,7 +14,13 @@ from eyehand.cli.eval import EvalArguments
 from eyehand.envs.metaworld import CAMERA, TASKS, TIERS
 from eyehand.envs.rollout import Execution, Outcome, Start
 from eyehand.evaluation import protocol
-from eyehand.evaluation.protocol import EvalConfig, evaluate, evaluation_starts, reproducing_command
+from eyehand.evaluation.protocol import (
+    EvalConfig,
+    Subject,
+    evaluate,
+    evaluation_starts,
+    reproducing_command,
+)
 from eyehand.evaluation.results import Results, read_results
 from eyehand.types import InputError, Policy
 
@@ -70,7 +76,8 @@ def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, still_policy: Policy)
 
     def run_with(fake: FakeRollout, config: EvalConfig, camera: str = CAMERA) -> Results:
         monkeypatch.setattr(protocol, "rollout", fake)
-        return evaluate(still_policy, config, checkpoint=checkpoint, camera=camera, image_size=32)
+        subject = Subject.checkpoint(checkpoint, camera=camera, image_size=32)
+        return evaluate(still_policy, config, subject)
 
     return run_with
 
@@ -308,15 +315,9 @@ def test_seed_ranges_have_names() -> None:
     assert EvalConfig(Path("out")).seed_range == "evaluation"
 
 
-def test_a_folder_without_weights_is_no_checkpoint(tmp_path: Path, still_policy: Policy) -> None:
+def test_a_folder_without_weights_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere is no checkpoint: it has no config\.json"):
-        evaluate(
-            still_policy,
-            EvalConfig(tmp_path),
-            checkpoint=tmp_path / "nowhere",
-            camera=CAMERA,
-            image_size=32,
-        )
+        Subject.checkpoint(tmp_path / "nowhere", camera=CAMERA, image_size=32)
 
 
 def test_command_says_the_same_config_again() -> None:
@@ -331,9 +332,15 @@ def test_command_says_the_same_config_again() -> None:
         probe_episodes=2,
         films=3,
     )
-    words = shlex.split(reproducing_command(config, Path("policy")))
-    assert words[:2] == ["eyehand", "eval"]
-    assert tyro.cli(EvalArguments, args=words[2:]) == EvalArguments(Path("policy"), config)
+    served = ("--server", "ws://there:1", "--camera", "work_area", "--image-size", "64")
+    for named, wanted in [
+        (("policy",), EvalArguments(config, Path("policy"))),
+        (served, EvalArguments(config, None, "ws://there:1", "work_area", 64)),
+    ]:
+        subject = Subject("name", "", CAMERA, 64, words=named)
+        words = shlex.split(reproducing_command(config, subject))
+        assert words[:2] == ["eyehand", "eval"]
+        assert tyro.cli(EvalArguments, args=words[2:]) == wanted
 
 
 def test_real_simulator_films_a_failure(
@@ -343,7 +350,8 @@ def test_real_simulator_films_a_failure(
     config = EvalConfig(
         tmp_path, tasks="reach", episodes=1, films=1, workers=1, execution=Execution(steps=16)
     )
-    results = evaluate(still_policy, config, checkpoint=checkpoint, camera=CAMERA, image_size=32)
+    subject = Subject.checkpoint(checkpoint, camera=CAMERA, image_size=32)
+    results = evaluate(still_policy, config, subject)
     assert [episode[2:] for episode in results.episodes] == [(False, 500)]
     assert [film.file for film in results.films] == ["films/reach-1000000-failure.mp4"]
     assert (config.out / results.films[0].file).stat().st_size > 1000

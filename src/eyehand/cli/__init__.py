@@ -13,6 +13,8 @@ VERBS = {
     "eval": "Measure a policy closed loop; write results.json and report.html.",
     "compare": "Train and measure variants of a recipe; say which differences are real.",
     "play": "Film one episode of a policy that obeys a sentence.",
+    "live": "Talk to a robot in the browser: watch, tell it something else, take its hand.",
+    "serve": "Serve a policy over the wire, by openpi's protocol.",
     "doctor": "Check that this machine can run eyehand, and say how to mend what fails.",
 }
 """Every verb and what it does; verb ``x`` is the module ``eyehand.cli.x``."""

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from eyehand.evaluation.film import PlayConfig, play
+from eyehand.evaluation.rerun_recording import record_episodes
 from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import find_checkpoint, load_policy
 
@@ -24,6 +25,8 @@ class PlayArguments:
     """Folder of a trained policy, or the name of a released one."""
     config: Annotated[PlayConfig, tyro.conf.arg(name="")]
     """What is played and filmed."""
+    rerun: Path | None = None
+    """Also write a recording for the rerun viewer, an .rrd file."""
 
 
 def run(arguments: list[str]) -> None:
@@ -32,6 +35,15 @@ def run(arguments: list[str]) -> None:
     policy = load_policy(find_checkpoint(wanted.checkpoint))
     camera = only_camera(policy.config.cameras)
     outcome = play(policy, wanted.config, camera=camera, image_size=policy.config.image_size)
+    if wanted.rerun is not None:
+        record_episodes(
+            wanted.rerun,
+            [(outcome.start, outcome.actions)],
+            camera=camera,
+            image_size=policy.config.image_size,
+            look=policy.look,
+            every=wanted.config.execution.steps,
+        )
     ending = "success" if outcome.success else "no success"
     Console().print(
         f"{outcome.start.task}, told {outcome.start.instruction!r}: "

@@ -126,6 +126,32 @@ class EvalConfig:
         raise InputError(f"--seed must lie between 0 and {2**31 - 1}. Got {self.seed}.")
 
 
+@dataclass(frozen=True)
+class Subject:
+    """Who is measured: a checkpoint of ours, or a policy on a server."""
+
+    name: str
+    """Folder of the checkpoint, or address of the server."""
+    sha256: str
+    """Hash of its configuration and weights, or of all that the server says of itself."""
+    camera: str
+    """The picture that it reads."""
+    image_size: int
+    """Height and width of that picture, in pixels."""
+    words: tuple[str, ...]
+    """What the command line calls it."""
+
+    @classmethod
+    def checkpoint(cls, folder: Path, *, camera: str, image_size: int) -> "Subject":
+        """Return the checkpoint in ``folder``.
+
+        Raises:
+            InputError: If it lacks its configuration or its weights.
+        """
+        name = str(folder)
+        return cls(name, checkpoint_sha256(folder), camera, image_size, words=(name,))
+
+
 def evaluation_starts(config: EvalConfig) -> list[Start]:
     """Return the start states of an evaluation: every task with every seed, told its sentence."""
     return [
@@ -135,9 +161,7 @@ def evaluation_starts(config: EvalConfig) -> list[Start]:
     ]
 
 
-def evaluate(
-    policy: Policy, config: EvalConfig, *, checkpoint: Path, camera: str, image_size: int
-) -> Results:
+def evaluate(policy: Policy, config: EvalConfig, subject: Subject) -> Results:
     """Measure ``policy`` and write ``results.json`` and films into ``config.out``.
 
     Every finished episode is appended to ``episodes.jsonl``, so that an evaluation that was killed,
@@ -146,19 +170,16 @@ def evaluate(
     Args:
         policy: What is measured.
         config: Tasks, episodes, seeds, execution.
-        checkpoint: Folder that ``policy`` was loaded from; its content is part of the results.
-        camera: The picture that the policy reads.
-        image_size: Height and width of the picture that the policy reads, in pixels.
+        subject: Who ``policy`` is; part of the results.
 
     Returns:
         What was written to ``results.json``.
 
     Raises:
-        InputError: If ``config.out`` holds episodes of another checkpoint, execution or version, or
-            if ``checkpoint`` has no weights.
+        InputError: If ``config.out`` holds episodes of another subject, execution or version.
     """
     starts = evaluation_starts(config)
-    journal = Journal(config.out, identity(config, checkpoint, camera, image_size))
+    journal = Journal(config.out, identity(config, subject))
     rounds = [(Probe("", "", list), starts)]
     if config.probe:
         last = config.seed + (config.probe_episodes or config.episodes) - 1
@@ -180,8 +201,8 @@ def evaluate(
                     pending[name],
                     execution=config.execution,
                     workers=config.workers,
-                    camera=camera,
-                    image_size=image_size,
+                    camera=subject.camera,
+                    image_size=subject.image_size,
                     disturbance=probe.disturbance,
                     transform=probe.transform,
                     on_outcome=_bookkeeper(journal, name, progress, bar),
@@ -191,7 +212,7 @@ def evaluate(
             for probe, told in rounds
         }
         films = make_films(records[""], config, progress)
-    results = _results(records, films, journal, config, checkpoint, camera, image_size)
+    results = _results(records, films, journal, config, subject)
     write_results(results, config.out / "results.json")
     return results
 
@@ -220,14 +241,14 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def identity(config: EvalConfig, checkpoint: Path, camera: str, image_size: int) -> dict[str, Any]:
+def identity(config: EvalConfig, subject: Subject) -> dict[str, Any]:
     """Return what an episode's outcome depends on, beside task, seed, sentence and probe."""
     return {
         "protocol": PROTOCOL_VERSION,
-        "checkpoint_sha256": checkpoint_sha256(checkpoint),
+        "checkpoint_sha256": subject.sha256,
         "execution": asdict(config.execution),
-        "camera": camera,
-        "image_size": image_size,
+        "camera": subject.camera,
+        "image_size": subject.image_size,
         "versions": software_versions(),
     }
 
@@ -297,9 +318,7 @@ def _results(
     films: list[Film],
     journal: Journal,
     config: EvalConfig,
-    checkpoint: Path,
-    camera: str,
-    image_size: int,
+    subject: Subject,
 ) -> Results:
     """Gather what was found."""
     own = records[""]
@@ -309,9 +328,9 @@ def _results(
     tasks = task_results(own)
     return Results(
         protocol=PROTOCOL_VERSION,
-        command=reproducing_command(config, checkpoint),
-        checkpoint=str(checkpoint),
-        checkpoint_sha256=checkpoint_sha256(checkpoint),
+        command=reproducing_command(config, subject),
+        checkpoint=subject.name,
+        checkpoint_sha256=subject.sha256,
         tasks=tasks,
         tiers=tier_results(own),
         tier_mean=tier_mean(tasks),
@@ -319,8 +338,10 @@ def _results(
         seeds=(config.seed, config.seed + config.episodes - 1),
         seed_range=config.seed_range,
         observation={
-            "camera": camera if camera == CAMERA else f"{camera}, a part of {CAMERA}",
-            "picture": f"{image_size} x {image_size} RGB",
+            "camera": subject.camera
+            if subject.camera == CAMERA
+            else f"{subject.camera}, a part of {CAMERA}",
+            "picture": f"{subject.image_size} x {subject.image_size} RGB",
             "state": "4-D: hand xyz, gripper opening",
             "instruction": "LeRobot's sentence of the task",
             "privileged": "none",
@@ -357,9 +378,10 @@ def _probe_result(
     )
 
 
-def reproducing_command(config: EvalConfig, checkpoint: Path) -> str:
+def reproducing_command(config: EvalConfig, subject: Subject) -> str:
     """Return the command line that measures the same again."""
-    words = ["eyehand", "eval", str(checkpoint), "--suite", config.suite, "--tasks", config.tasks]
+    words = ["eyehand", "eval", *subject.words, "--suite", config.suite]
+    words += ["--tasks", config.tasks]
     words += ["--episodes", str(config.episodes), "--seed", str(config.seed)]
     words += ["--workers", str(config.workers)]
     for name, value in asdict(config.execution).items():

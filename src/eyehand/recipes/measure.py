@@ -1,32 +1,121 @@
-"""One evaluation: a checkpoint, the protocol, and the report."""
+"""One evaluation: a checkpoint or a server, the protocol, and the report."""
 
+import hashlib
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
-from eyehand.evaluation.protocol import EvalConfig, evaluate
+from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import ACTION_DIM, check_camera
+from eyehand.envs.rollout import Start
+from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
 from eyehand.evaluation.report import write_report
+from eyehand.evaluation.rerun_recording import Look, record_episodes
 from eyehand.evaluation.results import Results, results_table
 from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import load_policy
+from eyehand.serving.client import RemotePolicy
+from eyehand.serving.wire import pack
+from eyehand.types import InputError, Policy
+
+MOST_PIXELS = 1024
+"""Longest side of a picture that is drawn for a server."""
 
 
-def measure(checkpoint: Path, config: EvalConfig) -> Results:
+def measure(checkpoint: Path, config: EvalConfig, *, rerun: Path | None = None) -> Results:
     """Measure ``checkpoint``, write ``results.json`` and ``report.html`` into ``config.out``.
+
+    Args:
+        checkpoint: Folder of the policy.
+        config: What is measured.
+        rerun: File for a recording of the filmed episodes.
 
     Raises:
         InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.
     """
     policy = load_policy(checkpoint)
-    results = evaluate(
-        policy,
-        config,
-        checkpoint=checkpoint,
-        camera=only_camera(policy.config.cameras),
-        image_size=policy.config.image_size,
-    )
-    report = write_report(config.out, training=checkpoint)
+    camera, image_size = only_camera(policy.config.cameras), policy.config.image_size
+    subject = Subject.checkpoint(checkpoint, camera=camera, image_size=image_size)
+    results = _measure(policy, config, subject, training=checkpoint)
+    if rerun is not None:
+        _record(rerun, results, config, subject, look=policy.look)
+    return results
+
+
+def measure_server(
+    address: str,
+    config: EvalConfig,
+    *,
+    token: str | None,
+    camera: str,
+    image_size: int,
+    rerun: Path | None = None,
+) -> Results:
+    """Measure the policy on a server as `measure` does one of ours.
+
+    Args:
+        address: Such as ``ws://127.0.0.1:8000``; any server that speaks openpi's protocol and takes
+            our names of the fields (docs/serving.md).
+        config: What is measured.
+        token: What the server asks for, if it does.
+        camera: The picture for a server that does not say what it reads.
+        image_size: Height and width of that picture, pixels.
+        rerun: As of `measure`.
+
+    Raises:
+        InputError: If nobody answers, the server's policy does not fit the robot, or ``config.out``
+            holds another evaluation.
+    """
+    policy = RemotePolicy(address, token=token)
+    try:
+        told = policy.metadata
+        if told.get("action_dim", ACTION_DIM) != ACTION_DIM:
+            raise InputError(
+                f"the policy at {address} says actions of {told['action_dim']} numbers; this robot "
+                f"takes {ACTION_DIM}."
+            )
+        camera = only_camera(told.get("cameras", [camera]))
+        check_camera(camera)
+        image_size = told.get("image_size", image_size)
+        if not isinstance(image_size, int) or not 1 <= image_size <= MOST_PIXELS:
+            raise InputError(f"a picture has 1 to {MOST_PIXELS} pixels a side. Got {image_size!r}.")
+        words = ("--server", address, "--camera", camera, "--image-size", str(image_size))
+        digest = told.get("checkpoint_sha256") or hashlib.sha256(pack(told)).hexdigest()
+        subject = Subject(address, digest, camera, image_size, words=words)
+        results = _measure(policy, config, subject, training=None)
+        if rerun is not None:
+            _record(rerun, results, config, subject, look=None)
+        return results
+    finally:
+        policy.close()
+
+
+def _measure(
+    policy: Policy, config: EvalConfig, subject: Subject, *, training: Path | None
+) -> Results:
+    results = evaluate(policy, config, subject)
+    report = write_report(config.out, training=training)
     console = Console(highlight=False)
     console.print(results_table(results))
     console.print(f"films, curves and a table: {report}", soft_wrap=True)
     return results
+
+
+def _record(
+    file: Path, results: Results, config: EvalConfig, subject: Subject, *, look: Look | None
+) -> None:
+    """Write the filmed episodes into a recording."""
+    episodes = []
+    for film in results.films:
+        start = Start(film.task, film.seed, instructions(film.task).canonical)
+        actions = config.out / "actions" / f"{film.task}-{film.seed}.npy"
+        episodes.append((start, np.load(actions, allow_pickle=False)))
+    record_episodes(
+        file,
+        episodes,
+        camera=subject.camera,
+        image_size=subject.image_size,
+        look=look,
+        every=config.execution.steps,
+    )

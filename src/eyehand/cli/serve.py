@@ -1,0 +1,38 @@
+"""Serve a policy over the wire, by openpi's protocol.
+
+Run:
+    eyehand serve mt50 --port 8000
+    eyehand eval --server ws://127.0.0.1:8000 --tasks drawer-open --out outputs/served
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from eyehand.policies.registry import find_checkpoint
+from eyehand.recipes.serve import serve_checkpoint
+from eyehand.serving.server import ServeConfig
+
+
+def from_environment() -> ServeConfig:
+    """Return the defaults, with the token of the environment."""
+    return ServeConfig(token=os.environ.get("EYEHAND_TOKEN"))
+
+
+@dataclass(frozen=True)
+class ServeArguments:
+    """One server. The variable EYEHAND_TOKEN is its token where no list of processes shows it."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Folder of a trained policy, or the name of a released one."""
+    config: Annotated[ServeConfig, tyro.conf.arg(name="")] = field(default_factory=from_environment)
+    """Where it listens, and what it accepts."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, serve."""
+    wanted = tyro.cli(ServeArguments, args=arguments, prog="eyehand serve", description=__doc__)
+    serve_checkpoint(find_checkpoint(wanted.checkpoint), wanted.config)

@@ -1,0 +1,154 @@
+"""Recordings for the rerun viewer (https://rerun.io): what a robot sees, is told, and does.
+
+A recording holds, by episode and step: the picture that the policy reads, where it looks in it, the
+state, the action, and the path of the hand in space.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+from torch import Tensor
+
+from eyehand.envs.metaworld import MetaWorldEnv
+from eyehand.envs.rollout import Start
+from eyehand.types import InputError, Observation
+
+Look = Callable[[Observation], Float[Tensor, "batch row column"]]
+"""Tells how much each part of a picture counts, at least 0."""
+
+
+class RerunRecording:
+    """A ``.rrd`` file, open for writing.
+
+    Args:
+        file: The file; it is overwritten.
+
+    Raises:
+        InputError: If rerun is not installed, or the file cannot be written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        if file.suffix != ".rrd":
+            raise InputError(f"--rerun names a file that ends in .rrd. Got {str(file)!r}.")
+        try:
+            import rerun
+        except ImportError as error:
+            raise InputError("--rerun needs rerun: pip install 'eyehand[rerun]'.") from error
+        self._rerun: Any = rerun
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._stream: Any = rerun.RecordingStream("eyehand")
+        try:
+            self._stream.save(file)
+        except RuntimeError as error:
+            raise InputError(f"--rerun {file} cannot be written: {error}.") from error
+        self._episode, self._path = "", list[np.ndarray]()
+
+    def __enter__(self) -> "RerunRecording":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is left."""
+        self._stream.flush()
+        self._stream.disconnect()
+
+    def begin(self, start: Start) -> None:
+        """Begin an episode; it is found under its task and seed."""
+        self._episode, self._path = f"{start.task}/{start.seed}", []
+
+    def step(
+        self,
+        number: int,
+        *,
+        sentence: str,
+        picture: UInt8[np.ndarray, "height width 3"],
+        state: Float32[np.ndarray, " state"],
+        action: Float32[np.ndarray, " action"],
+        look: Float[np.ndarray, "row column"] | None = None,
+    ) -> None:
+        """Write one step: what was seen and told, and what was done then.
+
+        Args:
+            number: Steps of the episode before this one.
+            sentence: What is told.
+            picture: What the policy reads.
+            state: Hand xyz in metres, opening of the gripper.
+            action: What is executed.
+            look: How much each part of the picture counts, if known.
+        """
+        rerun, stream, place = self._rerun, self._stream, self._episode
+        stream.set_time("step", sequence=number)
+        stream.log(f"{place}/sentence", rerun.TextDocument(sentence))
+        stream.log(f"{place}/picture", rerun.Image(picture))
+        if look is not None:
+            stream.log(f"{place}/look", rerun.Image(lit(picture, look)))
+        stream.log(f"{place}/state", rerun.Scalars(state))
+        stream.log(f"{place}/action", rerun.Scalars(action))
+        self._path.append(state[:3])
+        stream.log(f"{place}/hand", rerun.Points3D(state[None, :3], radii=0.01))
+        stream.log(f"{place}/path", rerun.LineStrips3D([np.stack(self._path)]))
+
+
+def lit(
+    picture: UInt8[np.ndarray, "height width 3"], look: Float[np.ndarray, "row column"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return a picture that is bright where a policy looks."""
+    height, width = picture.shape[:2]
+    scaled = np.asarray(look / max(float(look.max()), 1e-9), np.float32)
+    light = Image.fromarray(scaled).resize((width, height), Image.Resampling.BILINEAR)
+    return (picture * (0.25 + 0.75 * np.asarray(light)[..., None])).astype(np.uint8)
+
+
+def record_episodes(
+    file: Path,
+    episodes: Sequence[tuple[Start, Float32[np.ndarray, "time action"]]],
+    *,
+    camera: str,
+    image_size: int,
+    look: Look | None = None,
+    every: int = 1,
+) -> None:
+    """Replay episodes into a recording.
+
+    Args:
+        file: The ``.rrd`` file.
+        episodes: Starts and executed actions.
+        camera: The picture that the policy reads.
+        image_size: Its height and width, pixels.
+        look: Tells where the policy looks, if it can.
+        every: Every how many steps it is asked.
+
+    Raises:
+        InputError: If rerun is not installed, or the file cannot be written.
+    """
+    with RerunRecording(file) as recording:
+        for start, actions in episodes:
+            recording.begin(start)
+            env = MetaWorldEnv(start.task, image_size=image_size, camera=camera)
+            try:
+                seen, _ = env.reset(seed=start.seed)
+                for number, action in enumerate(actions):
+                    picture, state = seen["image"][camera], seen["state"]
+                    where = None
+                    if look is not None and number % every == 0:
+                        image = {camera: torch.from_numpy(picture.copy())[None]}
+                        told = [start.instruction]
+                        where = look(
+                            Observation(image, torch.from_numpy(state)[None], told, env_ids=[-1])
+                        )[0].numpy()
+                    recording.step(
+                        number,
+                        sentence=start.instruction,
+                        picture=picture,
+                        state=state,
+                        action=action,
+                        look=where,
+                    )
+                    seen, *_ = env.step(action)
+            finally:
+                env.close()
