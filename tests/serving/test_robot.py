@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eyehand.cli import main
 from eyehand.data.store import open_store
 from eyehand.envs.instructions import instructions
 from eyehand.envs.rollout import Start
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.replay import replay_episode, zip_episode
+from eyehand.policies.registry import load_policy
 from eyehand.serving.robot import LivePolicy, Robot
 from eyehand.types import Batch, InputError, Observation
 
@@ -212,6 +214,10 @@ def test_what_it_did_is_an_episode_that_training_accepts(robot: Robot, tmp_path:
     zipfile.ZipFile(tmp_path / "episode.zip").extractall(tmp_path / "data")
     store = open_store(tmp_path / "data")
     np.testing.assert_allclose(store.action, actions[4:], atol=1e-6)
+    words = f"train bcz-metaworld --data {tmp_path / 'data'} --out {tmp_path / 'policy'}"
+    words += " --policy.image-size 32 --batch-size 2 --training.minutes None --training.steps 1"
+    assert main(words.split()) == 0
+    assert load_policy(tmp_path / "policy").config.cameras == ("work_area",)
     with pytest.raises(InputError, match="no step"):
         replay_episode(
             start, actions, camera="work_area", image_size=32, kept=[False] * len(actions)
