@@ -68,7 +68,10 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
         random_shift=0,
         color_jitter=0.0,
     )
-    run_training(choose_head(run, name), [data], out, resume=True)
+    run = choose_head(run, name)
+    if run.policy.history > 1:  # frames lie as far apart as plans will
+        run = replace(run, policy=replace(run.policy, history_stride=EXECUTED))
+    run_training(run, [data], out, resume=True)
 
 
 def percent(count: int, total: int) -> str:
