@@ -107,6 +107,9 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(
         ("live --port 99999", "--port must be in"),
         ("live --task drawer-opn", "drawer-open"),
         ("live --host 0.0.0.0", "set --token"),
+        ("live --rerun film.mp4", "ends in .rrd"),
+        ("play mt50 --task reach --rerun film.mp4", "ends in .rrd"),
+        ("eval mt50 --tasks reach --out unused --rerun film.mp4", "ends in .rrd"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_sentence(

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from eyehand.evaluation.film import PlayConfig, play
-from eyehand.evaluation.rerun_recording import record_episodes
+from eyehand.evaluation.rerun_recording import check_recording, record_episodes
 from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import find_checkpoint, load_policy
 
@@ -32,6 +32,8 @@ class PlayArguments:
 def run(arguments: list[str]) -> None:
     """Parse, play, say what came of it."""
     wanted = tyro.cli(PlayArguments, args=arguments, prog="eyehand play", description=__doc__)
+    if wanted.rerun is not None:
+        check_recording(wanted.rerun)
     policy = load_policy(find_checkpoint(wanted.checkpoint))
     camera = only_camera(policy.config.cameras)
     outcome = play(policy, wanted.config, camera=camera, image_size=policy.config.image_size)

@@ -5,6 +5,7 @@ state, the action, and the path of the hand in space.
 """
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ Look = Callable[[Observation], Float[Tensor, "batch row column"]]
 """Tells how much each part of a picture counts, at least 0."""
 
 
+def check_recording(file: Path) -> None:
+    """Refuse what no recording can be written to, before anything is done that it would show.
+
+    Raises:
+        InputError: If rerun is not installed, or the name does not end in ``.rrd``.
+    """
+    if file.suffix != ".rrd":
+        raise InputError(f"--rerun names a file that ends in .rrd. Got {str(file)!r}.")
+    if find_spec("rerun") is None:
+        raise InputError("--rerun needs rerun: pip install 'eyehand[rerun]'.")
+
+
 class RerunRecording:
     """A ``.rrd`` file, open for writing.
 
@@ -33,12 +46,9 @@ class RerunRecording:
     """
 
     def __init__(self, file: Path) -> None:
-        if file.suffix != ".rrd":
-            raise InputError(f"--rerun names a file that ends in .rrd. Got {str(file)!r}.")
-        try:
-            import rerun
-        except ImportError as error:
-            raise InputError("--rerun needs rerun: pip install 'eyehand[rerun]'.") from error
+        check_recording(file)
+        import rerun
+
         self._rerun: Any = rerun
         file.parent.mkdir(parents=True, exist_ok=True)
         self._stream: Any = rerun.RecordingStream("eyehand")

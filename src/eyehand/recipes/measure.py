@@ -11,7 +11,7 @@ from eyehand.envs.metaworld import ACTION_DIM, check_camera
 from eyehand.envs.rollout import Start
 from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
 from eyehand.evaluation.report import write_report
-from eyehand.evaluation.rerun_recording import Look, record_episodes
+from eyehand.evaluation.rerun_recording import Look, check_recording, record_episodes
 from eyehand.evaluation.results import Results, results_table
 from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import load_policy
@@ -34,6 +34,8 @@ def measure(checkpoint: Path, config: EvalConfig, *, rerun: Path | None = None) 
     Raises:
         InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.
     """
+    if rerun is not None:
+        check_recording(rerun)
     policy = load_policy(checkpoint)
     camera, image_size = only_camera(policy.config.cameras), policy.config.image_size
     subject = Subject.checkpoint(checkpoint, camera=camera, image_size=image_size)
@@ -67,6 +69,8 @@ def measure_server(
         InputError: If nobody answers, the server's policy does not fit the robot, or ``config.out``
             holds another evaluation.
     """
+    if rerun is not None:
+        check_recording(rerun)
     policy = RemotePolicy(address, token=token)
     try:
         told = policy.metadata

@@ -32,8 +32,9 @@ from eyehand.envs.rollout import Outcome, Start
 from eyehand.evaluation.film import film_episode
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.replay import replay_episode, zip_episode
+from eyehand.evaluation.rerun_recording import check_recording
 from eyehand.serving.robot import LivePolicy, Take
-from eyehand.serving.server import check_exposure, only_known_hosts
+from eyehand.serving.server import check_exposure, is_same_site, only_known_hosts
 from eyehand.serving.worker import FRAMES_PER_SECOND, Note, Shown, Worker
 from eyehand.types import InputError, Policy
 
@@ -77,6 +78,8 @@ class LiveConfig:
             raise InputError(f"--port must be in 0 to 65535. Got {self.port}.")
         check_exposure(self.host, self.token)
         instructions(self.task)
+        if self.rerun is not None:
+            check_recording(self.rerun)
 
 
 @dataclass
@@ -183,9 +186,7 @@ class LivePage:
         return FileResponse(FOLDER / "index.html", headers=HEADERS)
 
     async def _serve_visitor(self, socket: WebSocket) -> None:
-        origin = socket.headers.get("origin")
-        same = origin is None or origin.split("://")[-1] == socket.headers.get("host")
-        if not same or not self._is_allowed(socket):
+        if not is_same_site(socket) or not self._is_allowed(socket):
             await socket.close(code=1008, reason="a token is needed, and no other site's page")
             return
         if len(self.visitors) >= MOST_VISITORS:

@@ -103,6 +103,12 @@ def only_known_hosts(host: str, token: str | None) -> list[Middleware]:
     return [Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", host])]
 
 
+def is_same_site(connection: HTTPConnection) -> bool:
+    """Tell whether no browser sent this, or one that shows a page from here."""
+    origin = connection.headers.get("origin")
+    return origin is None or origin.split("://")[-1] == connection.headers.get("host")
+
+
 class PolicyServer:
     """Answers clients; its ``app`` is an ASGI application.
 
@@ -157,8 +163,7 @@ class PolicyServer:
 
     def _is_allowed(self, connection: HTTPConnection) -> bool:
         """Check the token; and that no page of another site talks through its visitor's browser."""
-        origin = connection.headers.get("origin")
-        if origin is not None and origin.split("://")[-1] != connection.headers.get("host"):
+        if not is_same_site(connection):
             return False
         if self.config.token is None:
             return True
