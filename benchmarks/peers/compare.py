@@ -4,7 +4,7 @@ Run, from the root of the repository:
     python -m benchmarks.peers.compare --minutes 30 --out outputs/peers
 
 Stages, each with a file that says it is done: the data set, every training (its own process, in its
-own Python), every evaluation by eyehand's protocol, the speeds, the table. A run that was
+own Python), the speeds, every evaluation by eyehand's protocol, the table. A run that was
 interrupted goes on where it was; a training that was cut short begins again.
 """
 
@@ -320,12 +320,15 @@ def main(arguments: Sequence[str]) -> None:
     settings = keep_settings(options, check_data(options))
     if set(options.policies) & {"act", "diffusion"}:
         options.lerobot_python = find_lerobot(options)
+    # First what depends on the clock, and so on nothing else running, and the rest after it.
     for name, tasks in options.sets.items():
         for policy in options.policies:
-            folder = options.out / name / policy
-            train(folder, policy, tasks, options)
-            measure(folder, policy, options, camera=settings["camera"], picture=settings["picture"])
+            train(options.out / name / policy, policy, tasks, options)
     measure_speeds(options)
+    for name in options.sets:
+        for policy in options.policies:
+            folder = options.out / name / policy
+            measure(folder, policy, options, camera=settings["camera"], picture=settings["picture"])
     file = table.write(options.out, settings=settings | {"command": options.command})
     print(file.read_text())
 
