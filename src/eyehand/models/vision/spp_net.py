@@ -1,0 +1,111 @@
+"""SPP-net: pools the last map into a fixed number of bins, so that any picture size will do."""
+
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eyehand.nn.normalization import LocalResponseNorm
+from eyehand.nn.pooling import SpatialPyramidPooling
+
+HIDDEN_DIM = 4096
+"""Width of the two hidden layers of the classifier."""
+
+LEVELS = (6, 3, 2, 1)
+"""Bins along each side of the pyramid's levels: 50 bins in all (He et al., 2014, sec. 3.1)."""
+
+
+class SPPNet(nn.Module):
+    """The convolutions of ZF-5, a spatial pyramid and three dense layers (He et al., 2014).
+
+    Dense layers ask for a fixed number of inputs; a pyramid whose bins grow with the picture gives
+    it, where a crop or a warp would lose or bend what is seen. It has 77,037,672 parameters with
+    1000 classes (counted here; the paper gives none), most in the first dense layer.
+
+    Padding is such that pictures of 224 pixels give the maps of Table 1 (55, 27 and 13 cells), and
+    those of 180 pixels, on which the paper also trains, the 10 cells of sec. 2.3.
+
+    Differs from the paper: 1. It does not give the constants of response normalisation; these are
+    AlexNet's. 2. Weights start as He et al. (2015) propose.
+
+    Args:
+        classes: Number of classes; None leaves the pyramid and the dense layers out.
+        channels: Channels of the pictures.
+
+    References:
+        He et al., 2014, https://arxiv.org/abs/1406.4729, Table 1 and sec. 3.1. Initialisation: He
+        et al., 2015, https://arxiv.org/abs/1502.01852.
+
+    Example:
+        >>> import torch
+        >>> network = SPPNet(classes=None)
+        >>> [tuple(part.shape[1:]) for part in network.maps(torch.zeros(1, 3, 224, 224))]
+        [(96, 110, 110), (96, 55, 55), (256, 27, 27), (256, 13, 13)]
+    """
+
+    dims = (96, 96, 256, 256)
+    strides = (2, 4, 8, 16)
+
+    def __init__(self, *, classes: int | None = 1000, channels: int = 3) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(
+            nn.Sequential(
+                nn.Conv2d(channels, 96, 7, stride=2, padding=1), nn.ReLU(), LocalResponseNorm()
+            ),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Sequential(
+                nn.Conv2d(96, 256, 5, stride=2, padding=1), nn.ReLU(), LocalResponseNorm()
+            ),
+            nn.Sequential(
+                nn.MaxPool2d(3, stride=2),
+                nn.Conv2d(256, 384, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(384, 384, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(384, 256, 3, padding=1),
+                nn.ReLU(),
+            ),
+        )
+        self.classifier = None if classes is None else _dense_layers(classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # none was left out
+
+    def forward(
+        self, image: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return logits of pictures of any size."""
+        if self.classifier is None:
+            raise ValueError("This SPP-net was built with classes=None: only `maps` works.")
+        return self.classifier(self.maps(image)[-1])
+
+    def maps(
+        self, image: Float[Tensor, "batch channel height width"]
+    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+        """Return the maps of the first convolution and pooling, and of the second and fifth one."""
+        maps = []
+        for stage in self.stages:
+            image = stage(image)
+            maps.append(image)
+        return maps
+
+
+def spp_net(*, classes: int | None = 1000, channels: int = 3) -> SPPNet:
+    """Return the published network: 77,037,672 parameters.
+
+    Example:
+        >>> import torch
+        >>> with torch.device("meta"):
+        ...     sum(value.numel() for value in spp_net().parameters())
+        77037672
+    """
+    return SPPNet(classes=classes, channels=channels)
+
+
+def _dense_layers(classes: int) -> nn.Sequential:
+    bins = sum(level**2 for level in LEVELS)
+    layers: list[nn.Module] = [SpatialPyramidPooling(LEVELS)]
+    for dim, out_dim in pairwise((256 * bins, HIDDEN_DIM, HIDDEN_DIM)):
+        layers += [nn.Linear(dim, out_dim), nn.ReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.Linear(HIDDEN_DIM, classes))
