@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 ActionChunk = Float[Tensor, "batch horizon action"]
@@ -78,6 +78,23 @@ class Batch:
             history_mask=self.history_mask.to(device),
             landmarks=None if self.landmarks is None else self.landmarks.to(device),
         )
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures and what they show: of the whole picture, or of every pixel."""
+
+    image: UInt8[Tensor, "batch height width channel"]
+    label: Int64[Tensor, " batch *place"]
+    """Number of the class; ``place`` is empty, or height and width."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.image)
+
+    def to(self, device: torch.device) -> "PictureBatch":
+        """Return the batch with its tensors on ``device``."""
+        return PictureBatch(self.image.to(device), self.label.to(device))
 
 
 @dataclass(frozen=True)

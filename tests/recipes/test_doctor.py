@@ -37,3 +37,14 @@ def test_without_graphics_the_main_job_cannot_run(monkeypatch: pytest.MonkeyPatc
     assert check.required
     assert not check.passed
     assert "apt-get install" in check.mend
+
+
+def test_pictures_that_are_missing_are_no_failure_and_the_command_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EYEHAND_FASHION_MNIST", str(tmp_path))
+    assert main(["doctor", "--only", "pictures"]) == 0
+    assert str(tmp_path) in capsys.readouterr().out
+    monkeypatch.setenv("EYEHAND_FASHION_MNIST", str(tmp_path / "nowhere"))
+    assert main(["doctor", "--only", "pictures"]) == 0
+    assert "sudo apt-get install -y dataset-fashion-mnist" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from eyehand.recipes.doctor import CHECKS
 class DoctorArguments:
     """What to check."""
 
-    only: Literal["python", "torch", "graphics", "language", "disk"] | None = None
+    only: Literal["python", "torch", "graphics", "language", "pictures", "disk"] | None = None
     """One group of checks instead of all."""
 
 

@@ -67,6 +67,9 @@ CAMERAS: dict[str, rendering.Window] = {
 LANDMARKS = ("hand", "object", "second object", "goal")
 """Points whose places in the picture the simulator knows. A task without a second object has the
 first one twice."""
+MASK_CLASSES = ("background", "table", "robot", "hand", "object")
+"""What a pixel can show. The hand begins at the wrist; what a task is about are its objects; the
+mark of a goal is background."""
 
 
 def select_tasks(text: str) -> tuple[str, ...]:
@@ -247,6 +250,20 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         picture = self._renderers[kind].render(self._simulator.data)
         return np.ascontiguousarray(picture[::-1, ::-1])  # the camera hangs upside down
 
+    def mask(self) -> UInt8[np.ndarray, "height width"]:
+        """Return which of the ``MASK_CLASSES`` every pixel of the picture shows.
+
+        Privileged: no policy may see it. An observation's picture must have been drawn before.
+
+        Raises:
+            RuntimeError: If no picture has been drawn.
+        """
+        renderer = self._renderers.get((self.camera, self._image_size, self._quality))
+        if renderer is None:
+            raise RuntimeError("a mask belongs to a picture; call `render` first.")
+        body = renderer.render_bodies(self._simulator.data)
+        return np.ascontiguousarray(self._simulator.mask_classes()[body][::-1, ::-1])
+
     def in_picture(
         self, points: Float[np.ndarray, "point 3"], camera: str
     ) -> Float[np.ndarray, "point 3"]:
@@ -344,6 +361,18 @@ class _Simulator:
     @property
     def goal(self) -> np.ndarray:
         return np.asarray(self._env._target_pos)
+
+    def mask_classes(self) -> UInt8[np.ndarray, " body"]:
+        """Return the number of the mask class of every body."""
+        found: list[str] = []
+        for body in range(self.model.nbody):  # a parent comes before its children
+            name, parent = self.model.body(body).name, self.model.body_parentid[body]
+            begins = {"base": "robot", "right_hand": "hand", "tablelink": "table"}
+            inherited = found[parent] if parent else "object"
+            found.append(begins.get(name, inherited))
+            if name in ("world", "RetainingWall", "mocap"):
+                found[body] = "background"
+        return np.array([MASK_CLASSES.index(name) for name in found], np.uint8)
 
     def seen_from(self, camera: str, points: np.ndarray) -> np.ndarray:
         """Return points as a camera sees them: right and up in halves of its picture, distance."""

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 import fast_simplification
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Int, Int32, UInt8
 
 from eyehand.types import InputError
 
@@ -264,6 +264,36 @@ class Renderer:
         Raises:
             RuntimeError: If the renderer is closed.
         """
+        self._update_and_draw(data)
+        if self._depth is not None and self._sky is not None:
+            self._pixels[self._depth == 1] = self._sky
+        return self._pixels[::-1].copy()  # OpenGL's first row is the lowest
+
+    def render_bodies(self, data: Any) -> Int32[np.ndarray, "height width"]:
+        """Return which body of the model every pixel shows, 0 where the world itself or nothing.
+
+        Privileged, as only a simulator knows it.
+
+        Raises:
+            RuntimeError: If the renderer is closed.
+        """
+        flags = mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR
+        before = [self._scene.flags[flag] for flag in flags]
+        try:
+            for flag in flags:
+                self._scene.flags[flag] = True
+            self._update_and_draw(data)
+        finally:
+            for flag, value in zip(flags, before, strict=True):
+                self._scene.flags[flag] = value
+        red, green, blue = self._pixels[::-1].astype(np.int32).transpose(2, 0, 1)
+        body = np.zeros(self._scene.ngeom + 1, np.int32)  # number 0 is nothing
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                body[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
+        return body[red + (green << 8) + (blue << 16)]
+
+    def _update_and_draw(self, data: Any) -> None:
         if self._context is None:
             raise RuntimeError("this renderer is closed.")
         mujoco.mjv_updateScene(
@@ -275,9 +305,6 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, self._depth, self._viewport, self._context)
-        if self._depth is not None and self._sky is not None:
-            self._pixels[self._depth == 1] = self._sky
-        return self._pixels[::-1].copy()  # OpenGL's first row is the lowest
 
     def _change_scene(self) -> None:
         """Point the cameras at the window, move them, and dim the lamps: mujoco sets all anew."""

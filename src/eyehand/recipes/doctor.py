@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from eyehand.data.fashion_mnist import INSTALL, fashion_mnist_folder
 from eyehand.envs.rendering import probe_backends
 from eyehand.models.language.pretrained import minilm_folder
 from eyehand.training.profile import matrix_multiply_peak
@@ -77,6 +78,15 @@ def _language() -> Iterator[Check]:
         yield Check("text encoder", True, f"MiniLM, {size:.0f} MB", mend)
 
 
+def _pictures() -> Iterator[Check]:
+    try:
+        folder = fashion_mnist_folder()
+    except InputError as error:
+        yield Check("Fashion-MNIST", False, str(error), INSTALL, required=False)
+    else:
+        yield Check("Fashion-MNIST", True, f"in {folder}")
+
+
 def _disk() -> Iterator[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield Check(
@@ -92,6 +102,7 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "torch": _torch,
     "graphics": _graphics,
     "language": _language,
+    "pictures": _pictures,
     "disk": _disk,
 }
 """Every group of checks, in the order in which they run."""

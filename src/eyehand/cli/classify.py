@@ -1,0 +1,52 @@
+"""Train a vision network to say what a picture shows, and measure it on pictures it never saw.
+
+Run:
+    eyehand classify resnet18 --out outputs/resnet18
+    eyehand classify lenet5 --data digits --minutes 1 --out outputs/lenet5
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from eyehand.recipes.classify import ClassifyConfig, classify
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, train, measure."""
+
+    def start(
+        network: tyro.conf.Positional[str],
+        out: Path,
+        config: Annotated[ClassifyConfig, tyro.conf.arg(name="")],
+        minutes: float | None = None,
+        steps: int | None = None,
+        resume: bool = False,
+    ) -> None:
+        """Train and measure.
+
+        Args:
+            network: Its name: lenet5, alexnet, vgg11, googlenet, resnet18, mobilenet, vit-tiny, ...
+            out: Folder for checkpoints, metrics and results.json.
+            config: The recipe.
+            minutes: Train this long instead of what the recipe says.
+            steps: Train this many steps instead of what the recipe says.
+            resume: Go on from the last checkpoint in the folder.
+        """
+        if (minutes, steps) != (None, None):
+            training = replace(config.training, minutes=minutes, steps=steps)
+            config = replace(config, training=training)
+        found = classify(network, config, out, resume=resume)
+        low, high = found["interval"]
+        Console(highlight=False, soft_wrap=True).print(
+            f"{network} on {config.data}: {found['accuracy']:.2%} right of "
+            f"{found['test_pictures']:,} pictures that it never saw "
+            f"(95 % interval {low:.2%} to {high:.2%}), "
+            f"{found['parameters']:,} parameters, {found['steps']:,} steps in "
+            f"{found['seconds'] / 60:.1f} minutes; {out / 'results.json'}"
+        )
+
+    tyro.cli(start, args=arguments, prog="eyehand classify", description=__doc__)

@@ -1,0 +1,54 @@
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyehand.cli import main
+from eyehand.envs.metaworld import MASK_CLASSES
+from eyehand.recipes import segment
+
+
+def scenes(tasks: Sequence[str], *, seeds: range, image_size: int, camera: str) -> Iterator[Any]:
+    """Stripes of the five classes, each of a grey of its own, in the place of robot scenes."""
+    for _ in tasks:
+        for seed in seeds:
+            first = np.random.default_rng(seed).integers(5)
+            mask = (np.arange(image_size) * 5 // image_size + first) % 5
+            mask = np.repeat(mask.astype(np.uint8)[:, None], image_size, axis=1)
+            yield np.repeat(50 * mask[..., None], 3, axis=2), mask
+
+
+def test_the_command_goes_all_the_way_and_draws_its_pictures_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(segment, "scene_masks", scenes)
+    out = tmp_path / "run"
+    arguments = ["segment", "unet", "--tasks", "reach,push", "--pictures", "2", "--out", str(out)]
+    arguments += ["--test-pictures", "3", "--image-size", "16", "--batch-size", "2"]
+    arguments += ["--training.precision", "fp32", "--training.ema-decay", "0"]
+    assert main([*arguments, "--steps", "1"]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["test_pictures"] == 6
+    assert results["seeds"] == [1_000_000, 1_000_002]
+    assert sum(map(sum, results["confusion"])) == 6 * 16 * 16
+    assert set(results["iou"]) == set(MASK_CLASSES)
+    assert 0 < results["mean_iou"] <= 1
+    drawing = Image.open(out / "masks.png")
+    assert drawing.size == (2 * 3 * 16, 2 * 6 * 16)
+    first = next(scenes(["a"], seeds=range(1_000_000, 1_000_001), image_size=16, camera=""))
+    there = segment.COLOURS[first[1][0, 0]]
+    np.testing.assert_array_equal(np.asarray(drawing)[0, 2 * 16], there)
+    assert "mean iou" in capsys.readouterr().out
+
+    monkeypatch.setattr(segment, "scene_masks", None)  # the pictures are there already
+    assert main([*arguments, "--steps", "2", "--resume"]) == 0
+    (out / "test.npz").write_bytes((out / "test.npz").read_bytes()[:200])
+    monkeypatch.setattr(segment, "scene_masks", scenes)  # cut short: drawn anew
+    assert main([*arguments, "--steps", "2", "--resume"]) == 0
+    arguments[arguments.index("reach,push")] = "reach"
+    assert main([*arguments, "--steps", "3", "--resume"]) == 2
+    assert "holds pictures of another run" in capsys.readouterr().err
