@@ -122,8 +122,8 @@ def test_landmarks_are_learnt(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"image_size": 100}, "multiple of 16; got 100"),
-        ({"image_size": 0}, "multiple of 16; got 0"),
+        ({"image_size": 100}, "multiple of 16 for the small vision encoder; got 100"),
+        ({"image_size": 0}, "multiple of 16 for the small vision encoder; got 0"),
         ({"cameras": ()}, "at least one camera"),
         ({"landmarks": 33}, r"BCZConfig\.landmarks must be at most keypoints=32; got 33"),
     ],

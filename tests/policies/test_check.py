@@ -54,6 +54,15 @@ def test_a_pretrained_vision_encoder_passes(
     check_policy(policy, batch, observe(batch))
 
 
+@pytest.mark.parametrize(("name", "vision"), [("bcz", "mobilenet"), ("roboflamingo", "lenet5")])
+def test_a_vision_network_by_its_name_is_an_eye(
+    name: str, vision: str, small_policy: Make, batch_for: Make, observe: Make
+) -> None:
+    policy = small_policy(name, vision=vision)
+    batch = batch_for(policy.config)
+    check_policy(policy, batch, observe(batch))
+
+
 SMALL_HEADS: dict[str, dict[str, Any]] = {
     "fast": {"vocabulary": 64, "dim": 16, "heads": 2, "head_dim": 8},
     "bins": {"bins": 64, "dim": 16, "heads": 2, "head_dim": 8},

@@ -2,7 +2,8 @@
 
 After Jang et al., 2022, https://arxiv.org/abs/2202.02005: FiLM conditioned on a frozen sentence
 embedding, then a multi-layer perceptron. Differs from the paper:
-1. The encoder is a patch stem with two strided convolutions, not a ResNet-18: made for a CPU.
+1. The encoder is a patch stem with two strided convolutions, made for a CPU, unless another one,
+   such as the paper's ResNet-18, is named.
 2. Spatial soft-argmax keypoints, asked for by the sentence, are read beside the flattened map:
    objects are a few pixels large.
 3. Proprioception is an input, and the chunk of actions is absolute in time, not a set of waypoints.
@@ -10,6 +11,7 @@ embedding, then a multi-layer perceptron. Differs from the paper:
    keypoints are taught where they are.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, cast
@@ -22,7 +24,8 @@ from torch.nn import functional as F
 
 from eyehand.models.language.pretrained import load_language_model
 from eyehand.models.language.sentence_encoder import SentenceEncoder
-from eyehand.models.vision.patch_encoder import STRIDES, Maps, PatchEncoder
+from eyehand.models.vision.eye import Eye
+from eyehand.models.vision.patch_encoder import STRIDES, PatchEncoder
 from eyehand.nn.film import FiLM
 from eyehand.nn.fourier import fourier_features
 from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
@@ -45,7 +48,7 @@ class BCZConfig:
     cameras: tuple[str, ...] = ("corner4",)
     """Cameras that it reads; one encoder serves all."""
     image_size: int = 96
-    """Height and width of the pictures, a multiple of 16."""
+    """Height and width of the pictures; a multiple of 16 for the small encoder."""
     state_dim: int = 4
     """Numbers in a state."""
     action_dim: int = 4
@@ -60,8 +63,10 @@ class BCZConfig:
     """Frozen language model: minilm, smollm2 or transformers:NAME."""
     context_dim: int = 128
     """Width of the sentence's vector after a first layer."""
+    vision: str = "small"
+    """Vision encoder: small, or a network by its name, such as resnet18; trained from scratch."""
     dims: tuple[int, int, int] = (64, 128, 256)
-    """Channels of the encoder's maps, from fine to coarse."""
+    """Channels of the small encoder's maps, from fine to coarse."""
     blocks: int = 1
     """Modulated residual blocks on the coarse map."""
     keypoints: int = 32
@@ -81,9 +86,10 @@ class BCZConfig:
         """Refuse what makes no network."""
         if not self.cameras:
             raise InputError("BCZConfig.cameras must name at least one camera; got none.")
-        if self.image_size < STRIDES[-1] or self.image_size % STRIDES[-1]:
+        if self.vision == "small" and (self.image_size < 1 or self.image_size % STRIDES[-1]):
             raise InputError(
-                f"BCZConfig.image_size must be a multiple of {STRIDES[-1]}; got {self.image_size}."
+                f"BCZConfig.image_size must be a multiple of {STRIDES[-1]} for the small vision "
+                f"encoder; got {self.image_size}."
             )
         if not 0 <= self.landmarks <= self.keypoints:
             raise InputError(
@@ -114,17 +120,22 @@ class BCZ(PolicyModule):
         )
         self.sentence = SentenceEncoder(*load_language_model(config.language))
         self.to_context = nn.Sequential(nn.Linear(self.sentence.dim, config.context_dim), nn.ReLU())
-        context_dim, coarse_dim = config.context_dim, config.dims[-1]
-        self.encoder = PatchEncoder(config.dims)
+        encoder: PatchEncoder | Eye
+        if config.vision == "small":
+            encoder = PatchEncoder(config.dims)
+            cells = (config.image_size // STRIDES[-1]) ** 2
+        else:
+            encoder = Eye(config.vision, image_size=config.image_size)
+            cells = math.prod(encoder.cells)
+        self.encoder = encoder
+        context_dim, dims = config.context_dim, encoder.dims
+        coarse_dim = dims[-1]
         self.film = FiLM(coarse_dim, context_dim=context_dim)
         self.blocks = nn.ModuleList(
             ModulatedBlock(coarse_dim, context_dim=context_dim) for _ in range(config.blocks)
         )
-        self.keypoints = SentenceKeypoints(
-            config.keypoints, dims=config.dims, context_dim=context_dim
-        )
+        self.keypoints = SentenceKeypoints(config.keypoints, dims=dims, context_dim=context_dim)
         self.reduce = nn.Conv2d(coarse_dim, config.map_dim, kernel_size=1)
-        cells = (config.image_size // STRIDES[-1]) ** 2
         waves = 1 + 2 * config.octaves
         camera_dim = config.map_dim * cells + 2 * config.keypoints * waves
         dim = len(config.cameras) * camera_dim + config.state_dim * waves + context_dim
@@ -208,12 +219,12 @@ class BCZ(PolicyModule):
         parts = [fourier_features(state, octaves=config.octaves), context]
         heat_maps = []
         for camera in config.cameras:
-            maps = self.encoder(scale_image(image[camera]))
-            coarse = F.relu(self.film(maps.coarse, context))
+            *finer, coarse = self.encoder(scale_image(image[camera]))
+            coarse = F.relu(self.film(coarse, context))
             for block in self.blocks:
                 coarse = block(coarse, context)
             parts.append(rearrange(self.reduce(coarse), "b c h w -> b (c h w)"))
-            heat_maps.append(self.keypoints(maps._replace(coarse=coarse), context))
+            heat_maps.append(self.keypoints([*finer, coarse], context))
             places = rearrange(spatial_soft_argmax(heat_maps[-1]), "b k xy -> b (k xy)")
             parts.append(fourier_features(places, octaves=config.octaves))
         return torch.cat([part.float() for part in parts], dim=-1), heat_maps[0]
@@ -257,9 +268,11 @@ class SentenceKeypoints(nn.Module):
         self.to_queries = nn.ModuleList(nn.Linear(context_dim, keypoints * dim) for dim in dims)
 
     def forward(
-        self, maps: Maps, context: Float[Tensor, "batch context_dim"]
+        self,
+        maps: Sequence[Float[Tensor, "batch _ _ _"]],
+        context: Float[Tensor, "batch context_dim"],
     ) -> Float[Tensor, "batch keypoint height width"]:
-        """Return each keypoint's heat map, before the softmax, on the cells of the fine map."""
+        """Return each keypoint's heat map, before the softmax, on the cells of the finest map."""
         heat_maps = []
         for to_query, feature in zip(self.to_queries, maps, strict=True):
             # Channels stay last in the product: so does its gradient, as the convolutions want it.
@@ -268,6 +281,7 @@ class SentenceKeypoints(nn.Module):
             heat = torch.bmm(cells, query)
             heat = rearrange(heat, "b (h w) k -> b k h w", h=feature.shape[2])
             heat_maps.append(heat)
-        fine, middle, coarse = heat_maps
-        size = fine.shape[-2:]
-        return fine + F.interpolate(middle, size=size) + F.interpolate(coarse, size=size)
+        total, *coarser = heat_maps
+        for heat in coarser:
+            total = total + F.interpolate(heat, size=total.shape[-2:])
+        return total

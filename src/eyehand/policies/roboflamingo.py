@@ -21,8 +21,10 @@ from torch.nn import functional as F
 
 from eyehand.models.language.gated_language_model import GatedLanguageModel
 from eyehand.models.language.pretrained import load_language_model
+from eyehand.models.vision.eye import EyeTokens
 from eyehand.models.vision.patch_encoder import STRIDES, PatchTokens
-from eyehand.models.vision.pretrained import load_vision_model
+from eyehand.models.vision.pretrained import PretrainedVision, load_vision_model
+from eyehand.models.vision.registry import NETWORKS
 from eyehand.nn.gated_attention import GatedCrossAttention
 from eyehand.nn.resampler import Resampler, ResamplerLayer
 from eyehand.policies.contract import PolicyModule, evaluation_mode
@@ -59,7 +61,8 @@ class RoboFlamingoConfig:
     history_stride: int = 4
     """Steps between the frames of a window; at test time execute as many actions per plan."""
     vision: str = "small"
-    """Vision encoder: small (trained), efficientnet-lite0, timm:NAME or transformers:NAME."""
+    """Vision encoder: small or another network by its name, such as resnet18, trained from scratch;
+    or pretrained and frozen: efficientnet-lite0, timm:NAME or transformers:NAME."""
     vision_dims: tuple[int, int, int] = (64, 128, 256)
     """Channels of the small encoder's maps, from fine to coarse."""
     dim: int = 256
@@ -128,6 +131,14 @@ class RoboFlamingoConfig:
         )
 
 
+def _vision(config: RoboFlamingoConfig) -> PatchTokens | EyeTokens | PretrainedVision:
+    if config.vision == "small":
+        return PatchTokens(config.vision_dims, image_size=config.image_size)
+    if config.vision in NETWORKS and config.vision != "efficientnet-lite0":
+        return EyeTokens(config.vision, image_size=config.image_size)
+    return load_vision_model(config.vision, image_size=config.image_size)
+
+
 class RoboFlamingo(PolicyModule):
     """Observation in, chunk out; see the module's first lines.
 
@@ -150,11 +161,7 @@ class RoboFlamingo(PolicyModule):
         self.units = Normalization(
             statistics, state_dim=config.state_dim, action_dim=config.action_dim
         )
-        self.vision = (
-            PatchTokens(config.vision_dims, image_size=config.image_size)
-            if config.vision == "small"
-            else load_vision_model(config.vision, image_size=config.image_size)
-        )
+        self.vision = _vision(config)
         self.to_token = nn.Linear(self.vision.dim, config.dim)
         self.position = nn.Parameter(0.02 * torch.randn(self.vision.tokens, config.dim))
         self.resampler = Resampler(

@@ -38,7 +38,7 @@ class PatchEncoder(nn.Module):
 
     def __init__(self, dims: tuple[int, int, int]) -> None:
         super().__init__()
-        fine, middle, coarse = dims
+        self.dims = fine, middle, coarse = dims
         self.stem = nn.Conv2d(3, fine, kernel_size=4, stride=4)
         self.to_middle = nn.Conv2d(fine, middle, kernel_size=3, stride=2, padding=1)
         self.to_coarse = nn.Conv2d(middle, coarse, kernel_size=3, stride=2, padding=1)
