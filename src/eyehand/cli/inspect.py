@@ -1,0 +1,48 @@
+"""Show what the layers of a network see, cost and waste: a table here, and a page with pictures.
+
+MODEL is a policy (bcz, roboflamingo), a released one (mt50), a vision network (resnet18, unet), the
+folder of a checkpoint, timm:NAME, or module:factory for a function that returns a torch module.
+
+Run:
+    eyehand inspect bcz
+    eyehand inspect resnet18 --out outputs/resnet18.html
+    eyehand inspect my_project.networks:build --image-size 64
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from eyehand.inspection.page import write_page
+from eyehand.inspection.table import show
+from eyehand.recipes.inspect import InspectConfig, inspect_model
+from eyehand.types import InputError
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, inspect, print, write the page."""
+
+    def start(
+        model: tyro.conf.Positional[str],
+        config: Annotated[InspectConfig, tyro.conf.arg(name="")],
+        out: Path = Path("outputs/inspection.html"),
+    ) -> None:
+        """Inspect.
+
+        Args:
+            model: What is inspected.
+            config: On what, and where.
+            out: The page.
+        """
+        if out.is_dir():
+            raise InputError(f"{out} is a folder; --out names the page, such as {out}/page.html.")
+        console = Console(highlight=False)
+        with Console(stderr=True).status(f"looking into {model}"):
+            inspection = inspect_model(model, config)
+        show(inspection, console)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        console.print(f"with pictures: {write_page(inspection, out)}", soft_wrap=True)
+
+    tyro.cli(start, args=arguments, prog="eyehand inspect", description=__doc__)

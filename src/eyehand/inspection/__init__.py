@@ -1,0 +1,1 @@
+"""What the layers of any network see, cost and waste."""

@@ -1,0 +1,289 @@
+"""What the layers of a network do on a batch: dead, saturated and doubled units, lost gradients."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch._ops import OpOverload
+
+from eyehand.inspection.costs import failure
+from eyehand.inspection.findings import Finding
+from eyehand.inspection.operators import Operator, tensors, traced
+
+DEAD_SHARE = 0.1
+SATURATED_SHARE = 0.5
+LIMIT = 0.99
+"""Share of the limit beyond which a sigmoid or tanh counts as saturated."""
+CORRELATION = 0.99
+"""Above it two channels are near-copies."""
+SAMPLES = 2048
+"""Positions over batch and space from which correlations are taken, at most."""
+FEWEST_SAMPLES = 32
+"""With fewer positions unrelated channels correlate by chance."""
+MOST_CHANNELS = 4096
+GRADIENT_RATIO = 1000.0
+
+DEAD = "the units of a ReLU fire somewhere on a batch"
+SATURATED = "sigmoid and tanh stay off their limits, where their gradient is zero"
+DOUBLED = "no channel is nearly a copy of another"
+VANISHING = "the gradient at the first layer is at least a thousandth of that at the last"
+EXPLODING = "the gradient at the first layer is at most a thousand times that at the last"
+UNREACHED = "a finite gradient, other than zero, reaches every layer"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What one operator gave in the forward pass; figures that do not apply to it are ``None``."""
+
+    layer: str
+    """Name of the submodule in whose ``forward`` it ran."""
+    operator: str
+    """``relu``, ``sigmoid``, ``convolution``, ... as ATen names it."""
+    call: int
+    """Counts the runs of this operator in this layer, from 0."""
+    shape: tuple[int, ...]
+    dead: float | None
+    """Share of the channels of a ReLU that are zero over the whole batch and space."""
+    saturated: float | None
+    """Share of the values of a sigmoid or tanh beyond 0.99 of its limits."""
+    doubled: float | None
+    """Share of the channels of a convolution or matrix product that correlate above 0.99 with an
+    earlier one over batch and space; constant channels are left out."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient that reaches one layer."""
+
+    layer: str
+    norm: float
+    """Euclidean norm of the loss's gradient with respect to what the layer returned."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What a network did on one batch."""
+
+    rows: tuple[Activation, ...]
+    """In the order in which they ran."""
+    gradients: tuple[Gradient, ...]
+    """Layers with weights, in the order in which they first ran; empty without gradients."""
+    findings: tuple[Finding, ...]
+
+
+def measure_activations(
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    *,
+    call: Callable[..., Any] | None = None,
+    loss: Callable[[Any], Tensor] | None = None,
+) -> Activations:
+    """Run a batch forward and backward and look for units and gradients that are lost.
+
+    Functional calls are seen as well as modules. A map with four axes or more has its channels on
+    axis 1, any other on the last: a one-dimensional convolution's map is misread. What is dead on
+    one batch may fire on another: take a large one.
+
+    Args:
+        module: The network, in the mode in which it is to be looked at.
+        inputs: Positional arguments, a whole batch.
+        call: Run in place of the network itself, such as the ``loss`` of a policy.
+        loss: Scalar of what ``call`` returned, from which gradients start. By default its entry
+            ``"loss"`` if it is a mapping with one, else the sum of squares of all its numbers.
+
+    Returns:
+        Figures of every operator, and findings by these rules: at least 10 % of the channels of a
+        ReLU dead; at least half of the values of a sigmoid or tanh saturated; any channel that is
+        nearly a copy; first to last gradient below 1 to 1000 or above 1000 to 1; a gradient of
+        zero or not finite.
+
+    References:
+        Glorot and Bengio, 2010, sec. 4.2 (gradients through depth). Glorot, Bordes and Bengio,
+        2011, sec. 3 (units that never fire).
+
+    Example:
+        >>> layer = nn.Linear(3, 4)
+        >>> with torch.no_grad():
+        ...     _ = layer.bias.copy_(torch.tensor([-100.0, 100, 100, 100]))
+        >>> found = measure_activations(nn.Sequential(layer, nn.ReLU()), (torch.ones(5, 3),))
+        >>> found.rows[1].dead
+        0.25
+    """
+    run = module if call is None else call
+    findings: list[Finding] = []
+    watch = _Watch()
+    gradients = _Gradients()
+    with traced(module, held=inputs, observe=watch) as trace:
+        gradients.follow(module)
+        try:
+            with torch.enable_grad():
+                outputs = run(*inputs)
+                watch.over = True  # what follows is the loss, not the network
+                scalar = _sum_of_squares(outputs) if loss is None else loss(outputs)
+            trace.backward = True
+            if scalar.requires_grad:
+                scalar.backward()
+        except Exception as error:
+            findings.append(failure(error, trace))
+    norms = gradients.norms() if trace.backward else ()
+    findings += [*_unit_findings(watch.rows), *_gradient_findings(norms)]
+    return Activations(tuple(watch.rows), norms, tuple(findings))
+
+
+class _Watch:
+    """Observer of `operators.traced` that takes the figures of each operator at once."""
+
+    def __init__(self) -> None:
+        self.rows: list[Activation] = []
+        self.over = False
+        self._calls: Counter[tuple[str, str]] = Counter()
+
+    def __call__(
+        self,
+        operator: Operator,
+        func: OpOverload,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+    ) -> None:
+        if self.over or not isinstance(result, Tensor) or result.ndim < 2 or not result.numel():
+            return
+        name, dead, saturated, doubled = operator.name, None, None, None
+        if _rectifies(name, args):
+            dead = float((channels_last(result) <= 0).all(dim=0).float().mean())
+        elif name in ("sigmoid", "tanh"):
+            values = result * 2 - 1 if name == "sigmoid" else result
+            saturated = float((values.abs() > LIMIT).float().mean())
+        elif operator.kind == "convolution" or name in ("addmm", "mm"):
+            doubled = doubled_share(channels_last(result))
+        else:
+            return
+        call = self._calls[operator.layer, name]
+        self._calls[operator.layer, name] += 1
+        shape = tuple(result.shape)
+        self.rows.append(Activation(operator.layer, name, call, shape, dead, saturated, doubled))
+
+
+class _Gradients:
+    """Norms of the gradients at the outputs of layers with weights."""
+
+    def __init__(self) -> None:
+        self._squares: dict[str, list[float]] = {}
+
+    def follow(self, module: nn.Module) -> None:
+        """Hook every layer with a weight of two axes or more."""
+        for name, part in module.named_modules():
+            weights = part.parameters(recurse=False)
+            scripted = isinstance(part, torch.jit.ScriptModule)  # takes no hooks
+            if not scripted and any(weight.ndim > 1 for weight in weights):
+                part.register_forward_hook(self._after(name))
+
+    def norms(self) -> tuple[Gradient, ...]:
+        """Return the norm over all calls of each layer, in the order of their first."""
+        pairs = self._squares.items()
+        return tuple(Gradient(name, math.sqrt(math.fsum(squares))) for name, squares in pairs)
+
+    def _after(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def after(_: nn.Module, __: Any, outputs: Any) -> None:
+            differentiable = [output for output in tensors(outputs) if output.requires_grad]
+            squares = self._squares.setdefault(name, []) if differentiable else []
+            for output in differentiable:
+                output.register_hook(lambda x: squares.append(float(x.double().square().sum())))
+
+        return after
+
+
+def channels_last(x: Tensor) -> Float[Tensor, "position channel"]:
+    """Return a map as one row per position: channels are axis 1 of a picture, else the last.
+
+    Example:
+        >>> channels_last(torch.zeros(2, 3, 4, 5)).shape, channels_last(torch.zeros(2, 7, 3)).shape
+        (torch.Size([40, 3]), torch.Size([14, 3]))
+    """
+    x = x.detach()
+    return (x.movedim(1, -1) if x.ndim > 3 else x).flatten(end_dim=-2).float()
+
+
+def doubled_share(x: Float[Tensor, "position channel"]) -> float | None:
+    """Return the share of channels that correlate above 0.99 with an earlier one.
+
+    From evenly spaced positions, at most 2,048. Constant channels are copies of nothing.
+
+    Returns:
+        ``None`` for a single channel, more than 4,096, or fewer than 32 positions.
+
+    Example:
+        >>> x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+        >>> doubled_share(torch.cat([x, 3 * x[:, :1] + 1, -x[:, 1:]], dim=1))
+        0.25
+    """
+    positions, channels = x.shape
+    if positions < FEWEST_SAMPLES or not 1 < channels <= MOST_CHANNELS:
+        return None
+    x = x[:: math.ceil(positions / SAMPLES)]
+    x = x - x.mean(dim=0)
+    norm = x.norm(dim=0)
+    # What rounding leaves of a constant channel correlates with anything.
+    x = torch.where(norm > 1e-5 * norm.max(), x / norm.clamp(min=1e-30), torch.zeros_like(x))
+    doubled = ((x.T @ x).triu(diagonal=1) > CORRELATION).any(dim=0)
+    return float(doubled.float().mean())
+
+
+def _rectifies(name: str, args: tuple[Any, ...]) -> bool:
+    """Return whether an operator is a ReLU, or one with a ceiling as ReLU6."""
+    return name == "relu" or (name in ("hardtanh", "clamp", "clamp_min") and args[1:2] == (0,))
+
+
+def _sum_of_squares(outputs: object) -> Tensor:
+    """Return the entry ``"loss"``, or a loss that moves every number of the outputs."""
+    if isinstance(outputs, Mapping) and "loss" in outputs:
+        return outputs["loss"]
+    squares = [x.square().sum() for x in tensors(outputs) if x.is_floating_point()]
+    if not squares:
+        raise ValueError("The network returned no tensor of floating point; hand in a `loss`.")
+    return torch.stack(squares).sum()
+
+
+def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:
+    findings = []
+    for row in rows:
+        where = f"`{row.operator}` {row.call} on {'x'.join(map(str, row.shape))}"
+        channels = row.shape[1] if len(row.shape) > 3 else row.shape[-1]
+        if row.dead is not None and row.dead >= DEAD_SHARE:
+            count = round(row.dead * channels)
+            text = f"{where}: {count} of {channels} channels are zero over the whole batch."
+            findings.append(Finding(DEAD, row.layer, text))
+        if row.saturated is not None and row.saturated >= SATURATED_SHARE:
+            text = f"{where}: {row.saturated:.0%} of its values are beyond 0.99 of its limit."
+            findings.append(Finding(SATURATED, row.layer, text))
+        if row.doubled:
+            count = round(row.doubled * channels)
+            text = f"{where}: {count} of {channels} channels correlate above 0.99 with another."
+            findings.append(Finding(DOUBLED, row.layer, text))
+    return findings
+
+
+def _gradient_findings(norms: tuple[Gradient, ...]) -> list[Finding]:
+    lost = [row for row in norms if row.norm == 0 or not math.isfinite(row.norm)]
+    findings = [
+        Finding(UNREACHED, row.layer, f"The gradient at its output has norm {row.norm:g}.")
+        for row in lost
+    ]
+    if len(norms) < 2 or lost:
+        return findings
+    first, last = norms[0], norms[-1]
+    ratio = first.norm / last.norm
+    text = (
+        f"From {last.norm:.2g} at the output of {last.layer or 'the network'!r} it goes to "
+        f"{first.norm:.2g} here, {ratio:.1e} times as much over {len(norms)} layers with weights."
+    )
+    if ratio < 1 / GRADIENT_RATIO:
+        findings.append(Finding(VANISHING, first.layer, text))
+    if ratio > GRADIENT_RATIO:
+        findings.append(Finding(EXPLODING, first.layer, text))
+    return findings

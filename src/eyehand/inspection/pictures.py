@@ -1,0 +1,295 @@
+"""Pictures of what a network sees: filters, activations, saliency; and how numbers become colors.
+
+Every function returns ``uint8`` pictures of three channels or plain arrays, runs the network in
+evaluation mode and leaves it `untouched`.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from eyehand.inspection.operators import tensors
+from eyehand.inspection.untouched import untouched
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+VIRIDIS = np.frombuffer(
+    bytes.fromhex(
+        "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c "
+        "1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725"
+    ),
+    dtype=np.uint8,
+).reshape(-1, 3)
+"""Seventeen even steps of the color map viridis (Smith and van der Walt, 2015, CC0) from dark to
+bright: its brightness rises evenly, and color-blind readers can tell its steps apart."""
+MOST_CELLS = 256
+"""Cells of a grid, at most."""
+
+
+def heat_map(
+    values: Float[np.ndarray, "height width"], *, limits: tuple[float, float] | None = None
+) -> Picture:
+    """Color numbers from dark blue (lowest) to yellow (highest).
+
+    Args:
+        values: Any finite numbers.
+        limits: What is darkest and brightest; ``None`` means the lowest and the highest.
+
+    Example:
+        >>> heat_map(np.array([[0.0, 1.0]])).tolist()
+        [[[68, 1, 84], [253, 231, 37]]]
+    """
+    low, high = (float(values.min()), float(values.max())) if limits is None else limits
+    place = np.clip((values - low) / ((high - low) or 1.0), 0, 1) * (len(VIRIDIS) - 1)
+    steps = np.arange(len(VIRIDIS))
+    colors = [np.interp(place, steps, VIRIDIS[:, channel]) for channel in range(3)]
+    return np.stack(colors, axis=-1).round().astype(np.uint8)
+
+
+def as_picture(
+    image: Float[Tensor, "channel height width"], *, limits: tuple[float, float] | None = None
+) -> Picture:
+    """Show what a network reads; other than three channels are shown as their mean, in grey.
+
+    Args:
+        image: Numbers in any range.
+        limits: What is black and white; ``None`` means the lowest and the highest.
+
+    Example:
+        >>> as_picture(torch.tensor([[[-1.0, 0.0, 1.0]]]))[..., 0].tolist()
+        [[0, 128, 255]]
+    """
+    if len(image) != 3:
+        image = image.mean(dim=0, keepdim=True).expand(3, -1, -1)
+    low, high = (float(image.min()), float(image.max())) if limits is None else limits
+    shown = ((image - low) / ((high - low) or 1.0)).clamp(0, 1) * 255
+    return shown.movedim(0, -1).round().byte().cpu().numpy()
+
+
+def overlay(picture: Picture, values: Float[np.ndarray, "rows columns"]) -> Picture:
+    """Lay a heat map, half transparent, over the picture that it is about.
+
+    Args:
+        picture: The picture.
+        values: Numbers over the same field, at any resolution; enlarged without steps.
+
+    Example:
+        >>> overlay(np.zeros((4, 4, 3), np.uint8), np.eye(2)).shape
+        (4, 4, 3)
+    """
+    height, width = picture.shape[:2]
+    shown = Image.fromarray(values.astype(np.float32)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    limits = float(values.min()), float(values.max())
+    mixed = 0.5 * picture + 0.5 * heat_map(np.asarray(shown), limits=limits)
+    return mixed.round().astype(np.uint8)
+
+
+def grid(pictures: Sequence[Picture]) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Put pictures of one size side by side, row by row, one white pixel apart.
+
+    Raises:
+        ValueError: If there are none, or their sizes differ.
+
+    Example:
+        >>> grid([np.zeros((2, 2, 3), np.uint8)] * 3).shape
+        (5, 5, 3)
+    """
+    sizes = {picture.shape for picture in pictures}
+    if len(sizes) != 1:
+        raise ValueError(f"A grid needs pictures of one size. Got {sorted(sizes)}.")
+    ((height, width, _),) = sizes
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
+    for index, picture in enumerate(pictures):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Show the filters of the first two-dimensional convolution, each on its own scale.
+
+    Zero is grey. Filters that read three channels are in color; of others every input channel is
+    a cell of its own. At most 256 cells are shown.
+
+    Args:
+        module: The network.
+
+    Raises:
+        ValueError: If it has no two-dimensional convolution.
+
+    Example:
+        >>> filters(nn.Conv2d(3, 4, kernel_size=5)).shape
+        (11, 11, 3)
+    """
+    found = (part for part in module.modules() if isinstance(part, nn.Conv2d))
+    first = next(found, None)
+    if first is None:
+        raise ValueError(f"{type(module).__name__} has no `nn.Conv2d` whose filters can be shown.")
+    weight = first.weight.detach().float()
+    if weight.shape[1] != 3:
+        weight = weight.flatten(end_dim=1)[:, None]
+    cells = []
+    for one in weight[:MOST_CELLS]:
+        largest = float(one.abs().max()) or 1.0
+        cells.append(as_picture(one, limits=(-largest, largest)))
+    return grid(cells)
+
+
+def layer_output(
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    layer: str,
+    *,
+    call: Callable[..., Any] | None = None,
+) -> Tensor:
+    """Return what a submodule returned first, as it was then: later in-place operators aside.
+
+    Args:
+        module: The network, run in evaluation mode without gradients.
+        inputs: Positional arguments.
+        layer: Name as in ``named_modules``; the network itself is the empty name.
+        call: Run in place of the network itself, such as a policy's ``act``.
+
+    Raises:
+        ValueError: If there is no such submodule, it is not called, or returns no tensor.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True))
+        >>> layer_output(network, (torch.zeros(1, 2),), "0").shape
+        torch.Size([1, 3])
+    """
+    found: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, outputs: Any) -> None:
+        if not found:
+            found.extend(x.detach().clone() for x in tensors(outputs))
+
+    with untouched(module), torch.no_grad():
+        submodule(module, layer).register_forward_hook(keep)
+        module.eval()
+        (module if call is None else call)(*inputs)
+    if not found:
+        raise ValueError(
+            f"Layer {layer!r} of {type(module).__name__} was not called on this input."
+        )
+    return found[0]
+
+
+def submodule(module: nn.Module, layer: str) -> nn.Module:
+    """Return a submodule by its name.
+
+    Raises:
+        ValueError: If there is none, with the names that come closest.
+
+    Example:
+        >>> submodule(nn.Sequential(nn.ReLU()), "0")
+        ReLU()
+    """
+    parts = dict(module.named_modules())
+    if layer not in parts:
+        near = get_close_matches(layer, parts, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"{type(module).__name__} has no layer {layer!r}.{hint}")
+    return parts[layer]
+
+
+def activation_maps(
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    layer: str,
+    *,
+    call: Callable[..., Any] | None = None,
+    channels: int = 64,
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Show the channels of a feature map for the first picture of the batch.
+
+    All channels share one scale, so that a dark one is a weak one.
+
+    Args:
+        module: The network.
+        inputs: Positional arguments.
+        layer: Name of a submodule that returns ``(batch, channel, height, width)``.
+        call: Run in place of the network itself, such as a policy's ``act``.
+        channels: The first so many are shown.
+
+    Raises:
+        ValueError: If the layer is missing, not called, or returns another shape.
+
+    Example:
+        >>> activation_maps(nn.Conv2d(3, 4, 3), (torch.zeros(1, 3, 8, 8),), "").shape
+        (13, 13, 3)
+    """
+    output = layer_output(module, inputs, layer, call=call)
+    if output.ndim != 4:
+        raise ValueError(
+            f"Only a map (batch, channel, height, width) can be shown. "
+            f"Layer {layer!r} returned {tuple(output.shape)}."
+        )
+    maps = output[0, :channels].double().cpu().numpy()
+    limits = float(maps.min()), float(maps.max())
+    return grid([heat_map(one, limits=limits) for one in maps])
+
+
+def saliency(
+    module: nn.Module,
+    image: Float[Tensor, "1 channel height width"],
+    *,
+    score: Callable[[Any], Tensor] | None = None,
+) -> Float[np.ndarray, "height width"]:
+    """Return how much each pixel moves the score (Simonyan et al., 2014, sec. 3.1).
+
+    The gradient's magnitude, the largest over the channels. It tells which pixels would change the
+    score if they changed a little, not which ones made it.
+
+    Args:
+        module: A network that reads the picture alone.
+        image: One picture.
+        score: Scalar of what the network returned. By default the largest number of an output
+            ``(1, classes)``, else the sum of squares of all numbers.
+
+    Raises:
+        ValueError: If no gradient of the score reaches the picture.
+
+    References:
+        Simonyan et al., 2014, https://arxiv.org/abs/1312.6034.
+
+    Example:
+        >>> saliency(nn.Conv2d(3, 1, 1), torch.ones(1, 3, 4, 4)).shape
+        (4, 4)
+    """
+    with untouched(module), torch.enable_grad():
+        pixels = image.detach().clone().requires_grad_(True)
+        value = (top_score if score is None else score)(module.eval()(pixels))
+        gradient = None
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
+    if gradient is None:
+        raise ValueError(
+            f"No gradient of {type(module).__name__}'s output reaches the picture: "
+            "it is cut on the way."
+        )
+    return gradient[0].abs().amax(dim=0).cpu().numpy()
+
+
+def top_score(outputs: object) -> Tensor:
+    """Return the largest number of an output ``(1, classes)``, else the sum of squares of all.
+
+    Example:
+        >>> top_score(torch.tensor([[1.0, 3.0, 2.0]])).item(), top_score(torch.ones(4)).item()
+        (3.0, 4.0)
+    """
+    found = [x for x in tensors(outputs) if x.is_floating_point()]
+    if not isinstance(outputs, Mapping) and len(found) == 1 and found[0].ndim == 2:
+        return found[0].max()
+    return torch.stack([x.square().sum() for x in found]).sum()

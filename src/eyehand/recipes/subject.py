@@ -1,0 +1,179 @@
+"""What can be inspected: a name of ours, a checkpoint, a model of timm, or anybody's module.
+
+Costs are those of the whole, as it is trained; what is seen is seen by the part that takes
+pictures, which for a policy is its encoder.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from eyehand.functional.names import unknown_name
+from eyehand.models.vision.pretrained import build_timm
+from eyehand.models.vision.registry import (
+    DENSE_NETWORKS,
+    NETWORKS,
+    build_dense_network,
+    build_network,
+)
+from eyehand.policies.contract import PolicyModule
+from eyehand.policies.inputs import scale_image
+from eyehand.policies.normalization import blank_statistics
+from eyehand.policies.registry import POLICIES, RELEASED, build_policy, load_policy, policy_class
+from eyehand.recipes.picture_run import load_network
+from eyehand.types import Batch, InputError
+
+PUBLISHED_SIZE = 224
+"""Height and width of the pictures of a network that does not say what it reads."""
+SIZES = {"lenet5": 32, "alexnet": 227}
+"""Networks published for another size."""
+Pictures = Callable[[int, int], UInt8[Tensor, "count size size 3"]]
+"""Gives pictures of a size, pixels, and as many as are asked for."""
+SENTENCE = "pull the drawer towards you"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and what it is run on."""
+
+    name: str
+    """As the user wrote it."""
+    module: nn.Module
+    """The whole."""
+    inputs: tuple[Any, ...]
+    """What the whole is called with."""
+    call: Callable[..., Any] | None
+    """What is run in place of the module: the loss of a policy."""
+    eye: nn.Module
+    """The part that takes pictures."""
+    eye_name: str
+    """Name of that part in the whole; empty where it is the whole."""
+    image: Float[Tensor, "batch channel height width"]
+    """Pictures as that part takes them."""
+
+
+def find_subject(
+    name: str, *, pictures: Pictures, image_size: int | None,
+    channels: int | None, batch: int,
+) -> Subject:  # fmt: skip
+    """Return what ``name`` means, with random weights unless it is a checkpoint.
+
+    Args:
+        name: A policy (bcz), a released one (mt50), a network (resnet18, unet), the folder of a
+            checkpoint, ``timm:NAME``, or ``module:factory``, where ``factory()`` returns a module.
+        pictures: Gives pictures of a size, pixels, and as many as are asked for.
+        image_size: Height and width of the pictures; a policy has its own, a network of ours its
+            published one.
+        channels: Channels of the pictures that a module of somebody else takes; 3 where not said.
+        batch: Pictures, or windows, in a batch.
+
+    Raises:
+        InputError: If nothing has that name, or it cannot be built.
+    """
+    folder = RELEASED / name if (RELEASED / name).is_dir() else Path(name)
+    if folder.is_dir():
+        return _of_folder(name, folder, pictures, batch)
+    if name in POLICIES:
+        config = policy_class(name).Config()
+        blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
+        torch.manual_seed(0)
+        return _of_policy(name, build_policy(config, statistics=blank), pictures, batch)
+    size = image_size or SIZES.get(name, PUBLISHED_SIZE)
+    torch.manual_seed(0)
+    if name in NETWORKS:
+        gray = name == "lenet5"
+        module = build_network(
+            name, classes=10 if gray else 1000, channels=1 if gray else 3, image_size=size
+        )
+        return _of_network(name, module, pictures, size, 1 if gray else 3, batch)
+    if name in DENSE_NETWORKS:
+        return _of_network(name, build_dense_network(name, classes=21), pictures, size, 3, batch)
+    kind, separator, rest = name.partition(":")
+    if kind == "timm" and rest:
+        return _of_network(name, build_timm(rest), pictures, size, channels or 3, batch)
+    if separator and rest:
+        return _of_network(name, _imported(kind, rest), pictures, size, channels or 3, batch)
+    known = [*POLICIES, *(path.name for path in RELEASED.iterdir()), *NETWORKS, *DENSE_NETWORKS]
+    raise InputError(
+        f"{unknown_name('model', name, known)} It may be the folder of a checkpoint, timm:NAME "
+        "or module:factory."
+    )
+
+
+def _of_folder(name: str, folder: Path, pictures: Pictures, batch: int) -> Subject:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is no checkpoint: its config.json cannot be read.") from error
+    if "network" not in config:
+        return _of_policy(name, load_policy(folder), pictures, batch)
+    network = config["network"]
+    classifier = load_network(folder)
+    size = network["image_size"] or config["pictures"]["image_size"]
+    return _of_network(name, classifier.network, pictures, size, network["channels"], batch)
+
+
+def _of_network(
+    name: str,
+    module: nn.Module,
+    pictures: Pictures,
+    size: int,
+    channels: int,
+    batch: int,
+) -> Subject:
+    image = scale_image(pictures(size, batch))
+    if channels != 3:
+        image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    image = image.contiguous()
+    return Subject(name, module.eval(), (image,), None, module, "", image)
+
+
+def _of_policy(name: str, policy: PolicyModule, pictures: Pictures, batch: int) -> Subject:
+    config: Any = policy.config
+    shown, history = pictures(config.image_size, batch), config.history
+    windows = shown[:, None].expand(-1, history, -1, -1, -1).contiguous()
+    inputs = Batch(
+        image=dict.fromkeys(config.cameras, windows),
+        state=torch.zeros(batch, history, config.state_dim),
+        action=torch.zeros(batch, history, config.horizon, config.action_dim),
+        action_mask=torch.ones(batch, history, config.horizon, dtype=torch.bool),
+        history_mask=torch.ones(batch, history, dtype=torch.bool),
+        instruction=[SENTENCE] * batch,
+    )
+    eye_name = "encoder" if hasattr(policy, "encoder") else "vision"
+    return Subject(
+        name,
+        policy.train(),
+        (inputs,),
+        policy.loss,
+        policy.get_submodule(eye_name),
+        eye_name,
+        scale_image(shown).contiguous(),
+    )
+
+
+def _imported(module: str, factory: str) -> nn.Module:
+    """Call somebody's function; modules are looked for in the working folder too."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(import_module(module), factory)()
+    except Exception as error:  # whatever somebody's module raises
+        raise InputError(
+            f"{module}:{factory} cannot be made: {type(error).__name__}: {error}. It must be a "
+            "function, or a class, that takes no arguments."
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"{module}:{factory} must return a torch.nn.Module; it returned {type(made).__name__}."
+        )
+    return made

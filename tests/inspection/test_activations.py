@@ -1,0 +1,189 @@
+"""Each fault is planted, found where it is, and not found without it."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eyehand.inspection import activations
+from eyehand.inspection.activations import (
+    Activations,
+    channels_last,
+    doubled_share,
+    measure_activations,
+)
+
+
+def rules(found: Activations) -> list[tuple[str, str]]:
+    return [(finding.rule, finding.layer) for finding in found.findings]
+
+
+class Functional(nn.Module):
+    """Rectifies in its own forward, with a module, and in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.b(F.relu(self.a(x))))
+
+
+def test_dead_units_of_functional_relu_are_found_in_the_parent() -> None:
+    torch.manual_seed(0)
+    model, x = Functional(), torch.randn(4, 3, 10, 10)
+    assert rules(measure_activations(model, (x,))) == []
+    with torch.no_grad():
+        model.a.bias[:3] = -100
+    found = measure_activations(model, (x,))
+    dead = {(row.layer, row.operator): row.dead for row in found.rows if row.dead is not None}
+    assert dead == {("", "relu"): 3 / 8, ("relu", "relu"): 0.0}
+    assert rules(found) == [(activations.DEAD, "")]
+    assert "3 of 8 channels" in found.findings[0].message
+
+
+def test_a_unit_that_fires_once_is_alive() -> None:
+    x = -torch.ones(2, 4, 3, 3)
+    x[1, 2, 0, 1] = 0.1
+    (row,) = measure_activations(nn.ReLU(), (x,)).rows
+    assert row.dead == 0.75
+    (row,) = measure_activations(nn.ReLU6(), (x,)).rows
+    assert row.dead == 0.75
+    assert measure_activations(nn.LeakyReLU(), (x,)).rows == ()
+    assert measure_activations(nn.Hardtanh(), (x,)).rows == ()
+
+
+@pytest.mark.parametrize(("layer", "limit"), [(nn.Sigmoid(), 5.2933), (nn.Tanh(), 2.6467)])
+def test_saturation_is_the_share_beyond_the_limit(layer: nn.Module, limit: float) -> None:
+    """Where 2 sigmoid(x) - 1 = tanh(x / 2) and tanh(x) reach 0.99."""
+    x = torch.tensor([[limit + 1e-3, -limit - 1e-3, limit - 1e-3, 0.0]])
+    found = measure_activations(layer, (x,))
+    assert found.rows[0].saturated == 0.5
+    assert rules(found) == [(activations.SATURATED, "")]
+    assert measure_activations(layer, (x[:, 2:],)).findings == ()
+
+
+def test_correlations_equal_numpys() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(200, 6)
+    x[:, 4] = x[:, 1] + 0.1 * torch.randn(200)  # about 0.995
+    x[:, 5] = x[:, 2] + 0.3 * torch.randn(200)  # about 0.96
+    matrix = np.triu(np.corrcoef(x.numpy().T), 1)
+    assert doubled_share(x) == pytest.approx(float((matrix > 0.99).any(axis=0).mean()))
+    assert doubled_share(x) == pytest.approx(1 / 6)
+
+
+def test_constant_channels_and_small_samples_are_no_copies() -> None:
+    x = torch.randn(64, 1).repeat(1, 4)
+    x[:, 1:] = torch.tensor([0.0, 3.3, 1e4])
+    assert doubled_share(x) == 0
+    assert doubled_share(torch.randn(31, 4)) is None
+    assert doubled_share(torch.randn(64, 1)) is None
+
+
+def test_near_copies_are_found_in_the_layer_that_makes_them() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    with torch.no_grad():
+        model[3].weight[5] = 2 * model[3].weight[1]
+    found = measure_activations(model, (torch.randn(2, 3, 12, 12),))
+    assert rules(found) == [(activations.DOUBLED, "3")]
+    assert "1 of 8 channels" in found.findings[0].message
+
+
+def deep(gain: float, *, depth: int = 12) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(8, 8), nn.Identity()]
+        nn.init.orthogonal_(layers[-2].weight, gain)
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize(
+    ("gain", "want"),
+    [
+        (0.5, [(activations.VANISHING, "0")]),
+        (1.0, []),
+        (2.0, [(activations.EXPLODING, "0")]),
+    ],
+)
+def test_gradients_through_depth(gain: float, want: list[tuple[str, str]]) -> None:
+    """Orthogonal layers scale the gradient by the gain, so that the ratio is known."""
+    torch.manual_seed(0)
+    found = measure_activations(deep(gain), (torch.randn(4, 8),))
+    assert rules(found) == want
+    norms = [row.norm for row in found.gradients]
+    assert norms[0] / norms[-1] == pytest.approx(gain**11, rel=1e-4)
+
+
+def test_gradient_norms_equal_autograds() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Linear(3, 5), nn.Linear(5, 2)
+    model = nn.Sequential(first, nn.ReLU(inplace=True), second)  # in place: on what it returned
+    x = torch.randn(4, 3)
+    found = measure_activations(model, (x,), loss=lambda y: y.exp().mean())
+    hidden = first(x)
+    y = second(hidden.relu())
+    want = torch.autograd.grad(y.exp().mean(), [hidden, y])
+    norms = [row.norm for row in found.gradients]
+    assert norms == pytest.approx([float(gradient.norm()) for gradient in want])
+
+
+def test_a_gradient_that_is_lost_is_told() -> None:
+    class Cut(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 0
+
+    found = measure_activations(nn.Sequential(nn.Linear(3, 3), Cut()), (torch.randn(2, 3),))
+    assert rules(found) == [(activations.UNREACHED, "0")]
+    frozen = nn.Linear(3, 3).requires_grad_(False)
+    assert measure_activations(frozen, (torch.randn(2, 3),)).gradients == ()
+
+
+def test_the_default_loss_is_the_entry_or_the_sum_of_squares() -> None:
+    class Learner(nn.Module):
+        def __init__(self, *, named: bool) -> None:
+            super().__init__()
+            self.net = nn.Linear(1, 1, bias=False)
+            self.named = named
+
+        def forward(self, x: Tensor) -> object:
+            y = self.net(x)
+            return {"loss": 3 * y.sum(), "y": y} if self.named else (y, {"twice": y})
+
+    x = torch.tensor([[2.0]])
+    model = Learner(named=True)
+    assert measure_activations(model, (x,)).gradients[0].norm == pytest.approx(3)
+    model.named = False
+    y = model.net(x).item()
+    assert measure_activations(model, (x,)).gradients[0].norm == pytest.approx(abs(4 * y))
+
+
+def test_what_fails_is_told_and_nothing_is_changed() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("7 is not 8")
+
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.ReLU(), Fails())
+    before = copy.deepcopy(model.state_dict())
+    found = measure_activations(model, (torch.randn(4, 3),))
+    assert [(finding.layer, finding.rule) for finding in found.findings] == [
+        ("2", "every layer runs, forward and backward")
+    ]
+    assert "7 is not 8" in found.findings[0].message
+    assert [row.layer for row in found.rows] == ["1"]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_channels_are_those_of_pictures_or_the_last_axis() -> None:
+    x = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
+    rows = channels_last(x)
+    assert torch.equal(rows[math.prod((4, 5)) + 7], x[1, :, 1, 2])
+    assert torch.equal(channels_last(x[0])[6], x[0, 1, 2])
