@@ -1,7 +1,8 @@
 # make demo   from nothing to a robot that obeys a sentence, with a report (20 minutes, 2 cores)
 # make mt50   one policy for fifty tasks, from nothing to results with controls (4 hours, 2 cores)
 # make test   every check and every test (10 minutes)
-# Both set themselves up: a virtual environment in .venv and a headless OpenGL library.
+# make docs   the handbook as a site: how a network sees, page by page (1 minute)
+# They set themselves up: a virtual environment in .venv and a headless OpenGL library.
 # Another Python: make PYTHON=python3.11 test
 
 PYTHON ?= python3
@@ -9,9 +10,9 @@ BIN := .venv/bin
 OUT ?= outputs/demo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo mt50 test check slow
+.PHONY: help setup demo mt50 test check slow docs
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | head -6
 
 setup: .venv/ready .venv/graphics
 
@@ -54,3 +55,7 @@ test: check
 
 slow: setup
 	$(BIN)/pytest -q -m slow
+
+docs: .venv/ready
+	$(BIN)/python -m sphinx -W --keep-going -E -q -b html docs/handbook outputs/handbook
+	@echo "open outputs/handbook/index.html"

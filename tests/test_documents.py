@@ -16,7 +16,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 def test_every_path_named_exists(document: Path) -> None:
     text = document.read_text()
     named = re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./-]+)`", text)
-    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)  # in code, ](...) is a call
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", prose)
     missing = [path for path in named if not (ROOT / path).exists()]
     missing += [path for path in linked if not (document.parent / path).exists()]
     assert missing == []
