@@ -34,6 +34,7 @@ NETWORKS = {
     "pooled to the edge": lambda: nn.Sequential(
         nn.MaxPool2d(2, 3, ceil_mode=True), nn.Conv2d(2, 2, 2, padding=1), nn.Hardswish()
     ),
+    "uneven pooling": lambda: nn.Sequential(nn.MaxPool2d((4, 3), (2, 1), (2, 0))),
     "dilated pooling": lambda: nn.Sequential(nn.MaxPool2d(2, 1, dilation=2), nn.Sigmoid()),
     "adaptive": lambda: nn.Sequential(nn.Conv2d(2, 2, 2), nn.AdaptiveMaxPool2d((4, 3))),
     "normalised": lambda: nn.Sequential(

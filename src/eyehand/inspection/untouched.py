@@ -33,7 +33,6 @@ def untouched(module: nn.Module) -> Iterator[None]:
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002  # theirs
     parts = [(part, dict(vars(part)), _containers(part)) for part in module.modules()]
-    training = [(part, part.training) for part in module.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     parameters = [(weight, weight.requires_grad, weight.grad) for weight in module.parameters()]
     try:
@@ -51,8 +50,6 @@ def untouched(module: nn.Module) -> Iterator[None]:
                     container.update(content)
                 else:
                     container.extend(content)
-        for part, mode in training:
-            part.training = mode
         for weight, requires_grad, gradient in parameters:
             weight.requires_grad_(requires_grad)
             weight.grad = gradient
