@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from eyehand.functional.picture import scale_image
 from eyehand.models.vision.patch_encoder import Maps
 from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
 from eyehand.policies.bcz import BCZ, BCZConfig, SentenceKeypoints
 from eyehand.policies.check import _rows as rows
 from eyehand.policies.contract import PolicyModule
-from eyehand.policies.inputs import scale_image
 from eyehand.policies.normalization import blank_statistics
 from eyehand.types import Batch, InputError, Observation
 

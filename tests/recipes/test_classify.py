@@ -25,6 +25,10 @@ def test_the_command_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixt
     ("arguments", "sentence"),
     [
         (["lenet6", "--data", "digits"], "no network 'lenet6'. Did you mean 'lenet5'?"),
+        (["unet", "--data", "digits"], "no network 'unet'"),
+        (["lenet5", "--data", "digits", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["lenet5", "--data", "digits", "--random-shift", "-1"], "--random-shift must be at least"),
+        (["lenet5", "--data", "digits", "--image-size", "0"], "--image-size must be at least 1"),
         (["lenet5", "--data", "digit"], "Did you mean 'digits'?"),
         (["vgg11", "--data", "digits", "--image-size", "16"], "vgg11 cannot read pictures of 16"),
     ],

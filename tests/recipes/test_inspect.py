@@ -93,6 +93,7 @@ def test_the_command_prints_a_table_and_writes_one_page(
         (["lenet5", "--image", "nowhere.png"], "nowhere.png cannot be read as a picture"),
         (["lenet5", "--out", "."], "is a folder"),
         (["lenet6"], "Did you mean 'lenet5'?"),
+        (["lenet5", "--data", "nowhere"], "nowhere"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -52,3 +52,26 @@ def test_the_command_goes_all_the_way_and_draws_its_pictures_once(
     arguments[arguments.index("reach,push")] = "reach"
     assert main([*arguments, "--steps", "3", "--resume"]) == 2
     assert "holds pictures of another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["unett"], "no dense network 'unett'. Did you mean 'unet'?"),
+        (["resnet18"], "no dense network 'resnet18'"),
+        (["unet", "--image-size", "90"], "unet cannot read pictures of 90 pixels"),
+        (["unet", "--pictures", "0"], "--pictures must be at least 1; got 0"),
+        (["unet", "--tasks", "reech"], "Did you mean 'reach'?"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_anything_is_drawn(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(segment, "scene_masks", None)
+    assert main(["segment", *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ One window of pictures is shifted and recoloured as one: what moves between its 
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
 _FRACTION_BITS = 6
@@ -46,12 +46,12 @@ def draw_tones(
 
 
 def shift_into(
-    target: UInt8[np.ndarray, "height width 3"],
-    picture: UInt8[np.ndarray, "height width 3"],
+    target: Shaped[np.ndarray, "height width *channel"],
+    picture: Shaped[np.ndarray, "height width *channel"],
     down: int,
     right: int,
 ) -> None:
-    """Copy a picture into ``target``, moved; what comes in from outside repeats the edge.
+    """Copy a picture, or labels, into ``target``, moved; what comes in repeats the edge.
 
     The same as padding with edge pixels and cropping, in one copy and no index arrays: 20 us for
     96 pixels, where a gather by index takes 90.

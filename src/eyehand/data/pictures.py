@@ -1,4 +1,4 @@
-"""LabelledPictures with labels: whole sets in memory, and endless batches cut from them."""
+"""Pictures with labels: whole sets in memory, and endless batches cut from them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from importlib import import_module
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 
+from eyehand.data.augmentation import draw_shifts, shift_into
 from eyehand.functional.names import unknown_name
 from eyehand.types import InputError, PictureBatch
 
@@ -20,7 +21,7 @@ PICTURE_SETS = {
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """LabelledPictures, what each shows, and what the labels mean."""
+    """Pictures, what each shows, and what the labels mean."""
 
     image: UInt8[np.ndarray, "picture height width channel"]
     label: Int64[np.ndarray, " label *place"]
@@ -86,7 +87,7 @@ def picture_batches(
 
     Args:
         pictures: The set.
-        batch_size: LabelledPictures in a batch, at most as many as there are.
+        batch_size: Pictures in a batch, at most as many as there are.
         random_shift: Largest shift of a picture and its labels, pixels; what comes in from outside
             repeats the edge.
         seed: Decides order and shifts.
@@ -110,23 +111,21 @@ def picture_batches(
         epoch, place = divmod(step, per_epoch)
         order = np.random.default_rng((seed, epoch)).permutation(len(pictures))
         chosen = np.sort(order[place * batch_size : (place + 1) * batch_size])
-        image, label = (
-            torch.from_numpy(pictures.image[chosen]),
-            torch.from_numpy(pictures.label[chosen]),
-        )
-        shifts = np.random.default_rng((seed, epoch, place)).integers(
-            -random_shift, random_shift + 1, (batch_size, 2)
-        )
-        yield PictureBatch(_shift(image, shifts), _shift(label, shifts))
+        drawn = int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+        generator = torch.Generator().manual_seed(drawn)
+        shifts = draw_shifts(batch_size, random_shift, generator=generator)
+        image, label = (_shifted(part[chosen], shifts) for part in (pictures.image, pictures.label))
+        yield PictureBatch(torch.from_numpy(image), torch.from_numpy(label))
         step += 1
 
 
-def _shift(values: torch.Tensor, shifts: Int64[np.ndarray, "picture 2"]) -> torch.Tensor:
+def _shifted(
+    values: Shaped[np.ndarray, " picture *place"], shifts: Int64[np.ndarray, "picture 2"]
+) -> Shaped[np.ndarray, " picture *place"]:
     """Move rows and columns of every picture; labels of whole pictures stay."""
     if values.ndim == 1:
         return values
-    height, width = values.shape[1:3]
-    rows = (torch.arange(height) - torch.from_numpy(shifts[:, :1])).clamp(0, height - 1)
-    columns = (torch.arange(width) - torch.from_numpy(shifts[:, 1:])).clamp(0, width - 1)
-    picture = torch.arange(len(values))[:, None, None]
-    return values[picture, rows[:, :, None], columns[:, None, :]]
+    moved = np.empty_like(values)
+    for target, picture, (down, right) in zip(moved, values, shifts.tolist(), strict=True):
+        shift_into(target, picture, down, right)
+    return moved

@@ -22,6 +22,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.functional.picture import scale_image
 from eyehand.models.language.pretrained import load_language_model
 from eyehand.models.language.sentence_encoder import SentenceEncoder
 from eyehand.models.vision.eye import Eye
@@ -32,7 +33,7 @@ from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
 from eyehand.policies.contract import PolicyModule, evaluation_mode
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HeadConfig, check_history
-from eyehand.policies.inputs import check_inputs, row_seeds, scale_image
+from eyehand.policies.inputs import check_inputs, row_seeds
 from eyehand.policies.look import Look, saliency
 from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization

@@ -4,8 +4,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 import torch
-from einops import rearrange
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from eyehand.types import InputError
@@ -64,22 +63,6 @@ def only_camera(cameras: Sequence[str]) -> str:
             f"the policy reads the cameras {list(cameras)}; Meta-World is evaluated with one."
         )
     return cameras[0]
-
-
-def scale_image(
-    image: UInt8[Tensor, "batch height width 3"],
-) -> Float[Tensor, "batch 3 height width"]:
-    """Return pictures in [-1, 1], channels first by axis and last in memory.
-
-    Under autocast they come out in its type, so that nothing is converted twice.
-
-    Example:
-        >>> scale_image(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8)).flatten()
-        tensor([1., 1., 1.])
-    """
-    device = image.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-    return rearrange(image.to(dtype) / 127.5 - 1, "b h w c -> b c h w")
 
 
 def row_seeds(state: Float[Tensor, "batch state"]) -> Int64[Tensor, " batch"]:

@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.functional.picture import scale_image
 from eyehand.models.language.gated_language_model import GatedLanguageModel
 from eyehand.models.language.pretrained import load_language_model
 from eyehand.models.vision.eye import EyeTokens
@@ -30,7 +31,7 @@ from eyehand.nn.resampler import Resampler, ResamplerLayer
 from eyehand.policies.contract import PolicyModule, evaluation_mode
 from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.heads.registry import HeadConfig, check_history
-from eyehand.policies.inputs import check_inputs, row_seeds, scale_image
+from eyehand.policies.inputs import check_inputs, row_seeds
 from eyehand.policies.look import Look, attention_to_picture, watched
 from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization

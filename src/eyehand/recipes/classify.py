@@ -7,7 +7,10 @@ from typing import Any
 
 from eyehand.data.pictures import load_pictures
 from eyehand.functional.interval import wilson_interval
+from eyehand.functional.names import unknown_name
+from eyehand.models.vision.registry import NETWORKS
 from eyehand.recipes.picture_run import NetworkConfig, PictureTraining, train_network
+from eyehand.types import InputError
 
 SIZES = {"alexnet": 67, "spp-net": 96, "vit-b-16": 64, "vit-tiny": 64}
 """Networks that see nothing, or next to nothing, of 32 pixels, and the size that they are given."""
@@ -21,6 +24,16 @@ class ClassifyConfig(PictureTraining):
     """Set of pictures: fashion-mnist or digits."""
     image_size: int | None = None
     """Height and width that pictures are scaled to; 32 unless the network needs more."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__post_init__()
+        if self.image_size is not None and self.image_size < 1:
+            raise InputError(f"--image-size must be at least 1; got {self.image_size}.")
 
 
 def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> dict[str, Any]:
@@ -36,6 +49,8 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
         InputError: If network or set are unknown, the set is not installed, the network cannot read
             pictures of this size, or ``out`` holds another run.
     """
+    if name not in NETWORKS:
+        raise InputError(unknown_name("network", name, NETWORKS))
     train, test = load_pictures(config.data)
     network = NetworkConfig(
         name=name,

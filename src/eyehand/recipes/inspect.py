@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from eyehand.data.pictures import PICTURE_SETS, load_pictures
 from eyehand.data.store import open_store
 from eyehand.envs.masks import scene_masks
+from eyehand.functional.picture import scale_image
 from eyehand.inspection.activations import measure_activations
 from eyehand.inspection.class_activation import class_activation_map
 from eyehand.inspection.costs import measure_costs
@@ -99,6 +100,7 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
         channels=config.channels,
         batch=config.batch,
     )
+    searched = None if config.data is None else _searched(config.data, subject)
     peak = matrix_multiply_peak(config.precision)
     costs = measure_costs(
         subject.module, subject.inputs, call=subject.call, precision=config.precision, peak=peak
@@ -107,7 +109,7 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     seen, left_out = _geometry(subject)
     chosen = _choose(subject, seen, config.layer)
     maps = tuple(replace(found, layer=_full_name(subject, found.layer)) for found in seen)
-    figures, reasons = _figures(subject, chosen, config)
+    figures, reasons = _figures(subject, chosen, config, searched)
     left_out += reasons
     return Inspection(
         name=name,
@@ -158,7 +160,10 @@ def _choose(subject: Subject, maps: list[MapGeometry], asked: str | None) -> Map
 
 
 def _figures(
-    subject: Subject, chosen: MapGeometry | None, config: InspectConfig
+    subject: Subject,
+    chosen: MapGeometry | None,
+    config: InspectConfig,
+    searched: Float[Tensor, "count channel height width"] | None,
 ) -> tuple[list[Figure], list[str]]:
     """Draw what can be drawn, and say of the rest why not."""
     eye, image = subject.eye, subject.image[:1]
@@ -209,12 +214,11 @@ def _figures(
         return made.picture, caption
 
     draw("What excites a unit", ascent)
-    if config.data is not None:
-        found = _searched(config.data, subject)
+    if searched is not None:
 
         def patches() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-            near = nearest_patches(eye, layer, config.channel, found, geometry=chosen)
-            caption = f"What excites {unit} most in {len(found)} pictures of {config.data}."
+            near = nearest_patches(eye, layer, config.channel, searched, geometry=chosen)
+            caption = f"What excites {unit} most in {len(searched)} pictures of {config.data}."
             return grid(list(near.pictures)), caption
 
         draw("Nearest patches", patches)
@@ -269,7 +273,7 @@ def _searched(data: str, subject: Subject) -> Float[Tensor, "count channel heigh
     )
     places = np.linspace(0, len(held) - 1, min(SEARCHED, len(held))).astype(int).tolist()
     stored = torch.from_numpy(np.stack([held[place] for place in places]))
-    image = stored.movedim(-1, 1).float() / 127.5 - 1
+    image = scale_image(stored)
     if image.shape[-1] != size:
         image = F.interpolate(image, size=(size, size), mode="bilinear")
     if image.shape[1] != channels:

@@ -19,7 +19,7 @@ from eyehand.training.loop import TrainConfig, train
 from eyehand.types import InputError
 
 TEST_BATCH = 100
-"""LabelledPictures in a batch when a network is measured."""
+"""Pictures in a batch when a network is measured."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,20 @@ class PictureTraining:
     training: TrainConfig = field(default_factory=lambda: TrainConfig(minutes=3.0))
     """How long, and how."""
     batch_size: int = 128
-    """LabelledPictures in a batch."""
+    """Pictures in a batch."""
     random_shift: int = 2
     """Largest shift of the pictures, pixels; 0 switches it off."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        if self.batch_size < 1:
+            raise InputError(f"--batch-size must be at least 1; got {self.batch_size}.")
+        if self.random_shift < 0:
+            raise InputError(f"--random-shift must be at least 0; got {self.random_shift}.")
 
 
 def train_network(
@@ -96,9 +107,9 @@ def train_network(
     Raises:
         InputError: If the network cannot read the pictures, or ``out`` holds another run.
     """
+    check_reads(config, pictures.image.shape[1:])
     torch.manual_seed(learning.training.seed)
     classifier = config.build()
-    _try(classifier, pictures, config)
 
     def batches(step: int) -> Any:
         return picture_batches(
@@ -138,14 +149,22 @@ def train_network(
     )
 
 
-def _try(classifier: Classifier, pictures: LabelledPictures, config: NetworkConfig) -> None:
-    """Refuse pictures that the network cannot read before the run has a folder."""
+def check_reads(config: NetworkConfig, shape: tuple[int, ...]) -> None:
+    """Refuse pictures that a network cannot read, before a run has a folder.
+
+    Args:
+        config: The network.
+        shape: Height, width and channels of the stored pictures.
+
+    Raises:
+        InputError: If there is no such network, or it cannot read pictures of this size.
+    """
+    classifier = config.build().eval()
     try:
         with torch.no_grad():
-            classifier.eval()(torch.from_numpy(pictures.image[:2]))
+            classifier(torch.zeros(1, *shape, dtype=torch.uint8))
     except (RuntimeError, ValueError) as error:
-        size = config.image_size or pictures.image.shape[1]
-        reason = str(error).strip().splitlines()[0]
+        reason, size = str(error).strip().splitlines()[0], config.image_size or shape[0]
         raise InputError(
             f"{config.name} cannot read pictures of {size} pixels ({reason}): give them another "
             "--image-size."

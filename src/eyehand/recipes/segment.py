@@ -20,8 +20,15 @@ from rich.progress import track
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
 from eyehand.envs.metaworld import MASK_CLASSES, select_tasks
+from eyehand.functional.names import unknown_name
 from eyehand.functional.segmentation import segmentation_scores
-from eyehand.recipes.picture_run import NetworkConfig, PictureTraining, train_network
+from eyehand.models.vision.registry import DENSE_NETWORKS
+from eyehand.recipes.picture_run import (
+    NetworkConfig,
+    PictureTraining,
+    check_reads,
+    train_network,
+)
 from eyehand.training.loop import TrainConfig
 from eyehand.types import InputError
 
@@ -42,7 +49,7 @@ class SegmentConfig(PictureTraining):
     training: TrainConfig = field(default_factory=lambda: TrainConfig(minutes=5.0))
     """How long, and how."""
     batch_size: int = 16
-    """LabelledPictures in a batch."""
+    """Pictures in a batch."""
     tasks: str = "mt10"
     """Tasks with commas, a tier, mt10 or mt50."""
     camera: str = "work_area"
@@ -53,6 +60,18 @@ class SegmentConfig(PictureTraining):
     """Training pictures of every task."""
     test_pictures: int = 20
     """Test pictures of every task."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__post_init__()
+        for name in ("image_size", "pictures", "test_pictures"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1; got {value}.")
 
 
 def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dict[str, Any]:
@@ -71,10 +90,13 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         InputError: If a name is unknown, no picture can be drawn, the network cannot read pictures
             of this size, or ``out`` holds another run.
     """
+    if name not in DENSE_NETWORKS:
+        raise InputError(unknown_name("dense network", name, DENSE_NETWORKS))
     tasks = select_tasks(config.tasks)
+    network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
+    check_reads(network, (config.image_size, config.image_size, 3))  # before minutes of drawing
     train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
     test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)
-    network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
     data = {"tasks": list(tasks), "camera": config.camera, "image_size": config.image_size}
     classifier, confusion, results = train_network(
         network, train, test, config, out, data=data, resume=resume

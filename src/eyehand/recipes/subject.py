@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from eyehand.functional.names import unknown_name
+from eyehand.functional.picture import scale_image
 from eyehand.models.vision.pretrained import build_timm
 from eyehand.models.vision.registry import (
     DENSE_NETWORKS,
@@ -25,16 +26,13 @@ from eyehand.models.vision.registry import (
     build_network,
 )
 from eyehand.policies.contract import PolicyModule
-from eyehand.policies.inputs import scale_image
 from eyehand.policies.normalization import blank_statistics
 from eyehand.policies.registry import POLICIES, RELEASED, build_policy, load_policy, policy_class
 from eyehand.recipes.picture_run import load_network
 from eyehand.types import Batch, InputError
 
-PUBLISHED_SIZE = 224
+USUAL_SIZE = 224
 """Height and width of the pictures of a network that does not say what it reads."""
-SIZES = {"lenet5": 32, "alexnet": 227}
-"""Networks published for another size."""
 Pictures = Callable[[int, int], UInt8[Tensor, "count size size 3"]]
 """Gives pictures of a size, pixels, and as many as are asked for."""
 SENTENCE = "pull the drawer towards you"
@@ -44,8 +42,6 @@ SENTENCE = "pull the drawer towards you"
 class Subject:
     """A network and what it is run on."""
 
-    name: str
-    """As the user wrote it."""
     module: nn.Module
     """The whole."""
     inputs: tuple[Any, ...]
@@ -80,27 +76,28 @@ def find_subject(
     """
     folder = RELEASED / name if (RELEASED / name).is_dir() else Path(name)
     if folder.is_dir():
-        return _of_folder(name, folder, pictures, batch)
+        return _of_folder(folder, pictures, batch)
     if name in POLICIES:
         config = policy_class(name).Config()
         blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
         torch.manual_seed(0)
-        return _of_policy(name, build_policy(config, statistics=blank), pictures, batch)
-    size = image_size or SIZES.get(name, PUBLISHED_SIZE)
+        return _of_policy(build_policy(config, statistics=blank), pictures, batch)
     torch.manual_seed(0)
     if name in NETWORKS:
         gray = name == "lenet5"
         module = build_network(
-            name, classes=10 if gray else 1000, channels=1 if gray else 3, image_size=size
+            name, classes=10 if gray else 1000, channels=1 if gray else 3, image_size=image_size
         )
-        return _of_network(name, module, pictures, size, 1 if gray else 3, batch)
+        own: int = getattr(module, "image_size", USUAL_SIZE)
+        return _of_network(module, pictures, image_size or own, 1 if gray else 3, batch)
+    size = image_size or USUAL_SIZE
     if name in DENSE_NETWORKS:
-        return _of_network(name, build_dense_network(name, classes=21), pictures, size, 3, batch)
+        return _of_network(build_dense_network(name, classes=21), pictures, size, 3, batch)
     kind, separator, rest = name.partition(":")
     if kind == "timm" and rest:
-        return _of_network(name, build_timm(rest), pictures, size, channels or 3, batch)
+        return _of_network(build_timm(rest), pictures, size, channels or 3, batch)
     if separator and rest:
-        return _of_network(name, _imported(kind, rest), pictures, size, channels or 3, batch)
+        return _of_network(_imported(kind, rest), pictures, size, channels or 3, batch)
     known = [*POLICIES, *(path.name for path in RELEASED.iterdir()), *NETWORKS, *DENSE_NETWORKS]
     raise InputError(
         f"{unknown_name('model', name, known)} It may be the folder of a checkpoint, timm:NAME "
@@ -108,21 +105,20 @@ def find_subject(
     )
 
 
-def _of_folder(name: str, folder: Path, pictures: Pictures, batch: int) -> Subject:
+def _of_folder(folder: Path, pictures: Pictures, batch: int) -> Subject:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is no checkpoint: its config.json cannot be read.") from error
     if "network" not in config:
-        return _of_policy(name, load_policy(folder), pictures, batch)
+        return _of_policy(load_policy(folder), pictures, batch)
     network = config["network"]
     classifier = load_network(folder)
     size = network["image_size"] or config["pictures"]["image_size"]
-    return _of_network(name, classifier.network, pictures, size, network["channels"], batch)
+    return _of_network(classifier.network, pictures, size, network["channels"], batch)
 
 
 def _of_network(
-    name: str,
     module: nn.Module,
     pictures: Pictures,
     size: int,
@@ -133,10 +129,10 @@ def _of_network(
     if channels != 3:
         image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     image = image.contiguous()
-    return Subject(name, module.eval(), (image,), None, module, "", image)
+    return Subject(module.eval(), (image,), None, module, "", image)
 
 
-def _of_policy(name: str, policy: PolicyModule, pictures: Pictures, batch: int) -> Subject:
+def _of_policy(policy: PolicyModule, pictures: Pictures, batch: int) -> Subject:
     config: Any = policy.config
     shown, history = pictures(config.image_size, batch), config.history
     windows = shown[:, None].expand(-1, history, -1, -1, -1).contiguous()
@@ -150,7 +146,6 @@ def _of_policy(name: str, policy: PolicyModule, pictures: Pictures, batch: int) 
     )
     eye_name = "encoder" if hasattr(policy, "encoder") else "vision"
     return Subject(
-        name,
         policy.train(),
         (inputs,),
         policy.loss,

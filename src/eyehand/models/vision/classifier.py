@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.functional.picture import scale_image
 from eyehand.functional.segmentation import confusion_matrix
 from eyehand.types import PictureBatch
 
@@ -42,7 +42,7 @@ class Classifier(nn.Module):
         self, image: UInt8[Tensor, "batch height width channel"]
     ) -> Float[Tensor, "batch classes *place"] | tuple[Float[Tensor, "batch classes"], ...]:
         """Return the logits of stored pictures."""
-        x = rearrange(image, "b h w c -> b c h w").float() / 127.5 - 1
+        x = scale_image(image)
         if self.image_size is not None and x.shape[-2:] != (self.image_size, self.image_size):
             x = F.interpolate(x, size=(self.image_size, self.image_size), mode="bilinear")
         return self.network(x)
