@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eyehand.functional.picture import scale_image
 from eyehand.models.vision import pretrained
 from eyehand.recipes.subject import Subject, find_subject
 from eyehand.types import InputError
@@ -42,6 +43,9 @@ def test_a_policy_is_run_by_its_loss_and_sees_by_its_encoder(name: str) -> None:
     losses = subject.call(*subject.inputs)
     assert losses["loss"].requires_grad
     assert subject.module.get_submodule(subject.eye_name) is subject.eye
+    torch.testing.assert_close(
+        subject.image, scale_image(pictures(subject.image.shape[-1], 2)), rtol=0, atol=0
+    )
     maps = subject.eye(subject.image)
     assert len(maps[0]) == 2
 
