@@ -57,7 +57,7 @@ def softmax(x: Float[Tensor, "*shape"], *, dim: int) -> Float[Tensor, "*shape"]:
         Probabilities in [0, 1].
 
     References:
-        Blanchard, Higham and Higham, 2019, https://arxiv.org/abs/1909.03469.
+        Blanchard, Higham and Higham, 2021, https://arxiv.org/abs/1909.03469.
 
     Example:
         >>> softmax(torch.tensor([1e4, 1e4, -1e4]), dim=0)

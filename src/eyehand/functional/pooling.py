@@ -12,7 +12,7 @@ def pooling_output_size(
     dilation: int = 1,
     ceil_mode: bool = False,
 ) -> int:
-    r"""Cells that a pooling layer makes of ``size`` pixels (Dumoulin and Visin, relationship 7).
+    r"""Cells that a pooling layer makes of ``size`` pixels (Dumoulin and Visin, ch. 3).
 
     .. math:: o = \Big\lfloor \frac{i + 2p - \hat k}{s} \Big\rfloor + 1, \qquad
               \hat k = k + (k - 1)(r - 1)

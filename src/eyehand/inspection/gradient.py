@@ -112,7 +112,7 @@ def effective_receptive_field(
 ) -> EffectiveField:
     """Measure how much each pixel moves the central cell of a layer (Luo et al., 2016).
 
-    The network is the real one. Pictures are Gaussian noise, as in the paper; channels of the cell
+    The network is the real one. Pictures are Gaussian noise; channels of the cell
     are weighed by random signs, so that their squared gradients add up. It is nearly Gaussian, far
     smaller than the theoretical field, and grows only with the square root of the depth: a network
     that could see the picture need not look at it.

@@ -41,7 +41,7 @@ def gradient_ascent(
     steps: int = 128,
     seed: int = 0,
 ) -> Ascent:
-    """Climb from noise to a picture that excites a channel (Erhan et al., 2009, sec. 4).
+    """Climb from noise to a picture that excites a channel (Erhan et al., 2009).
 
     The picture is shifted by a random pixel or two at every step and blurred a little at every
     fourth: without that it becomes noise of high frequency that excites the unit just as well. A
@@ -120,7 +120,7 @@ def nearest_patches(
     geometry: MapGeometry | None = None,
     count: int = 9,
 ) -> Patches:
-    """Find what excites a channel most, one patch a picture (Zeiler and Fergus, 2014, sec. 2.1).
+    """Find what excites a channel most, one patch a picture (Zeiler and Fergus, 2014, fig. 2).
 
     Args:
         module: A network that reads the pictures alone.

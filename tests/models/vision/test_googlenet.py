@@ -47,7 +47,7 @@ def test_weights_are_those_of_table_one(layers: str, thousands: float, published
 @pytest.mark.parametrize(
     ("batch_norm", "auxiliary", "parameters"),
     [
-        # The first two: the authors' Caffe replication, without and with its auxiliary classifiers.
+        # The first two: BVLC's replication in Caffe, without and with its auxiliary classifiers.
         (False, False, 6_998_552),
         (False, True, 13_378_280),
         (True, False, 6_624_904),

@@ -19,7 +19,7 @@ class ConvolutionalVGG16(nn.Module):
     of the second.
 
     Differs from the paper: the first of them is padded by 3, so that maps keep their size. The
-    paper pads the picture by 100 pixels, and crops what becomes too large.
+    authors' code pads the picture by 100 pixels, and crops what becomes too large.
 
     Args:
         channels: Channels of the picture.

@@ -80,7 +80,7 @@ class GoogLeNet(nn.Module):
     Differs from the paper: 1. Auxiliary classifiers average their map to 4x4 cells, as torchvision
     does, so that any size is read; the paper's windows of 5 with stride 3 give 4x4 for 224 pixels
     only. 2. The paper does not give the constants of response normalisation; these are those of the
-    authors' Caffe replication. 3. Weights start as He et al. (2015) propose.
+    replication in Caffe by BVLC. 3. Weights start as He et al. (2015) propose.
 
     Args:
         classes: Number of classes; None leaves the classifiers out.
@@ -177,7 +177,9 @@ class GoogLeNet(nn.Module):
 def googlenet(
     *, classes: int | None = 1000, channels: int = 3, auxiliary: bool = False
 ) -> GoogLeNet:
-    """Return the published network: 6,998,552 parameters (published: 6.8 million weights, Table 1).
+    """Return the published network: 6,998,552 parameters.
+
+    The rows of the paper's Table 1 add up to 6.96 million weights.
 
     Example:
         >>> sum(value.numel() for value in googlenet().parameters())

@@ -11,7 +11,7 @@ class MobileNet(nn.Module):
     """Depthwise separable convolutions from picture to class (Howard et al., 2017, Table 1).
 
     A depthwise separable block needs ``1 / out_dim + 1 / 9`` of the multiply-adds of a full 3x3
-    convolution (eq. 5). That is not its share of the time: the depthwise half does little
+    convolution (sec. 3.1). That is not its share of the time: the depthwise half does little
     arithmetic for each number that it reads, and waits for memory.
 
     Differs from the paper: 1. Table 1 gives the last depthwise convolution stride 2, and equal
