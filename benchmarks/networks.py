@@ -10,7 +10,7 @@ says.
 import argparse
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,15 @@ def describe(name: str) -> list[str]:
     return [f"{millions:.2f}", f"{billions:.2f}", str(paper.image_size), field]
 
 
+def finished(file: Path, config: ClassifyConfig) -> dict[str, Any] | None:
+    """Return the results of a run that is as long as asked, on the pictures that are asked for."""
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    long_enough = found["seconds"] >= 60 * (config.training.minutes or 0)
+    return found if long_enough and found["pictures"]["name"] == config.data else None
+
+
 def write_table(rows: list[list[str]], minutes: float) -> None:
     """Put the table between the page's marks."""
     head = [
@@ -115,11 +124,8 @@ def main() -> None:
     rows = []
     for name, paper in PUBLISHED.items():
         out = options.out / name
-        if (out / "results.json").is_file():
-            found = json.loads((out / "results.json").read_text(encoding="utf-8"))
-        else:
-            config = ClassifyConfig(training=TrainConfig(minutes=options.minutes))
-            found = classify(name, config, out, resume=True)
+        config = ClassifyConfig(training=TrainConfig(minutes=options.minutes))
+        found = finished(out / "results.json", config) or classify(name, config, out, resume=True)
         low, high = (100 * end for end in found["interval"])
         reached = f"{100 * found['accuracy']:.1f} ({low:.1f}-{high:.1f})"
         print(f"{name}: {reached}", flush=True)

@@ -78,7 +78,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="Python with lerobot 0.4.4; else EYEHAND_LEROBOT_PYTHON; else one is installed",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    options.command = shlex.join(["python", "-m", "benchmarks.peers.compare", *arguments])
+    # The table is shown to others: of a folder on this machine only the name.
+    words = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+    options.command = shlex.join(["python", "-m", "benchmarks.peers.compare", *words])
     options.diffusion_episodes = options.diffusion_episodes or options.episodes
     options.out = options.out.resolve()
     options.data = (options.data or options.out / "data").resolve()

@@ -124,6 +124,11 @@ def markdown(found: Mapping[str, Any]) -> str:
                 for name, ratio in found["ratios"].items()
             ],
         )
+    for trained_on in dict.fromkeys(row["set"] for row in found["rows"]):
+        rows = [row for row in found["rows"] if row["set"] == trained_on]
+        if len(rows[0]["tasks"]) > 1:
+            lines += ["", f"Successes on each task, trained on {trained_on}:", ""]
+            lines += _by_task(rows)
     lines += ["", "How each was trained:", ""]
     lines += [_training_line(row) for row in {_key(row): row for row in found["rows"]}.values()]
     lines += [
@@ -187,6 +192,15 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         call,
         f"{training['peak_memory'] / 1e9:.2f}",
     ]
+
+
+def _by_task(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    headings = ["task", *(f"{row['policy']}, {row['executed']} per plan" for row in rows)]
+    counts = [
+        [task, *("{}/{}".format(*row["success_by_task"][task]) for row in rows)]
+        for task in rows[0]["tasks"]
+    ]
+    return _table(headings, counts)
 
 
 def _training_line(row: Mapping[str, Any]) -> str:

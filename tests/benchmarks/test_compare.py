@@ -79,6 +79,12 @@ def test_the_data_must_hold_the_tasks(data: Path, tmp_path: Path) -> None:
         compare.check_data(wanted)
 
 
+def test_the_command_in_the_table_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    wanted = compare.parse(options(tmp_path / "out", "--data", str(tmp_path / "data")))
+    assert str(tmp_path) not in wanted.command
+    assert "--data data" in wanted.command
+
+
 def test_a_folder_holds_one_comparison(tmp_path: Path) -> None:
     out = tmp_path / "out"
     held = {"data": "data", "frames": 18}

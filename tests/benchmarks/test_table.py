@@ -113,6 +113,8 @@ def test_the_table_in_words(comparison: Path) -> None:
         "| 300 | 8 | 512 | 51.6 + 22.7 frozen | 3.0 / 3.0 | 1.89 |"
     ) in text
     assert "| act | 150.0x | 20.0x | 14.3x |" in text
+    assert "| task | bcz, 4 per plan | act, 100 per plan | act, 4 per plan |" in text
+    assert "| push | 3/4 | 1/4 | 2/4 |" in text
     assert "ACT and Diffusion Policy read no language" in text
     assert "- act on reach: 5,000 frames, 150 s of steps" in text
     assert text.count("- act on pair:") == 1
