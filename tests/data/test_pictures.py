@@ -32,6 +32,19 @@ def test_a_batch_depends_on_its_number_alone() -> None:
     assert not torch.equal(other.image, later.image)
 
 
+def test_processes_share_a_batch() -> None:
+    settings = {"batch_size": 4, "random_shift": 2, "seed": 1, "step": 5}
+    whole = next(picture_batches(numbered(), **settings))
+    shares = [
+        next(picture_batches(numbered(), process_index=index, process_count=2, **settings))
+        for index in range(2)
+    ]
+    assert torch.equal(torch.cat([share.image for share in shares]), whole.image)
+    assert torch.equal(torch.cat([share.label for share in shares]), whole.label)
+    with pytest.raises(InputError, match="cannot be shared by 3 processes"):
+        picture_batches(numbered(), process_count=3, **settings)
+
+
 def test_labels_of_pixels_move_with_their_pictures() -> None:
     batch = next(picture_batches(numbered(), batch_size=10, random_shift=3, seed=0, step=0))
     assert torch.equal(batch.image[..., 0].long(), batch.label)
@@ -72,6 +85,12 @@ def test_refuses_labels_that_do_not_fit(count: int, labels: list[int], sentence:
     image = np.zeros((count, 4, 4, 1), np.uint8)
     with pytest.raises(InputError, match=sentence):
         LabelledPictures(image, np.array(labels, np.int64), ["a", "b"])
+
+
+def test_refuses_labels_of_pixels_of_another_size() -> None:
+    image = np.zeros((2, 4, 4, 1), np.uint8)
+    with pytest.raises(InputError, match="must have the pictures' height and width"):
+        LabelledPictures(image, np.zeros((2, 4, 5), np.int64), "a")
 
 
 def test_refuses_a_batch_that_is_larger_than_the_set() -> None:

@@ -145,7 +145,7 @@ def test_a_gradient_that_is_lost_is_told() -> None:
     assert measure_activations(frozen, (torch.randn(2, 3),)).gradients == ()
 
 
-def test_the_default_loss_is_the_entry_or_the_sum_of_squares() -> None:
+def test_the_default_loss_is_the_entry_or_moves_every_number() -> None:
     class Learner(nn.Module):
         def __init__(self, *, named: bool) -> None:
             super().__init__()
@@ -161,7 +161,75 @@ def test_the_default_loss_is_the_entry_or_the_sum_of_squares() -> None:
     assert measure_activations(model, (x,)).gradients[0].norm == pytest.approx(3)
     model.named = False
     y = model.net(x).item()
-    assert measure_activations(model, (x,)).gradients[0].norm == pytest.approx(abs(4 * y))
+    assert measure_activations(model, (x,)).gradients[0].norm == pytest.approx(abs(4 * y + 2))
+
+
+def test_a_loss_of_none_is_no_loss() -> None:
+    class Hugging(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> object:
+            return {"loss": None, "logits": self.net(x)}
+
+    found = measure_activations(Hugging(), (torch.randn(2, 3),))
+    assert found.findings == ()
+    assert found.gradients[0].norm > 0
+
+
+def test_layers_before_one_that_starts_from_zeros_are_told_once() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model[2].bias)
+    (found,) = measure_activations(model, (torch.randn(2, 3),)).findings
+    assert (found.rule, found.layer) == (activations.UNREACHED, "1")
+    assert found.message == "The gradient at its output has norm 0, and at 1 layers before it."
+
+
+def test_a_backward_pass_that_stops_tells_no_gradients() -> None:
+    class Stops(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, *gradients: Tensor) -> Tensor:
+            raise RuntimeError("no way back")
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return Stops.apply(self.net(x))
+
+    found = measure_activations(Network(), (torch.randn(2, 3),))
+    assert ["no way back" in finding.message for finding in found.findings] == [True]
+    assert found.gradients == ()
+
+
+def test_a_parameter_that_a_layer_returns_keeps_no_hook() -> None:
+    class Queries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.weight
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries = Queries()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.queries(x).T
+
+    model = Network()
+    measure_activations(model, (torch.randn(4, 3),))
+    assert not model.queries.weight._backward_hooks
 
 
 def test_what_fails_is_told_and_nothing_is_changed() -> None:

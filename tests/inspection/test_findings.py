@@ -105,6 +105,26 @@ def test_skipped_cells() -> None:
         assert skipped_cells(look(network)) == [], network
 
 
+def test_a_shortcut_skips_nothing_that_is_read_beside_it() -> None:
+    class Block(nn.Module):
+        def __init__(self, kernel_size: int) -> None:
+            super().__init__()
+            self.shortcut = nn.Conv2d(2, 2, 1, stride=2)
+            self.long = nn.Conv2d(2, 2, kernel_size, stride=2, padding=kernel_size // 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.shortcut(x) + self.long(x)
+
+    assert skipped_cells(look(Block(3))) == []
+    assert [found.layer for found in skipped_cells(look(Block(1)))] == ["shortcut", "long"]
+
+
+def test_a_deep_stack_has_no_paths_to_count() -> None:
+    (found,) = gridding(look(nn.Sequential(*dilated(*[2] * 20))))
+    share = round(100 * (1 - (41 / 81) ** 2))  # the even ones of 81 cells
+    assert f"never read {share} % of the field" in found.message
+
+
 def test_maps_smaller_than_the_kernel() -> None:
     assert mostly_padding(look(nn.Conv2d(2, 2, 5, padding=2), 5)) == []
     (found,) = mostly_padding(look(nn.Conv2d(2, 2, 5, padding=2), 4))
@@ -127,8 +147,7 @@ def test_the_field_of_the_last_map() -> None:
         FIELD, "1", "A cell of the last map sees 5x5 pixels of a picture of 64x64: "
         "what is larger it sees in part.",
     )  # fmt: skip
-    (large,) = last_field(look(nn.Sequential(*dilated(20, 20), *head)))
-    assert "sees 81x81 pixels of a picture of 64x64: even the middle one" in large.message
+    assert last_field(look(nn.Sequential(*dilated(20, 20), *head))) == []  # 81x81 of 64x64
     assert last_field(look(nn.Sequential(nn.Conv2d(2, 2, 9), *head), 9)) == []
     attention = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
     patches = [nn.Conv2d(2, 8, 8, 8), nn.Flatten(2), Swap()]
@@ -139,7 +158,8 @@ def test_the_field_of_the_last_map() -> None:
 
 def test_all_together() -> None:
     maps = look(
-        nn.Sequential(*dilated(2, 2), nn.Conv2d(2, 2, 1, 2), nn.Conv2d(2, 2, 7, padding=3)), 8
+        nn.Sequential(*dilated(2, 2), nn.Conv2d(2, 2, 1, 2), nn.Conv2d(2, 2, 9, padding=4)), 16
     )
     rules = [finding.rule for finding in geometric_findings(maps)]
-    assert rules == [GRIDDING, SKIPPED, PADDED, FIELD]
+    assert rules == [GRIDDING, SKIPPED, PADDED]
+    assert [found.rule for found in geometric_findings(maps[:2])] == [GRIDDING, FIELD]

@@ -1,4 +1,5 @@
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -19,6 +20,7 @@ class Remembering(nn.Module):
         self.linear = nn.Linear(3, 2)
         self.memory: list[torch.Tensor] = []
         self.last: torch.Tensor | None = None
+        self.steps, self.recent, self.seen = torch.zeros(()), deque([1]), {"a"}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.memory.append(x)
@@ -34,6 +36,9 @@ def disturb(network: Remembering) -> None:
     network.linear.register_full_backward_hook(lambda *_: None)
     network(torch.rand(4, 3)).sum().backward()
     network.norm.running_mean = torch.full((3,), 7.0)
+    network.steps += 1
+    network.recent.append(2)
+    network.seen.add("b")
     network.requires_grad_(False)
     network.extra = 1
     del network.memory
@@ -79,6 +84,7 @@ def test_everything_is_as_before(change: Callable[[Remembering], None]) -> None:
     assert network.memory is memory
     assert len(memory) == 1
     assert network.last is memory[0]
+    assert (float(network.steps), network.recent, network.seen) == (0, deque([1]), {"a"})
     assert not hasattr(network, "extra")
     assert not network.linear._forward_hooks
     assert not network.linear._backward_hooks
@@ -91,6 +97,14 @@ def test_a_graph_that_somebody_holds_stays_good() -> None:
     with untouched(network):
         network(torch.rand(2, 3))
     held.backward()
+
+
+def test_a_sparse_buffer_is_restored() -> None:
+    network = nn.Module()
+    network.register_buffer("graph", torch.eye(3).to_sparse())
+    with untouched(network):
+        network.graph.mul_(2)
+    assert torch.equal(network.graph.to_dense(), torch.eye(3))
 
 
 def test_networks_without_memory_pass() -> None:

@@ -30,6 +30,9 @@ def test_the_command_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixt
         (["lenet5", "--data", "digits", "--random-shift", "-1"], "--random-shift must be at least"),
         (["lenet5", "--data", "digits", "--image-size", "0"], "--image-size must be at least 1"),
         (["lenet5", "--data", "digit"], "Did you mean 'digits'?"),
+        (["lenet5", "--data", "digits", "--random-shift", "8"], "can be shifted by 7 at most"),
+        (["lenet5", "--data", "digits", "--batch-size", "2000"], "more than the 1437 there are"),
+        (["resnet18", "--data", "digits", "--batch-size", "1"], "--batch-size must be at least 2"),
         (["vgg11", "--data", "digits", "--image-size", "16"], "vgg11 cannot read pictures of 16"),
     ],
 )
@@ -39,3 +42,14 @@ def test_mistakes_are_one_sentence(
     assert main(["classify", *arguments, "--out", str(tmp_path / "run")]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_none_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["classify", "lenet5", "--data", "digits", "--steps", "1"]
+    (tmp_path / "file").touch()
+    assert main([*arguments, "--out", str(tmp_path / "file")]) == 2
+    assert "file is no folder" in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{bad")
+    assert main([*arguments, "--out", str(tmp_path / "run"), "--resume"]) == 2
+    assert "config.json cannot be read" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 import json
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,56 @@ def test_a_network_that_does_not_run_is_told_as_far_as_it_ran(
     found = inspect_model("broken_network:build", InspectConfig(image=picture, image_size=8))
     assert found.costs.layers[0].calls == 1
     assert found.maps == ()
-    assert found.findings[0].layer == "2"
+    stopped = [finding.layer for finding in found.findings if "stopped" in finding.message]
+    assert stopped == ["2"]  # told once
     assert "cannot be multiplied" in found.findings[0].message
     assert [figure.title for figure in found.figures] == ["The picture", "Filters"]
+
+
+BLOCKS = """
+from torch import nn
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(4, 4, 3, padding=1)
+    def forward(self, x):
+        x = self.convolution(x)
+        return nn.functional.max_pool2d(x, 2), x
+class ChannelsLast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+    def forward(self, x):
+        return self.norm(x.permute(0, 2, 3, 1)).mean(dim=(1, 2))
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.pooled, self.last = nn.Conv2d(3, 4, 3), Pooled(), ChannelsLast()
+        self.unused = nn.Conv2d(4, 4, 3)
+    def forward(self, x):
+        x = self.stem(self.stem(x)[:, :3])
+        return self.last(self.pooled(x)[0])
+"""
+
+
+def test_the_map_that_is_drawn_is_the_one_that_is_framed(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first output of the first call; channels in the last place make no map."""
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = InspectConfig(image=picture, image_size=24, batch=2)
+
+    def cell(layer: str | None) -> str:
+        found = inspect_model("blocks:Network", replace(config, layer=layer))
+        shown = {figure.title: figure.caption for figure in found.figures}
+        return shown.get("What one cell sees", found.facts.get("not drawn", ""))
+
+    assert "middle cell of pooled. Frame: the pixels that it can see, 8 x 8" in cell(None)
+    assert "middle cell of stem. Frame: the pixels that it can see, 3 x 3" in cell("stem")
+    assert "last.norm returns no map (batch, channel, height, width)" in cell("last.norm")
+    assert "What unused returned on this picture is not known" in cell("unused")
 
 
 def test_a_policy_is_seen_by_the_names_of_its_own_layers(picture: Path) -> None:
@@ -92,6 +141,9 @@ def test_the_command_prints_a_table_and_writes_one_page(
         (["lenet5", "--batch", "0"], "--batch must be at least 1; got 0"),
         (["lenet5", "--image", "nowhere.png"], "nowhere.png cannot be read as a picture"),
         (["lenet5", "--out", "."], "is a folder"),
+        (["lenet5", "--out", "picture.png/page.html"], "picture.png/page.html cannot be written"),
+        (["no[/b]:build"], "no[/b]:build cannot be made"),
+        (["lenet5", "--image", "words.png"], "words.png cannot be read as a picture"),
         (["lenet6"], "Did you mean 'lenet5'?"),
         (["lenet5", "--data", "nowhere"], "nowhere"),
     ],
@@ -105,6 +157,7 @@ def test_mistakes_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.png").write_text("no picture")
     image = [] if "--image" in arguments else ["--image", str(picture)]
     assert main(["inspect", *arguments, *image]) == 2
     assert sentence in capsys.readouterr().err.replace("\n", " ")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from eyehand.data.pictures import LabelledPictures
 from eyehand.recipes.picture_run import (
@@ -45,6 +46,40 @@ def test_learns_and_says_how_well(tmp_path: Path) -> None:
     image = torch.from_numpy(bars(4).image)
     torch.testing.assert_close(again(image), trained(image), rtol=0, atol=0)
     assert not again.training
+
+
+def test_statistics_of_batch_normalization_are_those_of_the_averaged_weights(
+    tmp_path: Path,
+) -> None:
+    """With its momentum of 0.01 EfficientNet would be asked with the statistics it began with."""
+    config = replace(LENET, name="efficientnet-lite0")
+    trained, _, _ = train_network(
+        config, bars(40), bars(4), learning(2), tmp_path, data={}, resume=False
+    )
+    stem = next(part for part in trained.modules() if isinstance(part, nn.BatchNorm2d))
+    seen: list[torch.Tensor] = []
+    stem.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    with torch.no_grad():
+        trained(torch.from_numpy(bars(40).image))
+    mean = seen[0].mean(dim=(0, 2, 3))
+    assert (mean.abs() > 0.1).any(), "else it proves nothing"
+    torch.testing.assert_close(stem.running_mean, mean, rtol=0.2, atol=0.05)
+    saved = load_network(tmp_path).state_dict()
+    for name, value in trained.state_dict().items():
+        assert torch.equal(saved[name], value), name
+
+
+def test_a_resumed_run_is_as_one_that_was_never_stopped(tmp_path: Path) -> None:
+    def weights(folder: Path, *steps: int) -> dict[str, torch.Tensor]:
+        for count in steps:
+            steady = replace(learning(count).training, warmup=0.0, final_learning_rate=0.9999)
+            config = replace(learning(count), training=steady)
+            train_network(LENET, bars(40), bars(4), config, folder, data={}, resume=folder.exists())
+        return load_network(folder).state_dict()
+
+    whole, parts = weights(tmp_path / "whole", 4), weights(tmp_path / "parts", 2, 4)
+    for name, value in whole.items():  # learning rates differ by 1e-4 of themselves, a step is 3e-3
+        torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-4)
 
 
 def test_a_network_that_cannot_read_the_pictures_is_refused_before_a_folder_is_made(

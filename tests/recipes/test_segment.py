@@ -46,9 +46,15 @@ def test_the_command_goes_all_the_way_and_draws_its_pictures_once(
 
     monkeypatch.setattr(segment, "scene_masks", None)  # the pictures are there already
     assert main([*arguments, "--steps", "2", "--resume"]) == 0
-    (out / "test.npz").write_bytes((out / "test.npz").read_bytes()[:200])
-    monkeypatch.setattr(segment, "scene_masks", scenes)  # cut short: drawn anew
-    assert main([*arguments, "--steps", "2", "--resume"]) == 0
+    whole = (out / "test.npz").read_bytes()
+    np.savez(out / "others.npz", mine=np.arange(3))
+    damaged = whole[: len(whole) // 2] + bytes(20) + whole[len(whole) // 2 + 20 :]
+    for content in (whole[:200], damaged, b"", (out / "others.npz").read_bytes()):
+        (out / "test.npz").write_bytes(content)
+        assert main([*arguments, "--steps", "2", "--resume"]) == 2
+        assert "test.npz is damaged, or none of ours" in capsys.readouterr().err
+        assert (out / "test.npz").read_bytes() == content
+    (out / "test.npz").write_bytes(whole)
     arguments[arguments.index("reach,push")] = "reach"
     assert main([*arguments, "--steps", "3", "--resume"]) == 2
     assert "holds pictures of another run" in capsys.readouterr().err
@@ -62,6 +68,7 @@ def test_the_command_goes_all_the_way_and_draws_its_pictures_once(
         (["unet", "--image-size", "90"], "unet cannot read pictures of 90 pixels"),
         (["unet", "--pictures", "0"], "--pictures must be at least 1; got 0"),
         (["unet", "--tasks", "reech"], "Did you mean 'reach'?"),
+        (["unet", "--out", "file"], "file is no folder"),
     ],
 )
 def test_mistakes_are_one_sentence_before_anything_is_drawn(
@@ -72,6 +79,28 @@ def test_mistakes_are_one_sentence_before_anything_is_drawn(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(segment, "scene_masks", None)
-    assert main(["segment", *arguments, "--out", str(tmp_path / "run")]) == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(["segment", "--out", str(tmp_path / "run"), *arguments]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_is_nowhere_has_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores start at zero, so that everything is taken for the first class."""
+
+    def plain(tasks: Sequence[str], *, seeds: range, image_size: int, camera: str) -> Iterator[Any]:
+        for _ in seeds:
+            yield np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
+
+    monkeypatch.setattr(segment, "scene_masks", plain)
+    out = tmp_path / "run"
+    arguments = ["segment", "unet", "--tasks", "reach", "--pictures", "2", "--out", str(out)]
+    arguments += ["--test-pictures", "2", "--image-size", "32", "--batch-size", "2"]
+    arguments += ["--training.precision", "fp32", "--training.learning-rate", "0.01"]
+    assert main([*arguments, "--steps", "12"]) == 0
+    results = json.loads((out / "results.json").read_text(), parse_constant=pytest.fail)
+    assert results["iou"] == {MASK_CLASSES[0]: 1.0} | dict.fromkeys(MASK_CLASSES[1:])
+    assert "-" in capsys.readouterr().out

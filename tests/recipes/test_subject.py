@@ -56,16 +56,21 @@ def test_somebodys_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "def build(): return nn.Conv2d(1, 2, 3)\n"
         "def other(): return 3\n"
         "def broken(): raise OSError('no weights')\n"
+        "def leaves(): raise SystemExit('bye')\n"
+        "def lazy(): return nn.LazyConv2d(2, 3)\n"
+        "def half(): return nn.Conv2d(3, 2, 3).bfloat16()\n"
     )
     monkeypatch.chdir(tmp_path)
-    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     subject = find("somebodys_networks:build", image_size=16, channels=1)
     assert subject.image.shape == (2, 1, 16, 16)
     assert isinstance(subject.module, nn.Conv2d)
-    assert sys.path == before
+    assert find("somebodys_networks:half", image_size=16).image.dtype == torch.bfloat16
     for factory, sentence in (
         ("other", "must return a torch.nn.Module; it returned int"),
         ("broken", "OSError: no weights"),
+        ("leaves", "SystemExit: bye"),
+        ("lazy", "LazyConv2d has layers that do not know their size yet"),
         ("missing", "has no attribute 'missing'"),
     ):
         with pytest.raises(InputError, match=sentence):
@@ -100,6 +105,33 @@ def test_what_is_nothing_is_one_sentence(name: str, sentence: str) -> None:
         find(name)
 
 
-def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_network_made_for_inference_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inference_networks.py").write_text(
+        "import torch\n"
+        "def build():\n"
+        "    with torch.inference_mode():\n"
+        "        return torch.nn.Conv2d(3, 2, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(InputError, match=r"made in torch\.inference_mode"):
+        find("inference_networks:build")
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"no checkpoint: its config\.json cannot be read"):
         find(str(tmp_path))
+    (tmp_path / "config.json").write_text("3")
+    with pytest.raises(InputError, match=r"no checkpoint: its config\.json cannot be read"):
+        find(str(tmp_path))
+    (tmp_path / "lenet5").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find("lenet5").image.shape == (2, 1, 32, 32)  # a folder does not hide a name of ours
+
+
+def test_what_is_asked_for_in_vain_is_refused() -> None:
+    with pytest.raises(InputError, match="bcz reads pictures of its own size"):
+        find("bcz", image_size=64)
+    assert find("mobilenet", image_size=32, channels=4).image.shape == (2, 4, 32, 32)

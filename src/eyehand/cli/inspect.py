@@ -14,6 +14,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from eyehand.inspection.page import write_page
 from eyehand.inspection.table import show
@@ -38,11 +39,18 @@ def run(arguments: list[str]) -> None:
         """
         if out.is_dir():
             raise InputError(f"{out} is a folder; --out names the page, such as {out}/page.html.")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out: {out} cannot be written: {error}.") from error
         console = Console(highlight=False)
-        with Console(stderr=True).status(f"looking into {model}"):
+        with Console(stderr=True).status(escape(f"looking into {model}")):
             inspection = inspect_model(model, config)
         show(inspection, console)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        console.print(f"with pictures: {write_page(inspection, out)}", soft_wrap=True)
+        try:
+            write_page(inspection, out)
+        except OSError as error:
+            raise InputError(f"--out: {out} cannot be written: {error}.") from error
+        console.print(f"with pictures: {out}", markup=False, soft_wrap=True)
 
     tyro.cli(start, args=arguments, prog="eyehand inspect", description=__doc__)

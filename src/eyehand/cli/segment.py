@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> None:
         for name in ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou"):
             table.add_row(name.replace("_", " "), f"{found[name]:.2%}")
         for name, iou in found["iou"].items():
-            table.add_row(f"IoU of {name}", f"{iou:.2%}")
+            table.add_row(f"IoU of {name}", "-" if iou is None else f"{iou:.2%}")
         console = Console(highlight=False, soft_wrap=True)
         console.print(table)
         console.print(f"pictures beside the network's answers: {out / 'masks.png'}")

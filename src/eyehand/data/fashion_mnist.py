@@ -85,4 +85,4 @@ def read_idx(path: Path, *, axes: int) -> UInt8[np.ndarray, "..."]:
         raise InputError(
             f"{path} holds {len(content) - start} bytes, and its head says {shape.tolist()}."
         )
-    return np.frombuffer(content[start:], np.uint8).reshape(shape)
+    return np.frombuffer(bytearray(content[start:]), np.uint8).reshape(shape)  # torch writes too

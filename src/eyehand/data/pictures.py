@@ -33,12 +33,18 @@ class LabelledPictures:
         """Refuse labels that do not belong to the pictures.
 
         Raises:
-            InputError: If there are not as many labels as pictures, or none, or one is no class.
+            InputError: If there are not as many labels as pictures or pixels, or none, or one is
+                no class.
         """
         if len(self.image) != len(self.label) or not len(self.label):
             raise InputError(
                 f"there must be one label for every picture, and at least one; got "
                 f"{len(self.label)} labels for {len(self.image)} pictures."
+            )
+        if self.label.ndim > 1 and self.label.shape != self.image.shape[:3]:
+            raise InputError(
+                f"labels of pixels must have the pictures' height and width; got "
+                f"{self.label.shape} for pictures {self.image.shape}."
             )
         lowest, highest = int(self.label.min()), int(self.label.max())
         if lowest < 0 or highest >= len(self.classes):
@@ -79,22 +85,26 @@ def every_picture(pictures: LabelledPictures, *, batch_size: int) -> Iterator[Pi
 
 
 def picture_batches(
-    pictures: LabelledPictures, *, batch_size: int, random_shift: int, seed: int, step: int
-) -> Iterator[PictureBatch]:
+    pictures: LabelledPictures, *, batch_size: int, random_shift: int, seed: int, step: int,
+    process_index: int = 0, process_count: int = 1,
+) -> Iterator[PictureBatch]:  # fmt: skip
     """Give endless batches from a step on; batch i depends on the seed and on i alone.
 
     Every epoch is a new order of all pictures; what is left at its end is left out.
 
     Args:
         pictures: The set.
-        batch_size: Pictures in a batch, at most as many as there are.
+        batch_size: Pictures in a batch, over all processes together, at most as many as there are.
         random_shift: Largest shift of a picture and its labels, pixels; what comes in from outside
             repeats the edge.
         seed: Decides order and shifts.
         step: The first batch that is given.
+        process_index: Which process this is.
+        process_count: Processes that share each batch.
 
     Raises:
-        InputError: If there are fewer pictures than a batch has.
+        InputError: If there are fewer pictures than a batch has, the processes cannot share it
+            evenly, or a shift may be as large as a picture.
 
     Example:
         >>> four = LabelledPictures(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4), "abcd")
@@ -102,18 +112,44 @@ def picture_batches(
         >>> sorted(batch.label.tolist())
         [0, 1, 2, 3]
     """
-    per_epoch = len(pictures) // batch_size
-    if not per_epoch:
+    if batch_size > len(pictures):
         raise InputError(
             f"a batch of {batch_size} pictures is more than the {len(pictures)} there are."
         )
+    if batch_size % process_count:
+        raise InputError(
+            f"a batch of {batch_size} pictures cannot be shared by {process_count} processes: "
+            "their number must divide it."
+        )
+    smallest = min(pictures.image.shape[1:3])
+    if random_shift >= smallest:
+        raise InputError(
+            f"pictures of {smallest} pixels can be shifted by {smallest - 1} at most; got "
+            f"{random_shift}."
+        )
+    share = batch_size // process_count
+    rows = slice(process_index * share, (process_index + 1) * share)
+    return _endless(pictures, batch_size, random_shift, seed, step, rows)
+
+
+def _endless(
+    pictures: LabelledPictures,
+    batch_size: int,
+    random_shift: int,
+    seed: int,
+    step: int,
+    rows: slice,
+) -> Iterator[PictureBatch]:
+    per_epoch, ordered, order = len(pictures) // batch_size, -1, np.empty(0, np.int64)
     while True:
         epoch, place = divmod(step, per_epoch)
-        order = np.random.default_rng((seed, epoch)).permutation(len(pictures))
-        chosen = np.sort(order[place * batch_size : (place + 1) * batch_size])
+        if epoch != ordered:
+            ordered, order = epoch, np.random.default_rng((seed, epoch)).permutation(len(pictures))
+        chosen = np.sort(order[place * batch_size : (place + 1) * batch_size])[rows]
         drawn = int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(drawn)
-        shifts = draw_shifts(batch_size, random_shift, generator=generator)
+        # Drawn for the whole batch, so that a row does not depend on how many processes share it.
+        shifts = draw_shifts(batch_size, random_shift, generator=generator)[rows]
         image, label = (_shifted(part[chosen], shifts) for part in (pictures.image, pictures.label))
         yield PictureBatch(torch.from_numpy(image), torch.from_numpy(label))
         step += 1

@@ -16,8 +16,8 @@ def scene_masks(
 ) -> Iterator[tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"]]]:
     """Give one picture and its mask for every start state of every task.
 
-    The scripted expert moves the robot for a while, as long as task and seed decide, so that hand
-    and objects are met in many places. Each picture depends on its task and seed alone.
+    The scripted expert moves the robot for a while, as long as the seed decides, so that hand and
+    objects are met in many places. Each picture depends on its task and seed alone.
 
     Args:
         tasks: Names of tasks.

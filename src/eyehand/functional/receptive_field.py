@@ -151,11 +151,33 @@ def has_gridding(dilations: Sequence[int], *, kernel_size: int) -> bool:
         >>> has_gridding([2, 2, 2], kernel_size=3), has_gridding([1, 2, 5], kernel_size=3)
         (True, False)
     """
+    return unused_share(dilations, kernel_size=kernel_size) > 0
+
+
+def unused_share(dilations: Sequence[int], *, kernel_size: int) -> float:
+    """Say how much of its receptive field a stack of dilated convolutions leaves out.
+
+    The share of zeros in `usage_map`, of a stack of any depth: no paths are counted.
+
+    Args:
+        dilations: One per layer of stride 1, each at least 1, in any order.
+        kernel_size: Taps of every kernel along each axis, at least 1.
+
+    Returns:
+        Share of the pixels of the square field, in [0, 1).
+
+    Raises:
+        ValueError: If an argument is less than 1.
+
+    Example:
+        >>> unused_share([2, 2], kernel_size=2)
+        0.64
+    """
     size, seen = 1, {0}
     for dilation in dilations:
         size += effective_kernel_size(kernel_size, dilation=dilation) - 1
         seen = {pixel + tap * dilation for pixel in seen for tap in range(kernel_size)}
-    return len(seen) < size
+    return 1 - (len(seen) / size) ** 2
 
 
 def hybrid_dilation(dilations: Sequence[int]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -94,7 +95,8 @@ def measure_activations(
         inputs: Positional arguments, a whole batch.
         call: Run in place of the network itself, such as the ``loss`` of a policy.
         loss: Scalar of what ``call`` returned, from which gradients start. By default its entry
-            ``"loss"`` if it is a mapping with one, else the sum of squares of all its numbers.
+            ``"loss"`` if it is a mapping with one, else the sum of all its numbers and of their
+            squares: squares alone have no gradient where a last layer starts from zeros.
 
     Returns:
         Figures of every operator, and findings by these rules: at least 10 % of the channels of a
@@ -124,13 +126,15 @@ def measure_activations(
             with torch.enable_grad():
                 outputs = run(*inputs)
                 watch.over = True  # what follows is the loss, not the network
-                scalar = _sum_of_squares(outputs) if loss is None else loss(outputs)
+                scalar = _default_loss(outputs) if loss is None else loss(outputs)
             trace.backward = True
             if scalar.requires_grad:
                 scalar.backward()
+            complete = True
         except Exception as error:
+            complete = False
             findings.append(failure(error, trace))
-    norms = gradients.norms() if trace.backward else ()
+    norms = gradients.norms() if complete else ()
     findings += [*_unit_findings(watch.rows), *_gradient_findings(norms)]
     return Activations(tuple(watch.rows), norms, tuple(findings))
 
@@ -190,7 +194,8 @@ class _Gradients:
 
     def _after(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def after(_: nn.Module, __: Any, outputs: Any) -> None:
-            differentiable = [output for output in tensors(outputs) if output.requires_grad]
+            # A leaf is a parameter of the network, and would keep the hook for good.
+            differentiable = [x for x in tensors(outputs) if x.requires_grad and not x.is_leaf]
             squares = self._squares.setdefault(name, []) if differentiable else []
             for output in differentiable:
                 output.register_hook(lambda x: squares.append(float(x.double().square().sum())))
@@ -239,14 +244,14 @@ def _rectifies(name: str, args: tuple[Any, ...]) -> bool:
     return name == "relu" or (name in ("hardtanh", "clamp", "clamp_min") and args[1:2] == (0,))
 
 
-def _sum_of_squares(outputs: object) -> Tensor:
+def _default_loss(outputs: object) -> Tensor:
     """Return the entry ``"loss"``, or a loss that moves every number of the outputs."""
-    if isinstance(outputs, Mapping) and "loss" in outputs:
+    if isinstance(outputs, Mapping) and isinstance(outputs.get("loss"), Tensor):
         return outputs["loss"]
-    squares = [x.square().sum() for x in tensors(outputs) if x.is_floating_point()]
-    if not squares:
-        raise ValueError("The network returned no tensor of floating point; hand in a `loss`.")
-    return torch.stack(squares).sum()
+    sums = [(x.square() + x).sum() for x in tensors(outputs) if x.is_floating_point()]
+    if not sums:
+        raise ValueError("The network returned no tensor of floating point.")
+    return torch.stack(sums).sum()
 
 
 def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:
@@ -269,12 +274,14 @@ def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:
 
 
 def _gradient_findings(norms: tuple[Gradient, ...]) -> list[Finding]:
-    lost = [row for row in norms if row.norm == 0 or not math.isfinite(row.norm)]
-    findings = [
-        Finding(UNREACHED, row.layer, f"The gradient at its output has norm {row.norm:g}.")
-        for row in lost
-    ]
-    if len(norms) < 2 or lost:
+    findings = []
+    for norm, run in groupby(norms, key=lambda row: f"{row.norm:g}"):
+        rows = list(run)
+        if rows[0].norm == 0 or not math.isfinite(rows[0].norm):
+            text = f"The gradient at its output has norm {norm}"
+            text += f", and at {len(rows) - 1} layers before it." if len(rows) > 1 else "."
+            findings.append(Finding(UNREACHED, rows[-1].layer, text))
+    if len(norms) < 2 or findings:
         return findings
     first, last = norms[0], norms[-1]
     ratio = first.norm / last.norm

@@ -1,7 +1,8 @@
 """What every layer costs: multiply-adds, memory and measured milliseconds, forward and backward."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from math import fsum
@@ -9,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eyehand.inspection.findings import Finding
 from eyehand.inspection.operators import Operator, OperatorTrace, Precision, tensors, traced
@@ -112,6 +113,18 @@ class Costs:
     findings: tuple[Finding, ...]
 
 
+@contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """Run attention as in training: the fused layer of inference hides what it computes."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@_attention_in_parts()
 def measure_costs(
     module: nn.Module,
     inputs: tuple[Any, ...],
@@ -166,8 +179,12 @@ def measure_costs(
                 if not trace.backward:
                     break
                 differentiate = False
-        with untouched(module):
-            seconds.append(_step(run, inputs, precision, differentiate, None))
+        try:
+            with untouched(module):
+                seconds.append(_step(run, inputs, precision, differentiate, None))
+        except Exception as error:  # one that ran once may yet fail the next time
+            findings.append(failure(error, trace))
+            break
     else:
         traces, seconds = traces[1:], seconds[1:]
     trace, operators = traces[-1], _fastest(traces)
@@ -180,7 +197,10 @@ def measure_costs(
     if precision == "bf16" and seconds:
         watch = SlowActivations()
         with traced(module, observe=watch) as looking:
-            _step(run, inputs, precision, differentiate, looking)
+            try:
+                _step(run, inputs, precision, differentiate, looking)
+            except Exception as error:
+                findings.append(failure(error, looking))
         total = sum(operator.seconds for operator in operators)
         findings += [one for lost, one in watch.losses if lost >= SLOW_SHARE * total]
     flops = sum(layer.flops for layer in layers)
@@ -282,7 +302,7 @@ def _step(
     with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         outputs = run(*inputs)
     forward = perf_counter() - start
-    if isinstance(outputs, Mapping) and "loss" in outputs:
+    if isinstance(outputs, Mapping) and isinstance(outputs.get("loss"), Tensor):
         outputs = outputs["loss"]
     roots = [output for output in tensors(outputs) if output.requires_grad]
     if not roots or not differentiate:

@@ -8,7 +8,7 @@ from eyehand.functional.receptive_field import (
     Window,
     has_gridding,
     hybrid_dilation,
-    usage_map,
+    unused_share,
 )
 from eyehand.inspection.geometry import MapGeometry, SlidingWindow
 
@@ -33,7 +33,7 @@ class Finding:
 GRIDDING = "dilated convolutions in a row read every cell of their receptive field"
 SKIPPED = "windows read every cell of their map: the stride is not greater than the kernel"
 PADDED = "a map is at least as large as the kernel that reads it; beyond it lies padding"
-FIELD = "a cell of the last map sees as much as the picture holds"
+FIELD = "a cell of the last map sees at least as much as the picture holds"
 
 
 def geometric_findings(maps: Sequence[MapGeometry]) -> list[Finding]:
@@ -58,8 +58,7 @@ def gridding(maps: Iterable[MapGeometry]) -> list[Finding]:
     """Find stacks of dilated convolutions with holes in what they read (Wang et al., 2018).
 
     A stack is convolutions of stride 1 and one kernel size of which each reads what the one before
-    made. The verdict is that of the exact map of how often each cell is used; the rule for hybrid
-    dilation, which is a bound, is told beside it.
+    made. The verdict is exact; the rule for hybrid dilation, which is a bound, is told beside it.
     """
     findings = []
     for stack in _stacks(_windows(maps)):
@@ -67,7 +66,7 @@ def gridding(maps: Iterable[MapGeometry]) -> list[Finding]:
         dilations, kernel_size = [window.dilation for window in windows], windows[0].kernel_size
         if len(stack) < 2 or not has_gridding(dilations, kernel_size=kernel_size):
             continue
-        holes = float((usage_map(dilations, kernel_size=kernel_size) == 0).mean())
+        holes = unused_share(dilations, kernel_size=kernel_size)
         gap = hybrid_dilation(dilations)[1]
         names = ", ".join(layer for layer, _ in stack)
         message = (
@@ -80,17 +79,16 @@ def gridding(maps: Iterable[MapGeometry]) -> list[Finding]:
 
 
 def skipped_cells(maps: Iterable[MapGeometry]) -> list[Finding]:
-    """Find windows that step over cells.
+    """Find windows that step over cells which nothing beside them reads.
 
-    Those that a window reads repeat with its stride; with dilation even a long one may skip some.
+    Those that a window reads repeat with its stride; with dilation even a long one may skip some. A
+    1x1 shortcut with a stride is fine where a 3x3 convolution beside it reads the same map.
     """
+    shares = [(layer, window, _share_read(window)) for layer, window in _windows(maps)]
+    read_whole = [window.before for _, window, read in shares if read == 1]
     findings = []
-    for layer, window in _windows(maps):
-        read = 1.0
-        for axis, size in zip(window.axes, window.sizes, strict=True):
-            cells = {tap * axis.dilation % axis.stride for tap in range(axis.kernel_size)}
-            read *= len(cells) / axis.stride if size > 1 else 1
-        if read < 1:
+    for layer, window, read in shares:
+        if read < 1 and window.before not in read_whole:
             kernel, stride = (_by(axis[setting] for axis in window.axes) for setting in (0, 1))
             findings.append(
                 Finding(
@@ -101,6 +99,15 @@ def skipped_cells(maps: Iterable[MapGeometry]) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _share_read(window: SlidingWindow) -> float:
+    """Return the share of the cells of its map that a window reads."""
+    read = 1.0
+    for axis, size in zip(window.axes, window.sizes, strict=True):
+        cells = {tap * axis.dilation % axis.stride for tap in range(axis.kernel_size)}
+        read *= len(cells) / axis.stride if size > 1 else 1
+    return read
 
 
 def mostly_padding(maps: Iterable[MapGeometry]) -> list[Finding]:
@@ -134,12 +141,8 @@ def last_field(maps: Iterable[MapGeometry]) -> list[Finding]:
     field, picture = _by(axis.size for axis in both), _by(axis.pixels for axis in both)
     message = f"A cell of the last map sees {field} pixels of a picture of {picture}: "
     if any(axis.size < axis.pixels and not axis.everything for axis in both):
-        message += "what is larger it sees in part."
-    elif any(axis.size > axis.pixels for axis in both):
-        message += "even the middle one reads padding."
-    else:
-        return []
-    return [Finding(FIELD, last.layer, message)]
+        return [Finding(FIELD, last.layer, message + "what is larger it sees in part.")]
+    return []
 
 
 def _windows(maps: Iterable[MapGeometry]) -> list[tuple[str, SlidingWindow]]:

@@ -223,6 +223,8 @@ class _Recorder:
     def follow(self, module: nn.Module, watch: Watch) -> None:
         """Hook every submodule."""
         for name, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                continue  # takes no hooks
             part.register_forward_pre_hook(partial(self._enter, name))
             part.register_forward_hook(partial(self._leave, name, watch))
 

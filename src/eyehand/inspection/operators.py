@@ -90,6 +90,11 @@ def tensors(value: object) -> Iterator[Tensor]:
             yield from tensors(getattr(value, field.name))
 
 
+def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
+    """Return the memory of a tensor; ``None`` for a sparse one, which has no single piece."""
+    return tensor.untyped_storage() if tensor.layout is torch.strided else None
+
+
 class CallStack:
     """Which submodule runs now, told by hooks; made inside `untouched`, which removes them.
 
@@ -158,7 +163,7 @@ class OperatorTrace(TorchDispatchMode):
         """Bytes that each layer kept for its backward pass; counted by `keep`."""
         self._observe = observe
         owned = [*module.parameters(), *module.buffers(), *tensors(held)]
-        self._not_counted = {x.untyped_storage()._cdata for x in owned}
+        self._not_counted = {s._cdata for x in owned if (s := storage_of(x)) is not None}
         self._alive: dict[int, int] = {}
         self._alive_bytes = 0
         self._kept: set[int] = set()
@@ -241,7 +246,9 @@ class OperatorTrace(TorchDispatchMode):
     def _remember(self, written: list[Tensor]) -> None:
         """Count new storages until they are freed."""
         for tensor in written:
-            storage = tensor.untyped_storage()
+            storage = storage_of(tensor)
+            if storage is None:
+                continue
             key = storage._cdata
             if key not in self._not_counted and key not in self._alive:
                 self._alive[key] = storage.nbytes()
@@ -254,7 +261,9 @@ class OperatorTrace(TorchDispatchMode):
 
     def keep(self, tensor: Tensor) -> Tensor:
         """Count a storage for the first layer that keeps it, as a hook of saved tensors."""
-        storage = tensor.untyped_storage()
+        storage = storage_of(tensor)
+        if storage is None:
+            return tensor
         key = storage._cdata
         if key not in self._not_counted and key not in self._kept:
             self._kept.add(key)
@@ -352,4 +361,5 @@ def _node_number() -> int | None:
 
 def _bytes(tensor: Tensor) -> int:
     """Return the bytes that a pass over it moves; an expanded tensor is no larger than it is."""
-    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+    storage = storage_of(tensor)
+    return 0 if storage is None else min(tensor.numel() * tensor.element_size(), storage.nbytes())

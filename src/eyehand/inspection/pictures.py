@@ -292,4 +292,6 @@ def top_score(outputs: object) -> Tensor:
     found = [x for x in tensors(outputs) if x.is_floating_point()]
     if not isinstance(outputs, Mapping) and len(found) == 1 and found[0].ndim == 2:
         return found[0].max()
+    if not found:
+        raise ValueError("The network returned no tensor of floating point.")
     return torch.stack([x.square().sum() for x in found]).sum()

@@ -72,6 +72,7 @@ def gradient_ascent(
     kernel = torch.tensor([0.25, 0.5, 0.25])
     blur = kernel.outer(kernel).expand(channels, 1, 3, 3)
     found: list[Tensor] = []
+    number = next((weight for weight in module.parameters() if weight.is_floating_point()), pixels)
     with untouched(module), torch.enable_grad():
         part = submodule(module, layer)
         part.register_forward_hook(lambda _, __, output: found.extend(tensors(output)))
@@ -79,7 +80,7 @@ def gradient_ascent(
 
         def activation(picture: Tensor) -> Tensor:
             found.clear()
-            module(picture)
+            module(picture.to(number))  # in its own precision
             return _channel(found, layer, channel).mean()
 
         before = float(activation(pixels))

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from eyehand.inspection.operator_call import Call, Rule, Seen
-from eyehand.inspection.operators import tensors
+from eyehand.inspection.operators import storage_of, tensors
 from eyehand.inspection.rules import find_rule
 from eyehand.inspection.sight import Sight, flood, join, place, slide
 
@@ -101,7 +101,7 @@ class Watch(TorchDispatchMode):
                 content = _uncut(content[0], cut), _uncut(content[1], cut)
             everything = _either(written, value, tensor.shape)
             # The storage is kept, so that its address is not given to another.
-            self._written[memory] = tensor.untyped_storage(), count + 1, everything
+            self._written[memory] = storage_of(tensor), count + 1, everything
         self._note(whole, content)
         self._note(tensor, value)
 
@@ -184,4 +184,5 @@ def _uncut(x: Sight, cut: Mapping[str, Any]) -> Sight:
 
 def _memory(tensor: Tensor) -> int:
     """Return a number that tensors on the same memory share."""
-    return tensor.untyped_storage()._cdata
+    storage = storage_of(tensor)
+    return id(tensor) if storage is None else storage._cdata

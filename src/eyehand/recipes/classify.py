@@ -1,6 +1,5 @@
 """Train a vision network to say what a picture shows, and measure it on pictures it never saw."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,12 @@ from eyehand.data.pictures import load_pictures
 from eyehand.functional.interval import wilson_interval
 from eyehand.functional.names import unknown_name
 from eyehand.models.vision.registry import NETWORKS
-from eyehand.recipes.picture_run import NetworkConfig, PictureTraining, train_network
+from eyehand.recipes.picture_run import (
+    NetworkConfig,
+    PictureTraining,
+    train_network,
+    write_results,
+)
 from eyehand.types import InputError
 
 SIZES = {"alexnet": 67, "spp-net": 96, "vit-b-16": 64, "vit-tiny": 64}
@@ -68,5 +72,5 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
         "confusion": confusion.tolist(),
         "classes": list(train.classes),
     }
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_results(out, results)
     return results

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -63,9 +63,9 @@ class InspectConfig:
     batch: int = 8
     """Pictures in a batch."""
     image_size: int | None = None
-    """Height and width of the pictures of a network that does not say what it reads; 224."""
+    """Height and width of the pictures of a network; the published one, or 224."""
     channels: int | None = None
-    """Channels of the pictures of a network that is not ours; 3."""
+    """Channels of the pictures of a network; 3, of lenet5 1."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Numbers of the matrix products when costs are measured."""
 
@@ -100,6 +100,7 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
         channels=config.channels,
         batch=config.batch,
     )
+    asked = None if config.layer is None else _layer_of_eye(subject, config.layer)
     searched = None if config.data is None else _searched(config.data, subject)
     peak = matrix_multiply_peak(config.precision)
     costs = measure_costs(
@@ -107,7 +108,7 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     )
     activations = measure_activations(subject.module, subject.inputs, call=subject.call)
     seen, left_out = _geometry(subject)
-    chosen = _choose(subject, seen, config.layer)
+    chosen = _choose(seen, asked)
     maps = tuple(replace(found, layer=_full_name(subject, found.layer)) for found in seen)
     figures, reasons = _figures(subject, chosen, config, searched)
     left_out += reasons
@@ -125,7 +126,10 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
         costs=costs,
         maps=maps,
         activations=activations,
-        findings=(*costs.findings, *activations.findings, *geometric_findings(maps)),
+        findings=tuple(
+            # A network that fails does so in both measurements.
+            dict.fromkeys([*costs.findings, *activations.findings, *geometric_findings(maps)])
+        ),
         figures=tuple(figures),
     )
 
@@ -143,20 +147,33 @@ def _full_name(subject: Subject, layer: str) -> str:
     return ".".join(part for part in (subject.eye_name, layer) if part)
 
 
-def _choose(subject: Subject, maps: list[MapGeometry], asked: str | None) -> MapGeometry | None:
-    """Return the map that is asked for, or the last one that has a height and a width."""
+def _layer_of_eye(subject: Subject, asked: str) -> str:
+    """Return the name that a layer has in the eye, or refuse it."""
+    inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
+    try:
+        submodule(subject.eye, inside)
+    except ValueError as error:
+        raise InputError(f"--layer: {error}") from error
+    return inside
+
+
+def _choose(maps: list[MapGeometry], asked: str | None) -> MapGeometry | None:
+    """Return the map of the layer that is asked for, or the last one with a height and a width.
+
+    A layer's map is the first output of its first call: the pictures are drawn of that one.
+    """
+    first = [found for found in maps if found.call == found.output == 0]
     if asked is not None:
-        inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
-        try:
-            submodule(subject.eye, inside)
-        except ValueError as error:
-            raise InputError(f"--layer: {error}") from error
-        return next((found for found in maps if found.layer == inside), None)
-    spatial = [
-        found for found in maps
-        if found.layer and len(found.shape) == 4 and min(found.shape[2:]) > 1
-    ]  # fmt: skip
-    return spatial[-1] if spatial else None
+        return next((found for found in first if found.layer == asked), None)
+    spatial = [found for found in first if _is_map(found) and min(found.shape[2:]) > 1]
+    named = [found for found in spatial if found.layer] or spatial
+    return named[-1] if named else None
+
+
+def _is_map(found: MapGeometry) -> bool:
+    """Return whether it is (batch, channel, height, width); heads of attention are not."""
+    axes = found.height, found.width
+    return len(found.shape) == 4 and [axis and axis.dim for axis in axes] == [2, 3]
 
 
 def _figures(
@@ -196,7 +213,12 @@ def _figures(
 
     draw("Class activation map", class_activation)
     if chosen is None:
-        return figures, [*left_out, "No layer returns a map with a height and a width."]
+        reason = (
+            "No layer returns a map with a height and a width."
+            if config.layer is None
+            else f"What {config.layer} returned on this picture is not known."
+        )
+        return figures, [*left_out, reason]
     layer, shown = chosen.layer, _full_name(subject, chosen.layer)
     unit = f"channel {config.channel} of {shown}"
     draw(
@@ -229,6 +251,8 @@ def _cell(
     subject: Subject, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
 ) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
     """Draw the theoretical field of the middle cell as a frame, the effective one as heat."""
+    if not _is_map(chosen):
+        raise ValueError(f"{shown} returns no map (batch, channel, height, width).")
     middle = tuple(size // 2 for size in chosen.shape[2:])
     rows, columns = chosen.support((0, slice(None), *middle))
     field = effective_receptive_field(subject.eye, (subject.image[:1],), chosen.layer)
@@ -250,7 +274,7 @@ def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count 
         try:
             with Image.open(file) as opened:
                 one = np.asarray(opened.convert("RGB").resize((size, size), Image.Resampling.BOX))
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(f"{file} cannot be read as a picture: {error}.") from error
         return torch.from_numpy(one.copy()).expand(count, -1, -1, -1).contiguous()
     per_task = -(-count // len(SCENES))
@@ -278,4 +302,4 @@ def _searched(data: str, subject: Subject) -> Float[Tensor, "count channel heigh
         image = F.interpolate(image, size=(size, size), mode="bilinear")
     if image.shape[1] != channels:
         image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
-    return image.contiguous()
+    return image.to(subject.image).contiguous()

@@ -4,7 +4,6 @@ The masks are the simulator's own, so any number of labelled pictures costs only
 """
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from jaxtyping import Integer, UInt8
 from PIL import Image
 from rich.console import Console
@@ -28,6 +28,7 @@ from eyehand.recipes.picture_run import (
     PictureTraining,
     check_reads,
     train_network,
+    write_results,
 )
 from eyehand.training.loop import TrainConfig
 from eyehand.types import InputError
@@ -51,7 +52,7 @@ class SegmentConfig(PictureTraining):
     batch_size: int = 16
     """Pictures in a batch."""
     tasks: str = "mt10"
-    """Tasks with commas, a tier, mt10 or mt50."""
+    """Tasks with commas, tiers, mt10 or all."""
     camera: str = "work_area"
     """Camera of the pictures."""
     image_size: int = 96
@@ -94,9 +95,13 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         raise InputError(unknown_name("dense network", name, DENSE_NETWORKS))
     tasks = select_tasks(config.tasks)
     network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
-    check_reads(network, (config.image_size, config.image_size, 3))  # before minutes of drawing
-    train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
-    test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)
+    # Before minutes of drawing.
+    check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: {out} is no folder.")
+    with PartialState().main_process_first():  # it draws, and the others read what it drew
+        train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
+        test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)
     data = {"tasks": list(tasks), "camera": config.camera, "image_size": config.image_size}
     classifier, confusion, results = train_network(
         network, train, test, config, out, data=data, resume=resume
@@ -105,11 +110,17 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     union = counts.sum(0) + counts.sum(1) - counts.diagonal()
     results |= {
         **segmentation_scores(confusion)._asdict(),
-        "iou": dict(zip(MASK_CLASSES, (counts.diagonal() / union).tolist(), strict=True)),
+        # A class that is neither there nor found has none.
+        "iou": {
+            name: shared / both if both else None
+            for name, shared, both in zip(
+                MASK_CLASSES, counts.diagonal().tolist(), union.tolist(), strict=True
+            )
+        },
         "confusion": confusion.tolist(),
         "seeds": [FIRST_TEST, FIRST_TEST + config.test_pictures - 1],
     }
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_results(out, results)
     shown = np.linspace(0, len(test) - 1, DRAWN).astype(int)
     with torch.inference_mode():
         found = classifier(torch.from_numpy(test.image[shown]))
@@ -127,11 +138,17 @@ def _draw(
     identity = json.dumps([list(tasks), config.camera, config.image_size, first, count])
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
-            if str(held["identity"]) == identity:
-                return LabelledPictures(held["image"], held["label"].astype(np.int64), MASK_CLASSES)
-        raise InputError(f"{file} holds pictures of another run; name another folder.")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # not there yet, or cut short: drawn anew
+            found, image, label = str(held["identity"]), held["image"], held["label"]
+    except FileNotFoundError:
+        pass  # not there yet
+    except Exception as error:  # whatever NumPy and the decompression raise
+        raise InputError(
+            f"{file} is damaged, or none of ours ({error}): remove it, or name another folder."
+        ) from error
+    else:
+        if found != identity:
+            raise InputError(f"{file} holds pictures of another run; name another folder.")
+        return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
     scenes = scene_masks(
         tasks,
         seeds=range(first, first + count),

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from eyehand.functional.names import unknown_name
 from eyehand.functional.picture import scale_image
@@ -66,16 +67,21 @@ def find_subject(
         name: A policy (bcz), a released one (mt50), a network (resnet18, unet), the folder of a
             checkpoint, ``timm:NAME``, or ``module:factory``, where ``factory()`` returns a module.
         pictures: Gives pictures of a size, pixels, and as many as are asked for.
-        image_size: Height and width of the pictures; a policy has its own, a network of ours its
-            published one.
-        channels: Channels of the pictures that a module of somebody else takes; 3 where not said.
+        image_size: Height and width of the pictures; a network of ours has its published one
+            where not said, a policy and a checkpoint always their own.
+        channels: Channels of the pictures of a network; 3, of lenet5 1, where not said.
         batch: Pictures, or windows, in a batch.
 
     Raises:
         InputError: If nothing has that name, or it cannot be built.
     """
-    folder = RELEASED / name if (RELEASED / name).is_dir() else Path(name)
-    if folder.is_dir():
+    released = [path.name for path in RELEASED.iterdir() if path.is_dir()]
+    known = [*POLICIES, *released, *NETWORKS, *DENSE_NETWORKS]
+    folder = RELEASED / name if name in released else Path(name)
+    is_folder = folder.is_dir() and (name in released or name not in known)
+    if image_size is not None and (is_folder or name in POLICIES):
+        raise InputError(f"{name} reads pictures of its own size: leave out --image-size.")
+    if is_folder:
         return _of_folder(folder, pictures, batch)
     if name in POLICIES:
         config = policy_class(name).Config()
@@ -84,21 +90,20 @@ def find_subject(
         return _of_policy(build_policy(config, statistics=blank), pictures, batch)
     torch.manual_seed(0)
     if name in NETWORKS:
-        gray = name == "lenet5"
-        module = build_network(
-            name, classes=10 if gray else 1000, channels=1 if gray else 3, image_size=image_size
-        )
+        published = (10, 1) if name == "lenet5" else (1000, 3)
+        classes, channels = published[0], channels or published[1]
+        module = build_network(name, classes=classes, channels=channels, image_size=image_size)
         own: int = getattr(module, "image_size", USUAL_SIZE)
-        return _of_network(module, pictures, image_size or own, 1 if gray else 3, batch)
+        return _of_network(module, pictures, image_size or own, channels, batch)
     size = image_size or USUAL_SIZE
     if name in DENSE_NETWORKS:
-        return _of_network(build_dense_network(name, classes=21), pictures, size, 3, batch)
+        module = build_dense_network(name, classes=21, channels=channels or 3)
+        return _of_network(module, pictures, size, channels or 3, batch)
     kind, separator, rest = name.partition(":")
     if kind == "timm" and rest:
         return _of_network(build_timm(rest), pictures, size, channels or 3, batch)
     if separator and rest:
         return _of_network(_imported(kind, rest), pictures, size, channels or 3, batch)
-    known = [*POLICIES, *(path.name for path in RELEASED.iterdir()), *NETWORKS, *DENSE_NETWORKS]
     raise InputError(
         f"{unknown_name('model', name, known)} It may be the folder of a checkpoint, timm:NAME "
         "or module:factory."
@@ -107,8 +112,8 @@ def find_subject(
 
 def _of_folder(folder: Path, pictures: Pictures, batch: int) -> Subject:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{folder} is no checkpoint: its config.json cannot be read.") from error
     if "network" not in config:
         return _of_policy(load_policy(folder), pictures, batch)
@@ -128,7 +133,19 @@ def _of_network(
     image = scale_image(pictures(size, batch))
     if channels != 3:
         image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
-    image = image.contiguous()
+    weights = [*module.parameters(), *module.buffers()]
+    if any(is_lazy(weight) for weight in weights):
+        raise InputError(
+            f"{type(module).__name__} has layers that do not know their size yet: run it once on a "
+            "picture before it is returned."
+        )
+    if any(weight.is_inference() for weight in weights):
+        raise InputError(
+            f"{type(module).__name__} was made in torch.inference_mode() and has no gradients: "
+            "make it outside."
+        )
+    number = next((weight for weight in weights if weight.is_floating_point()), image)
+    image = image.to(number).contiguous()  # of the same precision, on the same device
     return Subject(module.eval(), (image,), None, module, "", image)
 
 
@@ -156,17 +173,16 @@ def _of_policy(policy: PolicyModule, pictures: Pictures, batch: int) -> Subject:
 
 
 def _imported(module: str, factory: str) -> nn.Module:
-    """Call somebody's function; modules are looked for in the working folder too."""
-    sys.path.insert(0, str(Path.cwd()))
+    """Call somebody's function; modules are looked for in the working folder too, for good."""
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, folder)
     try:
         made = getattr(import_module(module), factory)()
-    except Exception as error:  # whatever somebody's module raises
+    except (Exception, SystemExit) as error:  # whatever somebody's module raises
         raise InputError(
             f"{module}:{factory} cannot be made: {type(error).__name__}: {error}. It must be a "
             "function, or a class, that takes no arguments."
         ) from error
-    finally:
-        sys.path.pop(0)
     if not isinstance(made, nn.Module):
         raise InputError(
             f"{module}:{factory} must return a torch.nn.Module; it returned {type(made).__name__}."

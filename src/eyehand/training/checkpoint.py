@@ -63,9 +63,11 @@ def open_run(folder: Path, description: Mapping[str, Any], *, resume: bool) -> P
         The step folder to go on from, or ``None`` to begin.
 
     Raises:
-        InputError: If ``folder`` holds a run and ``resume`` is False, or its config.json differs
-            in a field that decides what is learnt.
+        InputError: If ``folder`` is a file, holds a run and ``resume`` is False, or its config.json
+            cannot be read or differs in a field that decides what is learnt.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out: {folder} is no folder.")
     states = sorted(_step_folders(folder), key=_step_of)
     config = folder / "config.json"
     if not resume:
@@ -77,7 +79,10 @@ def open_run(folder: Path, description: Mapping[str, Any], *, resume: bool) -> P
     if states and not config.exists():
         raise InputError(f"{folder} has checkpoints but no config.json; name another folder.")
     if config.exists():
-        before = json.loads(config.read_text(encoding="utf-8"))
+        try:
+            before = dict(json.loads(config.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(f"{config} cannot be read: {error}.") from error
         before.pop("made_with", None)
         _refuse_changes(before, json.loads(json.dumps(description)), config)
     return states[-1] if states else None

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from eyehand.models.vision import fcn
 from eyehand.models.vision.fcn import FCN, ConvolutionalVGG16
 from eyehand.models.vision.mobilenet import MobileNet
+from eyehand.models.vision.registry import build_network
 
 VGG16 = 138_357_544
 """Parameters of the classifying network (Simonyan and Zisserman, 2015, Table 2: 138 million)."""
@@ -103,3 +104,9 @@ def test_maps_that_do_not_double_are_refused() -> None:
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must be multiples of 32 for this FCN; got 64x80\."):
         _small(2)(torch.zeros(1, 3, 64, 80).double())
+
+
+def test_an_eye_that_loses_cells_at_the_border_is_refused() -> None:
+    network = FCN(build_network("alexnet", classes=None), classes=3, fused=1)
+    with pytest.raises(ValueError, match="one cell for every stride; that of stride"):
+        network(torch.zeros(1, 3, 96, 96))

@@ -73,13 +73,15 @@ class FCN(nn.Module):
     mix. 3. The last enlargement repeats the border where the paper's blends into zeros.
 
     Args:
-        eye: A network with ``maps``, ``dims`` and ``strides``, as every one of the registry has.
+        eye: A network with ``maps``, ``dims`` and ``strides``, as every one of the registry has; a
+            map must have a cell for every stride. Those of LeNet-5, AlexNet and SPP-net lose some
+            at the border.
         classes: Width of the answer at a pixel.
         fused: How many maps are scored, from the coarsest.
 
     Raises:
-        ValueError: If the eye has fewer maps than ``fused``, or if a map among them does not have
-            twice the cells of the next.
+        ValueError: If the eye has fewer maps than ``fused``, if strides do not double from one map
+            to the next, or, when it runs, if a map has not a cell for every stride.
 
     References:
         Long et al., 2015, https://arxiv.org/abs/1411.4038.
@@ -122,6 +124,12 @@ class FCN(nn.Module):
                 f"got {height}x{width}."
             )
         maps = self.eye.maps(image)[::-1]
+        for x, stride in zip(maps, reversed(self.strides), strict=False):
+            if x.shape[-2:] != (height // stride, width // stride):
+                raise ValueError(
+                    f"Each map must have one cell for every stride; that of stride {stride} has "
+                    f"{x.shape[-2]}x{x.shape[-1]} cells of {height}x{width} pixels."
+                )
         logits = self.scores[0](maps[0])
         for number, double in enumerate(self.doublings, start=1):
             logits = double(logits) + self.scores[number](maps[number])

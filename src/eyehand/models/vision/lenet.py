@@ -98,8 +98,9 @@ class LeNet5(nn.Module):
     """Convolutions and subsampling by turns, then a classifier (LeCun et al., 1998, sec. II-B).
 
     Layers bear the paper's names. C1 to F6 have 60,000 parameters, as published: 156, 12, 1,516,
-    32, 48,120 and 10,164. Digits of 28x28 are to be padded to 32x32, as there: a stroke that ends
-    at the rim of the picture must still fall into the middle of some receptive field.
+    32, 48,120 and 10,164. The paper pads digits of 28x28 to 32x32: a stroke that ends at the rim of
+    the picture must still fall into the middle of some receptive field. ``eyehand classify`` scales
+    pictures instead.
 
     Differs from the paper: the last layer is linear (850 more parameters) and is trained through
     cross-entropy, where the paper measures distances to fixed 7x12 drawings of the characters.

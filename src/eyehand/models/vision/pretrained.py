@@ -179,7 +179,9 @@ def _timm(name: str, **settings: Any) -> nn.Module:
 
 
 def _read_timm(model: Any, image: Tensor) -> Tensor:
-    return model.forward_features(image)
+    x = model.forward_features(image)
+    # Its Swin family has channels last.
+    return x.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "") == "NHWC" else x
 
 
 def _load_transformers(source: str, image_size: int) -> PretrainedVision:
