@@ -33,6 +33,8 @@ class Published(NamedTuple):
     image_size: int = 224
     channels: int = 3
     classes: int = 1000
+    learning_rate: float = 1e-3
+    """Of the training here. Deep networks without normalization do not begin to learn at 1e-3."""
 
 
 PUBLISHED = {
@@ -42,8 +44,8 @@ PUBLISHED = {
     "alexnet": Published(2012, "ReLU, dropout, overlapping pooling, two GPUs", 227),
     "vgg11": Published(2015, "depth by stacks of 3x3 kernels"),
     "vgg13": Published(2015, "two convolutions in every stage"),
-    "vgg16": Published(2015, "three in the later stages"),
-    "vgg19": Published(2015, "four in the later stages"),
+    "vgg16": Published(2015, "three in the later stages", learning_rate=3e-4),
+    "vgg19": Published(2015, "four in the later stages", learning_rate=3e-4),
     "googlenet": Published(2015, "parallel kernels, 1x1 bottlenecks"),
     "googlenet-auxiliary": Published(2015, "two more classifiers half-way, in training"),
     "googlenet-batch-norm": Published(2015, "the same with batch normalization"),
@@ -98,7 +100,7 @@ def write_table(rows: list[list[str]], minutes: float) -> None:
     """Put the table between the page's marks."""
     head = [
         "network", "year", "what it added", "parameters, M", "multiply-adds, G", "picture, px",
-        "receptive field, px", "Fashion-MNIST, % (95 %)", "read at, px", "steps",
+        "receptive field, px", "Fashion-MNIST, % (95 %)", "read at, px", "steps", "learning rate",
     ]  # fmt: skip
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -124,12 +126,14 @@ def main() -> None:
     rows = []
     for name, paper in PUBLISHED.items():
         out = options.out / name
-        config = ClassifyConfig(training=TrainConfig(minutes=options.minutes))
+        training = TrainConfig(minutes=options.minutes, learning_rate=paper.learning_rate)
+        config = ClassifyConfig(training=training)
         found = finished(out / "results.json", config) or classify(name, config, out, resume=True)
         low, high = (100 * end for end in found["interval"])
         reached = f"{100 * found['accuracy']:.1f} ({low:.1f}-{high:.1f})"
         print(f"{name}: {reached}", flush=True)
         trained = [reached, str(found["network"]["image_size"]), f"{found['steps']:,}"]
+        trained.append(f"{paper.learning_rate:g}")
         rows.append([f"`{name}`", str(paper.year), paper.added, *describe(name), *trained])
     write_table(rows, options.minutes)
 
