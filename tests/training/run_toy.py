@@ -4,7 +4,6 @@ python run_toy.py '{"folder": "...", "steps": 4}'
 """
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from eyehand.training import loop
 from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.training.processes import processes
 
 GLOBAL_BATCH = 8
 
@@ -94,10 +94,9 @@ def run_toy(
     """Train a toy policy, always from the same weights."""
     torch.manual_seed(0)
     module = ToyPolicy(**(policy or {}))
+    state = processes()
     batches = toy_batches(
-        process_index=int(os.environ.get("RANK", 0)),
-        process_count=int(os.environ.get("WORLD_SIZE", 1)),
-        spoil=spoil,
+        process_index=state.process_index, process_count=state.num_processes, spoil=spoil
     )
     settings = TrainConfig(**{"checkpoint_steps": 2, "log_every": 1, **config})
     description = {"policy": {"name": "toy", "horizon": 16, **(policy or {})}}

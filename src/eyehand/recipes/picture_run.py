@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,6 +18,7 @@ from eyehand.data.pictures import LabelledPictures, every_picture, picture_batch
 from eyehand.models.vision.classifier import Classifier
 from eyehand.models.vision.registry import DENSE_NETWORKS, build_dense_network, build_network
 from eyehand.training.loop import TrainConfig, train
+from eyehand.training.processes import processes
 from eyehand.types import InputError, PictureBatch
 
 TEST_BATCH = 100
@@ -112,7 +112,7 @@ def train_network(
     Raises:
         InputError: If the network cannot read the pictures, or ``out`` holds another run.
     """
-    processes = PartialState()
+    state = processes()
 
     def batches(step: int) -> Iterator[PictureBatch]:
         return picture_batches(
@@ -121,8 +121,8 @@ def train_network(
             random_shift=learning.random_shift,
             seed=learning.training.seed,
             step=step,
-            process_index=processes.process_index,
-            process_count=processes.num_processes,
+            process_index=state.process_index,
+            process_count=state.num_processes,
         )
 
     check_reads(config, pictures.image.shape[1:], batch_size=learning.batch_size)
@@ -140,11 +140,10 @@ def train_network(
         description=description,
         resume=resume,
     )
-    processes.wait_for_everyone()  # until the main one has written the weights
     trained = load_network(out)
     if any(isinstance(part, nn.BatchNorm2d) for part in trained.modules()):
         _renew_statistics(trained, islice(batches(0), NORMALIZATION_BATCHES))
-        if processes.is_main_process:
+        if state.is_main_process:
             _save(trained, out)
     confusion = trained.confusion(
         every_picture(test, batch_size=TEST_BATCH), classes=config.classes
@@ -182,7 +181,7 @@ def _save(classifier: Classifier, folder: Path) -> None:
 
 def write_results(out: Path, results: Mapping[str, Any]) -> None:
     """Write ``results.json``, in the main process."""
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         text = json.dumps(results, indent=2, allow_nan=False) + "\n"
         (out / "results.json").write_text(text, encoding="utf-8")
 

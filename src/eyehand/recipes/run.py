@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
@@ -14,6 +13,7 @@ from eyehand.policies.heads.registry import FittedHead
 from eyehand.policies.registry import build_policy, describe_policy, load_policy
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.training.processes import processes
 from eyehand.types import InputError
 
 FITTED_CHUNKS = 20_000
@@ -80,7 +80,7 @@ def run_training(
                 f"with {describe_policy(policy_config)}."
             )
         policy.load_state_dict(begun.state_dict())
-    processes = PartialState()
+    state = processes()
     windows = WindowConfig(
         batch_size=run.batch_size,
         random_shift=run.random_shift,
@@ -93,8 +93,8 @@ def run_training(
     loader = WindowLoader(
         store,
         windows,
-        process_index=processes.process_index,
-        process_count=processes.num_processes,
+        process_index=state.process_index,
+        process_count=state.num_processes,
     )
     description = {
         "policy": describe_policy(policy_config),

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from jaxtyping import Integer, UInt8
 from PIL import Image
 from rich.console import Console
@@ -31,6 +30,7 @@ from eyehand.recipes.picture_run import (
     write_results,
 )
 from eyehand.training.loop import TrainConfig
+from eyehand.training.processes import processes
 from eyehand.types import InputError
 
 FIRST_TRAINING, FIRST_TEST = 0, 1_000_000
@@ -99,7 +99,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out} is no folder.")
-    with PartialState().main_process_first():  # it draws, and the others read what it drew
+    with processes().main_process_first():  # it draws, and the others read what it drew
         train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
         test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)
     data = {"tasks": list(tasks), "camera": config.camera, "image_size": config.image_size}

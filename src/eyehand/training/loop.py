@@ -222,11 +222,11 @@ def train(
     accelerator.wait_for_everyone()  # every process has looked before the first one writes
     if accelerator.is_main_process:
         write_description(folder, description)
-    stream = batches(counters.step)
     try:
         run = _Run(
-            module, stream, config, counters, folder=folder, accelerator=accelerator, watch=watch
-        )
+            module, batches(counters.step), config, counters,
+            folder=folder, accelerator=accelerator, watch=watch,
+        )  # fmt: skip
         if state is not None:
             run.checkpoints.load(state, writes=accelerator.is_main_process)
         return run.go()
@@ -248,9 +248,8 @@ class _Run:
         accelerator: Accelerator,
         watch: Callable[[float, float], None] | None,
     ) -> None:
-        self.batches, self.watch = batches, watch
+        self.batches, self.watch, self.accelerator = batches, watch, accelerator
         self.config, self.counters = config, counters
-        self.accelerator = accelerator
         optimizer = build_optimizer(
             module,
             learning_rate=config.learning_rate,
@@ -324,6 +323,7 @@ class _Run:
                 self._write_line(file)
             if self.saved_step != counters.step:
                 self._save()
+        self.accelerator.wait_for_everyone()  # the caller may read what the main process wrote
         rate = samples / (counters.seconds - before) if samples else 0.0
         return TrainResult(
             steps=counters.step,
