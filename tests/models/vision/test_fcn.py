@@ -1,7 +1,10 @@
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eyehand.models.vision import fcn
 from eyehand.models.vision.fcn import FCN, ConvolutionalVGG16
@@ -110,3 +113,47 @@ def test_an_eye_that_loses_cells_at_the_border_is_refused() -> None:
     network = FCN(build_network("alexnet", classes=None), classes=3, fused=1)
     with pytest.raises(ValueError, match="one cell for every stride; that of stride"):
         network(torch.zeros(1, 3, 96, 96))
+
+
+class WideEye(nn.Module):
+    """An eye with one map of 2,304 channels."""
+
+    dims = (2304,)
+    strides = (32,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 2304, 32, stride=32, bias=False)
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        return [self.layer(image)]
+
+
+class BiasGradients(TorchDispatchMode):
+    """Notes which convolutions are asked for the gradient of a bias: (to, from) channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.ops.aten.convolution_backward.default and args[-1][2]:
+            self.channels.append(tuple(args[2].shape[:2]))
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_convolution_is_asked_for_the_bias_gradient_that_breaks_memory() -> None:
+    torch.manual_seed(0)
+    network = FCN(WideEye(), classes=5, fused=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = F.cross_entropy(
+            network(torch.randn(2, 3, 64, 64)).float(), torch.ones(2, 64, 64).long()
+        )
+    with BiasGradients() as asked:
+        loss.backward()
+    assert asked.channels == []
+    share = torch.full((5,), 0.2)  # of every class, at the start
+    share[1] -= 1
+    torch.testing.assert_close(network.scores[0].bias.grad, share, rtol=0, atol=1e-2)
