@@ -22,7 +22,11 @@ from eyehand.recipes.classify import ClassifyConfig, classify
 from eyehand.training.loop import TrainConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "handbook" / "networks.md"
-BEGIN, END = "<!-- table: benchmarks/networks.py -->", "<!-- end of table -->"
+MARK, END = "<!-- table: benchmarks/networks.py -->", "<!-- end of table -->"
+HEAD = [
+    "network", "year", "what it added", "parameters, M", "multiply-adds, G", "picture, px",
+    "receptive field, px", "Fashion-MNIST, % (95 %)", "read at, px", "steps", "learning rate",
+]  # fmt: skip
 
 
 class Published(NamedTuple):
@@ -96,23 +100,13 @@ def finished(file: Path, config: ClassifyConfig) -> dict[str, Any] | None:
     return found if long_enough and found["pictures"]["name"] == config.data else None
 
 
-def write_table(rows: list[list[str]], minutes: float) -> None:
-    """Put the table between the page's marks."""
-    head = [
-        "network", "year", "what it added", "parameters, M", "multiply-adds, G", "picture, px",
-        "receptive field, px", "Fashion-MNIST, % (95 %)", "read at, px", "steps", "learning rate",
-    ]  # fmt: skip
+def write_table(page: Path, mark: str, note: str, head: list[str], rows: list[list[str]]) -> None:
+    """Put a note and a table between a page's two marks."""
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
+    before, rest = page.read_text(encoding="utf-8").split(mark)
     after = rest.split(END)[1]
-    note = (
-        f"{minutes:g} minutes of training each on 2 cores by `eyehand classify`, one seed; right "
-        "answers on the 10,000 test pictures, which no network was trained on, and their 95 % "
-        "Wilson interval."
-    )
-    PAGE.write_text(f"{before}{BEGIN}\n{note}\n\n{table}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{mark}\n{note}\n\n{table}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -135,7 +129,12 @@ def main() -> None:
         trained = [reached, str(found["network"]["image_size"]), f"{found['steps']:,}"]
         trained.append(f"{paper.learning_rate:g}")
         rows.append([f"`{name}`", str(paper.year), paper.added, *describe(name), *trained])
-    write_table(rows, options.minutes)
+    note = (
+        f"{options.minutes:g} minutes of training each on 2 cores by `eyehand classify`, one seed; "
+        "right answers on the 10,000 test pictures, which no network was trained on, and their "
+        "95 % Wilson interval."
+    )
+    write_table(PAGE, MARK, note, HEAD, rows)
 
 
 if __name__ == "__main__":
