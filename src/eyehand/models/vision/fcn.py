@@ -177,7 +177,8 @@ def _score(
     In bf16 oneDNN 3.12 (torch 2.13, on a CPU with AMX) writes past the bias's gradient where a
     convolution goes from more than 2,048 channels to fewer than 16, which ends the process.
     """
-    return F.conv2d(x, layer.weight) + layer.bias[:, None, None]
+    weight, bias = layer.parameters()
+    return F.conv2d(x, weight) + bias[:, None, None]
 
 
 def _bilinear_doubling(classes: int) -> nn.ConvTranspose2d:
