@@ -203,12 +203,19 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_finished_run_is_left_as_it_is(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_finished_run_is_left_as_it_is(
+    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte by byte, so that evaluations of its checkpoint go on."""
     first, _ = toy.run_toy(tmp_path, steps=3)
     before = tensors(tmp_path)
+    files = [tmp_path / name for name in ("config.json", "model.safetensors")]
+    checkpoint = [file.read_bytes() for file in files]
+    monkeypatch.setattr("sys.argv", ["another", "command"])
     again, _ = toy.run_toy(tmp_path, steps=3, resume=True)
     assert (again.steps, again.final_loss) == (3, first.final_loss)
     assert again.samples_per_second == 0
+    assert [file.read_bytes() for file in files] == checkpoint
     assert all(torch.equal(before[name], tensor) for name, tensor in tensors(tmp_path).items())
 
 

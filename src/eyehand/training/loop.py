@@ -160,6 +160,13 @@ class _Counters:
     final_loss: float | None = None
     """The loss of the latest line of metrics."""
 
+    def progress(self, config: TrainConfig) -> float:
+        """Share of the run that is done, in [0, 1]."""
+        if config.steps is not None:
+            return self.step / config.steps
+        assert config.minutes is not None  # one of the two is there
+        return min(1.0, self.seconds / (60 * config.minutes))
+
 
 def train(
     module: nn.Module,
@@ -220,7 +227,7 @@ def train(
             f"got {config.steps}."
         )
     accelerator.wait_for_everyone()  # every process has looked before the first one writes
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and (state is None or counters.progress(config) < 1):
         write_description(folder, description)
     try:
         run = _Run(
@@ -293,11 +300,11 @@ class _Run:
         display = Display(
             self.console,
             limit="" if config.steps is None else f"/{config.steps:,}",
-            progress=self._progress(),
+            progress=counters.progress(config),
             peak=self.peak,
         )
         with display, Interrupt() as ctrl_c:
-            while self._progress() < 1:
+            while counters.progress(config) < 1:
                 batch = next(self.batches).to(self.accelerator.device)
                 losses, stop = self._step(batch, stop=ctrl_c.pressed)
                 count = len(batch) * self.accelerator.num_processes
@@ -305,7 +312,7 @@ class _Run:
                 self._record(losses, count, file)
                 display.update(
                     step=counters.step,
-                    progress=self._progress(),
+                    progress=counters.progress(config),
                     loss=losses["loss"],
                     samples=count,
                     flops_per_sample=counters.flops_per_sample,
@@ -333,17 +340,10 @@ class _Run:
             model_flops_utilisation=rate * counters.flops_per_sample / self.peak,
         )
 
-    def _progress(self) -> float:
-        """Share of the run that is done, in [0, 1]."""
-        if self.config.steps is not None:
-            return self.counters.step / self.config.steps
-        assert self.config.minutes is not None  # one of the two is there
-        return min(1.0, self.counters.seconds / (60 * self.config.minutes))
-
     def _step(self, batch: TrainBatch, *, stop: bool) -> tuple[dict[str, float], bool]:
         """Take one optimizer step; return the losses, and whether any process wants to stop."""
         config, counters, accelerator = self.config, self.counters, self.accelerator
-        progress = self._progress()
+        progress = counters.progress(config)
         if config.steps is not None:  # of the step's middle: at rate 0 the first one would be lost
             progress = (counters.step + 0.5) / config.steps
         self.learning_rate = config.learning_rate * warmup_cosine(
@@ -415,7 +415,7 @@ class _Run:
         if file is not None:
             file.add(counters.step, line)
             if self.watch is not None:
-                self.watch(self._progress(), losses["loss"])
+                self.watch(counters.progress(self.config), losses["loss"])
         self.accelerator.log(line, step=counters.step)
         counters.final_loss = losses["loss"]
         counters.sums, counters.summed = {}, 0
