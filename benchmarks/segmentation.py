@@ -2,12 +2,11 @@
 
     python benchmarks/segmentation.py --out outputs/segmentation --minutes 5
 
-Trains every dense network, or takes what is trained, and writes the table of
+Trains every dense network, or goes on where it was stopped, and writes the table of
 docs/handbook/segmentation.md between its two marks, and the picture that the page shows.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from networks import write_table
 from PIL import Image
 
 from eyehand.envs.metaworld import MASK_CLASSES
-from eyehand.models.vision.registry import build_dense_network
-from eyehand.recipes.segment import SegmentConfig, segment
+from eyehand.models.vision.registry import DENSE_NETWORKS, build_dense_network
+from eyehand.recipes.segment import DRAWN, SegmentConfig, segment
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "handbook" / "segmentation.md", DOCS / "images" / "masks.png"
@@ -26,7 +25,6 @@ HEAD = [
     "network", "parameters, M", "steps", "pixels right, %", "mean of classes, %",
     "mean IoU, %", "weighted IoU, %", *(f"IoU of {name}, %" for name in MASK_CLASSES),
 ]  # fmt: skip
-NETWORKS = ("unet", "fcn8s", "fcn16s", "fcn32s")
 SHOWN = 4
 """Rows of the picture."""
 
@@ -42,12 +40,9 @@ def main() -> None:
     config = SegmentConfig()
     config = replace(config, training=replace(config.training, minutes=options.minutes))
     rows, columns = [], []
-    for name in NETWORKS:
+    for name in reversed(DENSE_NETWORKS):
         out = options.out / name
-        file = out / "results.json"
-        if not file.is_file():
-            segment(name, config, out, resume=True)
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = segment(name, config, out, resume=True)
         network = build_dense_network(name, classes=len(MASK_CLASSES))
         parameters = sum(parameter.numel() for parameter in network.parameters())
         figures = [
@@ -67,12 +62,12 @@ def main() -> None:
         columns += [answer] if columns else [view, truth, answer]
     first, last = found["seeds"]
     note = (
-        f"{options.minutes:g} minutes of training each on 2 cores by `eyehand segment`, one seed, "
-        f"no weights from elsewhere; {config.test_pictures} test pictures of each task of MT10, "
-        f"start states {first:,} to {last:,}, which no network was trained on."
+        f"{found['seconds'] / 60:.0f} minutes of training each on 2 cores by `eyehand segment`, "
+        f"one seed, no weights from elsewhere; {config.test_pictures} test pictures of each "
+        f"task of MT10, start states {first:,} to {last:,}, which no network was trained on."
     )
     write_table(PAGE, MARK, note, HEAD, rows)
-    rows_shown = view.shape[0] * SHOWN // 6
+    rows_shown = view.shape[0] * SHOWN // DRAWN
     Image.fromarray(np.concatenate(columns, axis=1)[:rows_shown]).save(PICTURE, optimize=True)
 
 

@@ -56,12 +56,16 @@ def test_matches_the_sum_of_enlarged_scores(fused: int) -> None:
     network = _small(fused)
     image = torch.randn(2, 3, 64, 96).double()
     maps = network.eye.maps(image)
-    logits = network.scores[0](maps[-1])
+    scores = [
+        F.conv2d(x, score.weight, score.bias)
+        for x, score in zip(reversed(maps), network.scores, strict=False)
+    ]
+    logits = scores[0]
     for step in range(1, fused):
         # An untrained doubling is bilinear, but for the border.
         doubled = F.pad(logits, (1, 1, 1, 1))
         doubled = F.interpolate(doubled, scale_factor=2, mode="bilinear")[..., 2:-2, 2:-2]
-        logits = doubled + network.scores[step](maps[-1 - step])
+        logits = doubled + scores[step]
     want = F.interpolate(logits, size=(64, 96), mode="bilinear")
     torch.testing.assert_close(network(image), want, rtol=0, atol=1e-12)
 

@@ -62,6 +62,21 @@ class ConvolutionalVGG16(nn.Module):
         return [pooled[2], pooled[3], self.classifier(x)]
 
 
+class _Score(nn.Conv2d):
+    """A convolution whose bias is added apart.
+
+    In bf16 oneDNN 3.12 (torch 2.13, on a CPU with AMX) writes past the bias's gradient where a
+    convolution goes from more than 2,048 channels to fewer than 16, which ends the process.
+    """
+
+    def forward(
+        self, input: Float[Tensor, "batch dim height width"]
+    ) -> Float[Tensor, "batch classes height width"]:
+        """Return the scores."""
+        assert self.bias is not None
+        return self._conv_forward(input, self.weight, None) + self.bias[:, None, None]
+
+
 class FCN(nn.Module):
     """Class scores of the last maps of an eye, the coarse ones enlarged and added (sec. 4.2).
 
@@ -105,9 +120,7 @@ class FCN(nn.Module):
                 f"The strides of the maps to fuse must double from one to the next; "
                 f"got {self.strides}."
             )
-        self.scores = nn.ModuleList(
-            nn.Conv2d(dim, classes, 1) for dim in reversed(eye.dims[-fused:])
-        )
+        self.scores = nn.ModuleList(_Score(dim, classes, 1) for dim in reversed(eye.dims[-fused:]))
         for value in self.scores.parameters():
             nn.init.zeros_(value)
         self.doublings = nn.ModuleList(_bilinear_doubling(classes) for _ in range(fused - 1))
@@ -130,9 +143,9 @@ class FCN(nn.Module):
                     f"Each map must have one cell for every stride; that of stride {stride} has "
                     f"{x.shape[-2]}x{x.shape[-1]} cells of {height}x{width} pixels."
                 )
-        logits = _score(maps[0], self.scores[0])
+        logits = self.scores[0](maps[0])
         for number, double in enumerate(self.doublings, start=1):
-            logits = double(logits) + _score(maps[number], self.scores[number])
+            logits = double(logits) + self.scores[number](maps[number])
         return F.interpolate(logits, scale_factor=finest, mode="bilinear")
 
 
@@ -167,18 +180,6 @@ def fcn8s(*, classes: int = 21, channels: int = 3) -> FCN:
         (8, 16, 32)
     """
     return FCN(ConvolutionalVGG16(channels=channels), classes=classes, fused=3)
-
-
-def _score(
-    x: Float[Tensor, "batch dim height width"], layer: nn.Module
-) -> Float[Tensor, "batch classes height width"]:
-    """Return what the layer says, its bias added apart.
-
-    In bf16 oneDNN 3.12 (torch 2.13, on a CPU with AMX) writes past the bias's gradient where a
-    convolution goes from more than 2,048 channels to fewer than 16, which ends the process.
-    """
-    weight, bias = layer.parameters()
-    return F.conv2d(x, weight) + bias[:, None, None]
 
 
 def _bilinear_doubling(classes: int) -> nn.ConvTranspose2d:
