@@ -37,6 +37,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def fake_train(run: TrainingRun, data: Any, out: Path, **rest: Any) -> Any:
         calls.trained.append((out.name, run))
         out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text('{"policy": {}}')
+        (out / "model.safetensors").touch()
         if rest["watch"]:
             for percent in range(101):
                 rest["watch"](percent / 100, 1 / run.policy.horizon)
@@ -44,7 +46,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
     def fake_measure(folder: Path, config: EvalConfig) -> Any:
         calls.measured.append(config)
-        run = next(run for name, run in calls.trained if name == folder.name)
+        run = next(run for name, run in calls.trained if name in folder.parts)
         wins = run.policy.horizon
         return SimpleNamespace(episodes=[("reach", seed, seed < wins, 9) for seed in range(20)])
 
@@ -271,3 +273,21 @@ def test_the_command_goes_all_the_way(tmp_path: Path) -> None:
     (runs,) = json.loads((out / "comparison.json").read_text()).values()
     passes = {run["changes"]["policy.head"]: run["passes"] for run in runs}
     assert passes == {"mlp": 1.0, "bins": 64.0}
+
+
+def test_steps_of_a_head_that_denoises_share_one_training(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = (
+        f"compare policy.head=flow policy.head.steps=1,3,10 --tasks reach --minutes 0.02 "
+        f"--demonstrations 2 --episodes 1 --workers 1 --out {out}"
+    )
+    assert main(command.split()) == 0
+    (folder,) = (out / "runs").iterdir()
+    weights = {file.read_bytes() for file in folder.rglob("model.safetensors")}
+    assert len(weights) == 1
+    (runs,) = json.loads((out / "comparison.json").read_text()).values()
+    assert {run["changes"]["policy.head.steps"]: run["passes"] for run in runs} == {
+        "1": 1.0, "3": 3.0, "10": 10.0,
+    }  # fmt: skip
+    results = [json.loads(file.read_text()) for file in folder.rglob("results.json")]
+    assert len({one["checkpoint_sha256"] for one in results}) == 3

@@ -29,7 +29,16 @@ from eyehand.evaluation.record import RecordConfig, record
 from eyehand.recipes import find_recipe
 from eyehand.recipes.axis import Axis, cells_of, parse_axis
 from eyehand.recipes.run import TrainingRun
-from eyehand.recipes.trial import HEAD, Trial, check_trial, override, run_trial, slug
+from eyehand.recipes.trial import (
+    HEAD,
+    Trial,
+    acting_part,
+    check_trial,
+    override,
+    run_trial,
+    slug,
+    training_part,
+)
 from eyehand.types import InputError
 
 COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -46,11 +55,10 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
             "execution.steps=1",
             "execution.temporal-ensembling=None,0.01",
         ),
+        "Euler steps": ("policy.head=flow", "policy.head.steps=1,2,5,10"),
     }
 }
 """Comparisons with a name: title of a table to its axes."""
-EXECUTION = "execution."
-"""Fields that need no training of their own."""
 SETTINGS = (
     "recipe", "suite", "tasks", "demonstrations", "minutes", "episodes", "seed", "prune",
 )  # fmt: skip
@@ -287,9 +295,8 @@ class _Grid(_Comparison):
         executions: dict[Trial, dict[str, str]] = {}
         for cells in self.cells.values():
             for cell in cells:
-                trial = self._trial(*cell.items())
-                if trial.run == run:
-                    executions.setdefault(trial, _execution(cell))
+                if self._trial(*training_part(cell).items()).run == run:
+                    executions.setdefault(self._trial(*cell.items()), acting_part(cell))
         return list(executions.values())
 
     def _missing(self) -> list[dict[str, str]]:
@@ -305,9 +312,10 @@ class _Grid(_Comparison):
         missing: dict[TrainingRun, dict[str, str]] = {}
         for cells in self.cells.values():
             for cell in cells:
-                trial = self._trial(*cell.items())
-                if trial not in held and trial.run not in tried:
-                    missing.setdefault(trial.run, _training(cell))
+                training = training_part(cell)
+                run = self._trial(*training.items()).run
+                if self._trial(*cell.items()) not in held and run not in tried:
+                    missing.setdefault(run, training)
         return list(missing.values())
 
     def _objective(self, trial: optuna.Trial) -> float:
@@ -393,22 +401,12 @@ class _Search(_Comparison):
 
         runs = self.run(
             self.config.out / "runs" / f"trial-{trial.number}",
-            _training(changes),
-            [_execution(changes)],
+            training_part(changes),
+            [acting_part(changes)],
             watch=watch if self.config.prune else None,
         )
         trial.set_user_attr("runs", [asdict(run) for run in runs])
         return runs[0].rate.success_rate
-
-
-def _training(cell: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of a combination that needs a training."""
-    return {field: value for field, value in cell.items() if not field.startswith(EXECUTION)}
-
-
-def _execution(cell: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of a combination that needs none."""
-    return {field: value for field, value in cell.items() if field.startswith(EXECUTION)}
 
 
 def _title(sections: Mapping[str, Sequence[Axis]]) -> str:

@@ -1,9 +1,11 @@
 """A recipe with some fields changed by their names, trained, timed and measured."""
 
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -22,6 +24,8 @@ from eyehand.types import InputError, Observation
 
 HEAD = "policy.head"
 """The field whose value is the name of a head; all others are numbers, words or nothing."""
+ACTING = ("execution.", "policy.head.steps")
+"""Beginnings of fields that training does not depend on: the same weights serve every value."""
 WINDOW = 12
 """Frames that a head with memory is shown where the recipe shows single ones (RoboFlamingo)."""
 OBSERVATIONS = 60
@@ -36,6 +40,21 @@ class Trial:
     """The training run."""
     execution: Execution = field(default_factory=Execution)
     """How chunks are executed."""
+
+
+def training_part(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return those of ``changes`` that need a training of their own.
+
+    Example:
+        >>> training_part({"policy.head": "flow", "policy.head.steps": "5", "execution.steps": "1"})
+        {'policy.head': 'flow'}
+    """
+    return {name: value for name, value in changes.items() if not name.startswith(ACTING)}
+
+
+def acting_part(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return those of ``changes`` that need none."""
+    return {name: value for name, value in changes.items() if name.startswith(ACTING)}
 
 
 def choose_head(run: TrainingRun, name: str) -> TrainingRun:
@@ -134,7 +153,7 @@ def run_trial(
     Args:
         trial: What is changed.
         training: Changes that need the training.
-        executions: Changes of the execution, one measurement each.
+        executions: Changes that need none (`ACTING`), one measurement each.
         data: Folder of the data set.
         evaluation: What is measured; ``out`` is the folder of the training and of all else.
         watch: As of `run_training`.
@@ -142,27 +161,23 @@ def run_trial(
     folder = evaluation.out
     run = override(trial, training).run
     trained = run_training(run, [data], folder, resume=True, watch=watch)
-    policy = load_policy(folder)
-    observations = _observations(open_store(data, image_size=policy.config.image_size))
-    policy.reset([0])
-    latency = measure_latency(policy, observations)
-    passes = passes_per_call(policy, policy.get_submodule("head"), observations)
+    costs: dict[Path, dict[str, Any]] = {}
     found = []
     for changes in executions:
-        execution = check_trial(trial, {**training, **changes}).execution
+        changed = check_trial(trial, {**training, **changes})
+        checkpoint = folder if changed.run == run else _with_head(folder, changed.run)
+        if checkpoint not in costs:
+            costs[checkpoint] = _costs(checkpoint, data)
         out = folder / slug("evaluation", changes)
-        results = measure(folder, replace(evaluation, out=out, execution=execution))
+        results = measure(checkpoint, replace(evaluation, out=out, execution=changed.execution))
         found.append(
             ComparedRun(
                 changes={**training, **changes},
                 episodes=sorted(results.episodes),
                 loss=trained.final_loss,
-                parameters=sum(p.numel() for p in policy.parameters() if p.requires_grad),
                 samples_per_second=trained.steps * run.batch_size / trained.seconds,
                 training_steps=trained.steps,
-                median_ms=latency.median_ms,
-                p99_ms=latency.p99_ms,
-                passes=passes,
+                **costs[checkpoint],
             )
         )
     return found
@@ -176,6 +191,32 @@ def slug(name: str, changes: Mapping[str, str]) -> str:
         'run,policy.head=flow'
     """
     return ",".join([name, *(f"{field}={value}" for field, value in changes.items())])
+
+
+def _with_head(folder: Path, run: TrainingRun) -> Path:
+    """Write a checkpoint with the weights of ``folder`` and the head's config of ``run``."""
+    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    description["policy"]["head"] = head = asdict(run.policy.head)
+    checkpoint = folder / slug("policy", {name: str(value) for name, value in head.items()})
+    checkpoint.mkdir(exist_ok=True)
+    text = json.dumps(description, indent=2) + "\n"
+    (checkpoint / "config.json").write_text(text, encoding="utf-8")
+    shutil.copyfile(folder / "model.safetensors", checkpoint / "model.safetensors")
+    return checkpoint
+
+
+def _costs(checkpoint: Path, data: Path) -> dict[str, Any]:
+    """Return what a policy weighs, and how long it thinks, as fields of a `ComparedRun`."""
+    policy = load_policy(checkpoint)
+    observations = _observations(open_store(data, image_size=policy.config.image_size))
+    policy.reset([0])
+    latency = measure_latency(policy, observations)
+    return {
+        "parameters": sum(p.numel() for p in policy.parameters() if p.requires_grad),
+        "median_ms": latency.median_ms,
+        "p99_ms": latency.p99_ms,
+        "passes": passes_per_call(policy, policy.get_submodule("head"), observations),
+    }
 
 
 def _observations(store: FrameStore) -> list[Observation]:
