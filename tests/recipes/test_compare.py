@@ -278,7 +278,7 @@ def test_the_command_goes_all_the_way(tmp_path: Path) -> None:
 def test_steps_of_a_head_that_denoises_share_one_training(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = (
-        f"compare policy.head=flow policy.head.steps=1,3,10 --tasks reach --minutes 0.02 "
+        f"compare policy.head=flow policy.head.steps=1,10 --tasks reach --minutes 0.02 "
         f"--demonstrations 2 --episodes 1 --workers 1 --out {out}"
     )
     assert main(command.split()) == 0
@@ -286,8 +286,7 @@ def test_steps_of_a_head_that_denoises_share_one_training(tmp_path: Path) -> Non
     weights = {file.read_bytes() for file in folder.rglob("model.safetensors")}
     assert len(weights) == 1
     (runs,) = json.loads((out / "comparison.json").read_text()).values()
-    assert {run["changes"]["policy.head.steps"]: run["passes"] for run in runs} == {
-        "1": 1.0, "3": 3.0, "10": 10.0,
-    }  # fmt: skip
+    passes = {run["changes"]["policy.head.steps"]: run["passes"] for run in runs}
+    assert passes == {"1": 1.0, "10": 10.0}
     results = [json.loads(file.read_text()) for file in folder.rglob("results.json")]
-    assert len({one["checkpoint_sha256"] for one in results}) == 3
+    assert len({one["checkpoint_sha256"] for one in results}) == 2
