@@ -237,7 +237,7 @@ def test_a_training_worse_than_the_median_is_ended(tmp_path: Path, calls: Calls)
 
 def test_named_comparisons_make_runs(tmp_path: Path, calls: Calls) -> None:
     compare(["heads"], CompareConfig(tmp_path / "out"))
-    assert len(calls.trained) == 9 + 2 * 3
+    assert len(calls.trained) == 9 + 3
     heads = [run.policy.head.name for _, run in calls.trained]
     assert len(set(heads)) == 9
     text = (tmp_path / "out" / "comparison.md").read_text()

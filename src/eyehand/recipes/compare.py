@@ -45,7 +45,7 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
     "heads": {
         "Heads": ("policy.head=mlp,mlp_history,lstm,gpt,diffusion,flow,bins,fast,vq",),
         "Actions in a chunk": (
-            "policy.head=mlp,flow",
+            "policy.head=mlp",
             "policy.horizon=1,8,16,32",
             "execution.steps=1",
         ),
@@ -214,7 +214,8 @@ class _Comparison(ABC):
             f"{self.base.run.training.seed}, tasks `{config.tasks}`; {config.episodes} episodes a "
             f"task, start states {config.seed:,} to {last:,} ({kind}). Intervals are Wilson's, "
             "95 %; they speak of the luck of the start states, not of training again with another "
-            "seed. One robot's chunk is timed on one core."
+            "seed. A sample is what the head is shown: one frame, or a window of them. One robot's "
+            "chunk is timed on one core."
         )
 
     def _open_study(self) -> optuna.Study:
