@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("seeded", derandomize=True)
+settings.load_profile("seeded")
 
 WORDS = "[UNK] [PAD] open close push the red green drawer box puck window please now do not"
 
