@@ -1,4 +1,4 @@
-"""Tiny pretrained models with random weights, as folders that transformers can load."""
+"""What all tests share: seeded property tests, and tiny pretrained models with random weights."""
 
 from pathlib import Path
 

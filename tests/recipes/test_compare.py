@@ -242,6 +242,7 @@ def test_named_comparisons_make_runs(tmp_path: Path, calls: Calls) -> None:
     assert len(set(heads)) == 9
     text = (tmp_path / "out" / "comparison.md").read_text()
     assert all(f"## {title}" in text for title in COMPARISONS["heads"])
+    assert "one frame, or a window of them" in text  # heads with memory stand beside those without
 
 
 def test_heads_are_compared_on_the_same_encoder() -> None:
