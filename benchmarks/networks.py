@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.geometry import feature_map_geometry
 from eyehand.models.vision.registry import build_network
-from eyehand.recipes.classify import ClassifyConfig, classify
+from eyehand.runs.classify import ClassifyConfig, classify
 from eyehand.training.loop import TrainConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "handbook" / "networks.md"

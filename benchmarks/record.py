@@ -12,10 +12,10 @@ from collections.abc import Callable
 import av
 import numpy as np
 
+from eyehand.collection.demonstrate import demonstrate
 from eyehand.data.encoding import encode_episode
 from eyehand.data.video import encode_video
 from eyehand.envs.metaworld import FPS, MetaWorldEnv, select_tasks
-from eyehand.evaluation.demonstrate import demonstrate
 from eyehand.types import Episode
 
 EPISODES = 4

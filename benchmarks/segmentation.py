@@ -16,7 +16,7 @@ from PIL import Image
 
 from eyehand.envs.metaworld import MASK_CLASSES
 from eyehand.models.vision.registry import DENSE_NETWORKS, build_dense_network
-from eyehand.recipes.segment import DRAWN, SegmentConfig, segment
+from eyehand.runs.segment import DRAWN, SegmentConfig, segment
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "handbook" / "segmentation.md", DOCS / "images" / "masks.png"

@@ -31,8 +31,8 @@ from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import load_policy
 from eyehand.recipes import find_recipe
-from eyehand.recipes.run import run_training
-from eyehand.recipes.trial import choose_head
+from eyehand.runs.train import run_training
+from eyehand.runs.trial import choose_head
 
 DOCS = Path(__file__).parents[1] / "docs"
 SIZE = 48

@@ -1,6 +1,8 @@
-"""What all tests share: seeded property tests, and tiny pretrained models with random weights."""
+"""What all tests share: seeded property tests, a policy that keeps still, tiny random models."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,3 +89,22 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder
     )
     return folder
+
+
+class StillPolicy:
+    """Keeps still, whatever it sees or is told."""
+
+    def act(self, observation: Any) -> torch.Tensor:
+        return torch.zeros(len(observation.instruction), 16, 4)
+
+    def loss(self, batch: Any) -> dict[str, torch.Tensor]:
+        raise NotImplementedError
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        pass
+
+
+@pytest.fixture
+def still_policy() -> StillPolicy:
+    """A policy for where its actions do not matter."""
+    return StillPolicy()

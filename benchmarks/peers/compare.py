@@ -28,11 +28,11 @@ import torch
 
 from benchmarks.peers import table
 from benchmarks.peers.adapter import ROOT, LeRobotPolicy
+from eyehand.collection.record import RecordConfig, record
 from eyehand.data.lerobot import Dataset
 from eyehand.envs.metaworld import select_tasks
 from eyehand.envs.rollout import Execution
 from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
-from eyehand.evaluation.record import RecordConfig, record
 from eyehand.evaluation.results import write_results
 from eyehand.policies.registry import load_policy
 from eyehand.types import InputError, Policy

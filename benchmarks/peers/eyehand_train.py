@@ -31,7 +31,7 @@ from eyehand.evaluation.results import software_versions
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import build_policy, describe_policy
 from eyehand.recipes.bcz_metaworld import bcz_metaworld
-from eyehand.recipes.run import TrainingRun
+from eyehand.runs.train import TrainingRun
 from eyehand.training.loop import train as train_loop
 from eyehand.training.optimizer import build_optimizer
 from eyehand.types import Observation

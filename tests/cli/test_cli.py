@@ -10,8 +10,8 @@ import pytest
 
 from eyehand.cli import VERBS, main
 from eyehand.recipes.bcz_mt50 import bcz_mt50
-from eyehand.recipes.mt50 import Mt50Config
 from eyehand.recipes.roboflamingo_mt50 import roboflamingo_mt50
+from eyehand.runs.reproduce import Mt50Config
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy() -> None:

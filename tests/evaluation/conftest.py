@@ -1,9 +1,6 @@
-"""A policy that keeps still, and results made by hand."""
-
-from collections.abc import Sequence
+"""Results made by hand."""
 
 import pytest
-import torch
 
 from eyehand.evaluation.results import (
     PROTOCOL_VERSION,
@@ -18,26 +15,6 @@ from eyehand.evaluation.results import (
     tier_mean,
     tier_results,
 )
-from eyehand.types import ActionChunk, Batch, Observation, Policy
-
-
-class StillPolicy:
-    """Keeps still, whatever it sees or is told."""
-
-    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
-        raise NotImplementedError
-
-    def act(self, observation: Observation) -> ActionChunk:
-        return torch.zeros(len(observation.instruction), 16, 4)
-
-    def reset(self, env_ids: Sequence[int]) -> None:
-        pass
-
-
-@pytest.fixture
-def still_policy() -> Policy:
-    """A policy for where its actions do not matter."""
-    return StillPolicy()
 
 
 @pytest.fixture

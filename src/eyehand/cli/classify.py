@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from eyehand.recipes.classify import ClassifyConfig, classify
+from eyehand.runs.classify import ClassifyConfig, classify
 
 
 def run(arguments: list[str]) -> None:

@@ -13,7 +13,8 @@ from typing import Annotated
 
 import tyro
 
-from eyehand.recipes.compare import CompareConfig, compare
+from eyehand.recipes import find_recipe
+from eyehand.runs.compare import CompareConfig, compare
 
 
 def run(arguments: list[str]) -> None:
@@ -29,6 +30,6 @@ def run(arguments: list[str]) -> None:
             axes: heads, or field=value,value and field=low..high as often as you like.
             config: The rest.
         """
-        compare(axes, config)
+        compare(axes, config, find_recipe(config.recipe))
 
     tyro.cli(start, args=arguments, prog="eyehand compare", description=__doc__)

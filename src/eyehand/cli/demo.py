@@ -8,9 +8,11 @@ Run:
 
 import tyro
 
-from eyehand.recipes.demo import DemoConfig, demo
+from eyehand.recipes.bcz_metaworld import bcz_metaworld
+from eyehand.runs.demo import DemoConfig, demo
 
 
 def run(arguments: list[str]) -> None:
     """Parse, run the four stages."""
-    demo(tyro.cli(DemoConfig, args=arguments, prog="eyehand demo", description=__doc__))
+    config = tyro.cli(DemoConfig, args=arguments, prog="eyehand demo", description=__doc__)
+    demo(config, bcz_metaworld())

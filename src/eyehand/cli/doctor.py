@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-from eyehand.recipes.doctor import CHECKS
+from eyehand.runs.doctor import CHECKS
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import tyro
 from eyehand.envs.metaworld import CAMERA
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.policies.registry import find_checkpoint
-from eyehand.recipes.measure import measure, measure_server
+from eyehand.runs.measure import measure, measure_server
 from eyehand.types import InputError
 
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from eyehand.inspection.page import write_page
 from eyehand.inspection.table import show
-from eyehand.recipes.inspect import InspectConfig, inspect_model
+from eyehand.runs.inspect import InspectConfig, inspect_model
 from eyehand.types import InputError
 
 

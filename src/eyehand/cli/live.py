@@ -12,9 +12,9 @@ from typing import Annotated
 
 import tyro
 
+from eyehand.live.live_page import LiveConfig
 from eyehand.policies.registry import find_checkpoint
-from eyehand.recipes.live import show_live
-from eyehand.serving.live import LiveConfig
+from eyehand.runs.live import show_live
 
 
 def from_environment() -> LiveConfig:

@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from eyehand.recipes import find_recipe
-from eyehand.recipes.mt50 import Mt50Config, mt50
+from eyehand.runs.reproduce import Mt50Config, mt50
 
 
 def run(arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 import tyro
 from rich.console import Console
 
-from eyehand.evaluation.record import RecordConfig, record
+from eyehand.collection.record import RecordConfig, record
 from eyehand.policies.registry import find_checkpoint, load_policy
 
 

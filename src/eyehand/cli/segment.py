@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from eyehand.recipes.segment import SegmentConfig, segment
+from eyehand.runs.segment import SegmentConfig, segment
 
 
 def run(arguments: list[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from eyehand.policies.registry import find_checkpoint
-from eyehand.recipes.serve import serve_checkpoint
+from eyehand.runs.serve import serve_checkpoint
 from eyehand.serving.server import ServeConfig
 
 

@@ -16,8 +16,8 @@ import tyro
 from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import find_checkpoint
 from eyehand.recipes import RECIPES, find_recipe
-from eyehand.recipes.run import TrainingRun, run_training
-from eyehand.recipes.trial import HEAD, choose_head
+from eyehand.runs.train import TrainingRun, run_training
+from eyehand.runs.trial import HEAD, choose_head
 
 
 def run(arguments: list[str]) -> None:

@@ -1,9 +1,9 @@
-"""Complete runs: the only place where an environment, a policy and a data set meet."""
+"""Complete configs by name: each file is a function that returns one training run whole."""
 
 from importlib import import_module
 
 from eyehand.functional.names import unknown_name
-from eyehand.recipes.run import TrainingRun
+from eyehand.runs.train import TrainingRun
 from eyehand.types import InputError
 
 RECIPES = {

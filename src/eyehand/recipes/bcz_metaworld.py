@@ -7,7 +7,7 @@ What it reached, on which seeds and in how long, is in docs/log.md.
 """
 
 from eyehand.policies.bcz import BCZConfig
-from eyehand.recipes.run import TrainingRun
+from eyehand.runs.train import TrainingRun
 from eyehand.training.loop import TrainConfig
 
 

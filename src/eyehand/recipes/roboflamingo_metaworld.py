@@ -8,7 +8,7 @@ BC-Z's because each window has ``history`` frames, and every one of them is lear
 """
 
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
-from eyehand.recipes.run import TrainingRun
+from eyehand.runs.train import TrainingRun
 from eyehand.training.loop import TrainConfig
 
 

@@ -10,7 +10,7 @@ weight 0.1), which did better on five tasks than the published one (docs/log.md)
 
 from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
-from eyehand.recipes.run import TrainingRun
+from eyehand.runs.train import TrainingRun
 from eyehand.training.loop import TrainConfig
 
 

@@ -1,0 +1,1 @@
+"""Demonstrations and corrections: who acts while an episode is recorded, how it is written."""

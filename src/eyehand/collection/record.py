@@ -1,0 +1,365 @@
+"""Records demonstrations: the simulator's scripted expert does the tasks, a data set keeps them."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eyehand.collection.demonstrate import demonstrate, lead_of
+from eyehand.data.encoding import EncodedEpisode, encode_episode
+from eyehand.data.writer import DatasetWriter
+from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import (
+    ACTION_DIM,
+    CAMERA,
+    CAMERAS,
+    FPS,
+    LANDMARKS,
+    STATE_DIM,
+    MetaWorldEnv,
+    select_tasks,
+)
+from eyehand.functional.names import unknown_name
+from eyehand.types import InputError, Policy
+
+TRAINING_SEEDS = 10_000
+"""Start states from this seed on are for choosing and for evaluation, never for training."""
+_DESCRIPTION_PATH = "meta/recording.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordConfig:
+    """What is recorded, and where to."""
+
+    out: Path
+    """Folder of the data set; a recording that was interrupted goes on."""
+    tasks: str
+    """``all``, tiers (``easy``, ``medium``, ``hard``, ``very-hard``), task names, with commas."""
+    suite: Literal["metaworld"] = "metaworld"
+    """Family of tasks."""
+    episodes: int = 50
+    """Successful episodes per task."""
+    seed: int = 0
+    """Seed of the first start state of every task; attempt k has seed + k."""
+    workers: int = 2
+    """Processes that simulate; the data set does not depend on it."""
+    perturbation: float = 0.0
+    """Strength of the pushes that the hand gets on its way, standard deviation per axis in action
+    units; the label is what the expert wanted, so that the data shows how to recover."""
+    camera: str = CAMERA
+    """The picture that is kept: corner4, or work_area, its inner part."""
+    image_size: int = 96
+    """Height and width of the pictures, pixels."""
+    policy: Path | None = None
+    """Record corrections of this policy instead: it drives to a random moment, then the expert
+    takes over, and only the expert's part is kept (DAgger). Where the expert cannot put things
+    right either, there is one episode less."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "workers", "image_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
+        if not 0 <= self.perturbation < float("inf"):
+            raise InputError(f"`perturbation` must not be negative. Got {self.perturbation}.")
+        if self.camera not in CAMERAS:
+            raise InputError(unknown_name("camera", self.camera, CAMERAS))
+        last = self.seed + self.attempts - 1
+        if self.seed < 0 or last >= TRAINING_SEEDS:
+            raise InputError(
+                f"`seed` {self.seed} with up to {self.attempts} attempts a task reaches seed "
+                f"{last}; training seeds lie in 0 to {TRAINING_SEEDS - 1}, those above are for "
+                "choosing and for evaluation. Choose a smaller `seed`."
+            )
+        select_tasks(self.tasks)
+
+    @property
+    def attempts(self) -> int:
+        """Attempts at a task after which the recording gives up, or has enough corrections."""
+        return self.episodes if self.policy else max(20, 4 * self.episodes)
+
+
+@dataclass(frozen=True)
+class RecordResult:
+    """What a recording holds now."""
+
+    successes: Mapping[str, int]
+    """Episodes in the data set, per task."""
+    failures: Mapping[str, int]
+    """Attempts between them that did not succeed and were not kept, per task."""
+    frames: int
+    """Frames of these episodes."""
+    seconds: float
+    """Wall time of this run."""
+
+
+@dataclass
+class _Progress:
+    """How far one task is."""
+
+    task: str
+    seed: int
+    """Next seed to try."""
+    successes: int
+    failures: int = 0
+    jobs: deque[Future[EncodedEpisode | None]] = field(default_factory=deque)
+    """Attempts under way or waiting for an earlier one, in the order of their seeds."""
+
+
+def record(config: RecordConfig, make_policy: Callable[[], Policy] | None = None) -> RecordResult:
+    """Record what is still missing of the data set that ``config`` describes.
+
+    Episodes are written in the order of tasks and seeds, each told the next of ten sentences. The
+    files are the same bits whatever the number of workers and wherever the recording was killed
+    and begun again; a kill loses the episodes under way and those waiting for an earlier one.
+
+    Args:
+        config: What is recorded.
+        make_policy: Loads ``config.policy``, in every worker once; given with it, and only then.
+
+    Raises:
+        InputError: If the folder holds something else, an expert fails too often, or it can put
+            nothing right that the policy did.
+        RuntimeError: If a worker process fails; with its traceback and the task.
+    """
+    if (config.policy is None) != (make_policy is None):
+        raise ValueError("`make_policy` is given with `config.policy`, and only then.")
+    began = time.monotonic()
+    tasks = select_tasks(config.tasks)
+    _check_folder(config)
+    with DatasetWriter(
+        config.out,
+        fps=FPS,
+        image_shapes={config.camera: (config.image_size, config.image_size)},
+        state_dim=STATE_DIM,
+        action_dim=ACTION_DIM,
+        robot=config.suite,
+        landmarks=LANDMARKS,
+    ) as writer:
+        _write_description(config)
+        states = [_state(task, config, writer) for task in tasks]
+        if any(state.successes < config.episodes for state in states):
+            _record_missing(states, config, writer, make_policy)
+        lengths = [recorded.length for recorded in writer.recorded if recorded.task in tasks]
+    if not lengths:
+        raise InputError(
+            f"in {config.attempts} attempts a task the expert could put right nothing that "
+            f"{config.policy} did. Train that policy for longer, or name more `episodes`."
+        )
+    return RecordResult(
+        successes={state.task: state.successes for state in states},
+        failures={state.task: state.failures for state in states},
+        frames=sum(lengths),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _description(config: RecordConfig) -> dict[str, Any]:
+    """Return what must stay the same when a recording goes on."""
+    names = ("suite", "seed", "perturbation", "camera", "image_size")
+    policy = str(config.policy) if config.policy else None
+    return {name: getattr(config, name) for name in names} | {"policy": policy}
+
+
+def _check_folder(config: RecordConfig) -> None:
+    path = config.out / _DESCRIPTION_PATH
+    if path.is_file():
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError:
+            raise InputError(f"{path} is truncated or altered. Restore the file.") from None
+        if found != _description(config):
+            raise InputError(
+                f"{config.out} holds a recording with {found}; this one has "
+                f"{_description(config)}. Name another folder."
+            )
+    elif config.out.exists() and any(p.name != ".pending" for p in config.out.iterdir()):
+        raise InputError(
+            f"{config.out} holds something else than a recording. Name an empty or a new folder."
+        )
+
+
+def _write_description(config: RecordConfig) -> None:
+    path = config.out / _DESCRIPTION_PATH
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(_description(config), indent=2))
+    new.replace(path)
+
+
+def _state(task: str, config: RecordConfig, writer: DatasetWriter) -> _Progress:
+    seeds = [recorded.seed for recorded in writer.recorded if recorded.task == task]
+    after = max(seeds) + 1 if seeds else config.seed
+    return _Progress(task, after, len(seeds), failures=after - config.seed - len(seeds))
+
+
+def _record_missing(
+    states: list[_Progress],
+    config: RecordConfig,
+    writer: DatasetWriter,
+    make_policy: Callable[[], Policy] | None,
+) -> None:
+    total = config.episodes * len(states)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f} frames/s, {task.fields[failures]} failures"),
+        TimeRemainingColumn(),
+    )
+    context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
+    began, frames = time.monotonic(), 0
+    with (
+        Progress(*columns, console=Console(stderr=True)) as progress,
+        ProcessPoolExecutor(
+            config.workers, context, initializer=_start_worker, initargs=(make_policy,)
+        ) as workers,
+    ):
+        bar = progress.add_task("recording", total=total, rate=0.0, failures=0)
+        try:
+            for state in states:
+                for episode in _episodes(state, states, config, workers):
+                    sentence = _sentence(state.task, state.successes)
+                    writer.add_encoded(replace(episode, instruction=sentence))
+                    state.successes += 1
+                    frames += len(episode.state)
+                    progress.update(
+                        bar,
+                        description=state.task,
+                        completed=sum(min(s.successes, config.episodes) for s in states),
+                        rate=frames / (time.monotonic() - began),
+                        failures=sum(s.failures for s in states),
+                    )
+        except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _episodes(
+    state: _Progress,
+    states: list[_Progress],
+    config: RecordConfig,
+    workers: Executor,
+) -> Iterator[EncodedEpisode]:
+    """Yield the missing episodes of one task in the order of their seeds.
+
+    Meanwhile the workers are kept busy with this task and those after it. No attempt is made that
+    might not be needed: so which are made does not depend on which worker is faster.
+    """
+    while state.successes < config.episodes:
+        if not state.jobs and state.seed - config.seed >= config.attempts:
+            if config.policy:
+                return
+            hint = " A smaller `perturbation` helps." if config.perturbation > 0 else ""
+            raise InputError(
+                f"the expert of task {state.task!r} succeeded in {state.successes} of "
+                f"{state.successes + state.failures} attempts; {config.episodes} episodes were "
+                f"asked for.{hint} Record the other tasks, or fewer episodes."
+            )
+        _fill(states, config, workers)
+        if not (state.jobs and state.jobs[0].done()):
+            running = [job for other in states for job in other.jobs if not job.done()]
+            wait(running, return_when=FIRST_COMPLETED)
+            continue
+        seed = state.seed - len(state.jobs)
+        episode = _result(state.jobs.popleft(), state.task, seed)
+        if episode is None:
+            state.failures += 1
+        else:
+            yield episode
+
+
+def _fill(states: list[_Progress], config: RecordConfig, workers: Executor) -> None:
+    """Hand out attempts, first tasks first, until each worker has one and a next one."""
+    running = sum(not job.done() for state in states for job in state.jobs)
+    for state in states:
+        while running < 2 * config.workers:
+            # A job that failed frees its place only when its turn comes: the order stays fixed.
+            if state.successes + len(state.jobs) >= config.episodes:
+                break
+            if state.seed - config.seed >= config.attempts:
+                break
+            job = workers.submit(_attempt, state.task, state.seed, config)
+            state.jobs.append(job)
+            state.seed += 1
+            running += 1
+
+
+def _result(job: Future[EncodedEpisode | None], task: str, seed: int) -> EncodedEpisode | None:
+    try:
+        return job.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"a worker process died while task {task!r} with seed {seed}, or one after it, was "
+            "recorded; it may have run out of memory."
+        ) from error
+    except InputError:  # such as a policy that reads another camera
+        raise
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        raise RuntimeError(
+            f"the worker that recorded task {task!r} with seed {seed} failed:\n{text}"
+        ) from error
+
+
+def _sentence(task: str, number: int) -> str:
+    """Return what an episode is told: ten sentences in turn."""
+    sentences = instructions(task)
+    told = (sentences.canonical, *sentences.training)
+    return told[number % len(told)]
+
+
+def _start_worker(make_policy: Callable[[], Policy] | None) -> None:
+    """Let the parent alone answer to Ctrl-C, and do not outlive it."""
+    global _policy
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    if make_policy is not None:
+        torch.set_num_threads(1)  # one process a core simulates already
+        _policy = make_policy()
+
+
+_policy: Policy | None = None
+"""The policy that this worker corrects."""
+_environments: dict[str, MetaWorldEnv] = {}
+"""The environment that this worker used last, by task."""
+
+
+def _attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | None:
+    """Let the expert try; return the encoded episode, or None where it failed."""
+    if task not in _environments:
+        for environment in _environments.values():
+            environment.close()
+        _environments.clear()
+        _environments[task] = MetaWorldEnv(
+            task,
+            image_size=config.image_size,
+            render_observations=False,
+            camera=config.camera,
+        )
+    environment = _environments[task]
+    lead = []
+    if _policy is not None:
+        lead = lead_of(_policy, environment, seed=seed, instruction=_sentence(task, seed))
+    episode = demonstrate(environment, seed=seed, perturbation=config.perturbation, lead=lead)
+    return None if episode is None else encode_episode(episode, fps=FPS)

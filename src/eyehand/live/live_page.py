@@ -1,0 +1,373 @@
+"""The live page: a robot in the browser that anybody may watch and one may talk to.
+
+A visitor that drives sends commands, all see the same pictures. What a visitor sends is checked by
+the robot; what makes no sense is answered by a note on the page, and changes nothing.
+"""
+
+import asyncio
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import TIERS
+from eyehand.envs.rollout import Outcome, Start
+from eyehand.evaluation.film import film_episode
+from eyehand.evaluation.latency import StageTimer
+from eyehand.evaluation.replay import replay_episode, zip_episode
+from eyehand.evaluation.rerun_recording import check_recording
+from eyehand.live.robot import LivePolicy, Take
+from eyehand.live.worker import FRAMES_PER_SECOND, Note, Shown, Worker
+from eyehand.serving.server import check_exposure, is_same_site, only_known_hosts
+from eyehand.types import InputError, Policy
+
+FOLDER = Path(__file__).parent / "page"
+"""The page itself."""
+COOKIE = "eyehand_token"
+MESSAGE_BYTES = 16_384
+"""Longest message of a visitor."""
+MOST_VISITORS = 32
+TAKE_SECONDS = 5.0
+"""Longest wait for the robot to hand over what it recorded."""
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """Where the page is, and how it begins."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at; others than this machine's own need a token."""
+    port: int = 7860
+    """Port to listen at; 0 takes any that is free."""
+    token: str | None = None
+    """What visitors must have in the address (?token=...)."""
+    task: str = "drawer-open"
+    """The first task."""
+    seed: int = 1_000_000
+    """Its start state."""
+    rerun: Path | None = None
+    """Also write what the robot does into a recording for the rerun viewer, an .rrd file."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be served."""
+        if not 0 <= self.port < 65536:
+            raise InputError(f"--port must be in 0 to 65535. Got {self.port}.")
+        check_exposure(self.host, self.token)
+        instructions(self.task)
+        if self.rerun is not None:
+            check_recording(self.rerun)
+
+
+@dataclass
+class Visitor:
+    """One open page."""
+
+    number: int
+    latest: Shown | None = None
+    """What it has to be shown next; older pictures are left out if its line is slow."""
+    notes: list[Note] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class LivePage:
+    """The page's server; its ``app`` is an ASGI application.
+
+    Args:
+        make_policy: Makes policy, description and timer in the robot's process.
+        live: The same description.
+        looks: How the policy says where it looks: attention, saliency, or not at all.
+        config: Task, seed, token.
+    """
+
+    def __init__(
+        self,
+        make_policy: Callable[[], tuple[Policy, LivePolicy, StageTimer]],
+        live: LivePolicy,
+        *,
+        looks: str | None,
+        config: LiveConfig,
+    ) -> None:
+        self.live, self.looks, self.config = live, looks, config
+        self._make_policy = make_policy
+        self.visitors: dict[int, Visitor] = {}
+        self.driver: int | None = None
+        self.shown: Shown | None = None
+        self.worker: Worker | None = None
+        self._numbers = count(1)
+        self._takes: list[asyncio.Future[Take]] = []
+        self.app = Starlette(
+            routes=[
+                Route("/", self._page),
+                WebSocketRoute("/socket", self._serve_visitor),
+                Route("/film.mp4", self._film),
+                Route("/episode.zip", self._episode),
+                Route("/correction.zip", self._correction),
+                Mount("/page", StaticFiles(directory=FOLDER)),
+            ],
+            middleware=only_known_hosts(config.host, config.token),
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        self._files = TemporaryDirectory(prefix="eyehand-live-")
+        # spawn: a GL context does not survive a fork.
+        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self.worker = Worker(
+            self._make_policy,
+            task=self.config.task,
+            seed=self.config.seed,
+            rerun=self.config.rerun,
+            on_message=lambda message: loop.call_soon_threadsafe(self._hear, message),
+        )
+        try:
+            yield
+        finally:
+            self.worker.close()
+            self._pool.shutdown(cancel_futures=True)
+            self._files.cleanup()
+
+    def _hear(self, message: Shown | Note | Take) -> None:
+        """Pass on what the robot says."""
+        if isinstance(message, Take):
+            for future in self._takes:
+                if not future.done():
+                    future.set_result(message)
+            self._takes.clear()
+            return
+        if isinstance(message, Shown):
+            self.shown = message
+        for visitor in self.visitors.values():
+            if isinstance(message, Shown):
+                visitor.latest = message
+            else:
+                visitor.notes.append(message)
+            visitor.news.set()
+
+    def _is_allowed(self, connection: HTTPConnection) -> bool:
+        if self.config.token is None:
+            return True
+        said = connection.query_params.get("token") or connection.cookies.get(COOKIE, "")
+        return hmac.compare_digest(said.encode(), self.config.token.encode())
+
+    async def _page(self, request: Request) -> Response:
+        if not self._is_allowed(request):
+            return PlainTextResponse("a token is needed: /?token=...\n", status_code=401)
+        if "token" in request.query_params:
+            answer: Response = RedirectResponse("/")
+            token = request.query_params["token"]
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+            return answer
+        return FileResponse(FOLDER / "index.html", headers=HEADERS)
+
+    async def _serve_visitor(self, socket: WebSocket) -> None:
+        if not is_same_site(socket) or not self._is_allowed(socket):
+            await socket.close(code=1008, reason="a token is needed, and no other site's page")
+            return
+        if len(self.visitors) >= MOST_VISITORS:
+            await socket.close(code=1013, reason=f"{MOST_VISITORS} people watch already")
+            return
+        await socket.accept()
+        visitor = Visitor(next(self._numbers), latest=self.shown)
+        self.visitors[visitor.number] = visitor
+        if self.driver is None:
+            self.driver = visitor.number
+        self._refresh()
+        sending = asyncio.create_task(self._show(socket, visitor))
+        try:
+            while True:
+                self._obey(visitor, await socket.receive())
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # the tab was closed
+        finally:
+            sending.cancel()
+            del self.visitors[visitor.number]
+            if self.driver == visitor.number:
+                self.driver = None
+            self._refresh()
+
+    async def _show(self, socket: WebSocket, visitor: Visitor) -> None:
+        """Send what is new, as fast as the visitor's line takes it."""
+        await socket.send_text(json.dumps(self._hello(visitor)))
+        visitor.news.set()
+        while True:
+            await visitor.news.wait()
+            visitor.news.clear()
+            notes, visitor.notes = visitor.notes, []
+            for note in notes:
+                message = {"kind": "note", "text": note.text, "error": note.error}
+                await socket.send_text(json.dumps(message))
+            shown, visitor.latest = visitor.latest, None
+            if shown is not None:
+                people = {"driver": self.driver, "visitors": len(self.visitors)}
+                await socket.send_text(json.dumps(shown.frame | people))
+                for number, picture in enumerate(shown.pictures):
+                    await socket.send_bytes(bytes([number]) + picture)
+
+    def _refresh(self) -> None:
+        """Show everybody who is there now."""
+        for visitor in self.visitors.values():
+            visitor.latest = visitor.latest or self.shown
+            visitor.news.set()
+
+    def _obey(self, visitor: Visitor, event: Mapping[str, Any]) -> None:
+        """Do what a visitor sent, or tell it why not."""
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        try:
+            command = json.loads(event.get("text") or "")
+            if not isinstance(command, dict):
+                raise ValueError
+        except (ValueError, RecursionError):
+            self._tell(visitor, "the page sent something that is no command.")
+            return
+        what = command.get("do")
+        if what == "drive" and self.driver is None:
+            self.driver = visitor.number
+            self._refresh()
+        elif self.driver != visitor.number:
+            self._tell(visitor, "somebody else drives." if self.driver else "nobody drives yet.")
+        elif what == "leave":
+            self.driver = None
+            self._refresh()
+        elif what != "drive" and self.worker is not None:
+            self.worker.send(command)
+
+    def _tell(self, visitor: Visitor, text: str) -> None:
+        visitor.notes.append(Note(text, error=True))
+        visitor.news.set()
+
+    def _hello(self, visitor: Visitor) -> dict[str, Any]:
+        return {
+            "kind": "hello",
+            "you": visitor.number,
+            "policy": {
+                "name": self.live.name,
+                "image_size": self.live.image_size,
+                "horizon": self.live.horizon,
+                "executed": self.live.executed,
+                "camera": self.live.camera,
+                "looks": self.looks,
+            },
+            "tasks": [
+                {"name": task, "tier": tier, "sentences": sentences_of(task)}
+                for tier, tasks in TIERS.items()
+                for task in tasks
+            ],
+            "frames_per_second": FRAMES_PER_SECOND,
+        }
+
+    async def _take(self) -> Take:
+        """Return what the robot has done so far in this episode.
+
+        Raises:
+            InputError: If it has done nothing, or does not answer.
+        """
+        future: asyncio.Future[Take] = asyncio.get_running_loop().create_future()
+        self._takes.append(future)
+        if self.worker is not None:
+            self.worker.send("take")
+        try:
+            take = await asyncio.wait_for(future, TAKE_SECONDS)
+        except TimeoutError:
+            raise InputError("the robot does not answer: try again.") from None
+        if not take.actions:
+            raise InputError("nothing has been done yet in this episode.")
+        return take
+
+    async def _film(self, request: Request) -> Response:
+        return await self._download(request, "film.mp4", write_film_of)
+
+    async def _episode(self, request: Request) -> Response:
+        return await self._download(request, "episode.zip", write_episode_of)
+
+    async def _correction(self, request: Request) -> Response:
+        return await self._download(request, "correction.zip", write_correction_of)
+
+    async def _download(
+        self, request: Request, name: str, write: Callable[[Take, LivePolicy, Path], None]
+    ) -> Response:
+        if not self._is_allowed(request):
+            return PlainTextResponse("a token is needed\n", status_code=401)
+        try:
+            take = await self._take()
+            file = Path(self._files.name) / f"{next(self._numbers)}-{name}"
+            made: Awaitable[None] = asyncio.get_running_loop().run_in_executor(
+                self._pool, write, take, self.live, file
+            )
+            await made
+        except InputError as error:
+            return PlainTextResponse(f"{error}\n", status_code=409)
+        title = f"{take.task}-{take.seed}-{name}"
+        return FileResponse(
+            file,
+            filename=title,
+            headers={"Cache-Control": "no-store"},
+            background=BackgroundTask(file.unlink),
+        )
+
+
+def sentences_of(task: str) -> list[str]:
+    """Return what may be said in the scene of a task, its own sentence first."""
+    told = instructions(task)
+    return [told.canonical, *told.training]
+
+
+def write_film_of(take: Take, live: LivePolicy, file: Path) -> None:
+    """Film a take."""
+    start = Start(take.task, take.seed, take.sentence)
+    outcome = Outcome(start, take.success, len(take.actions), np.stack(take.actions))
+    film_episode(outcome, file, size=480, stride=4)
+
+
+def write_episode_of(take: Take, live: LivePolicy, file: Path) -> None:
+    """Write a take as a data set."""
+    _write_episode(take, live, file, kept=None)
+
+
+def write_correction_of(take: Take, live: LivePolicy, file: Path) -> None:
+    """Write what a person did in a take as a data set.
+
+    Raises:
+        InputError: If it was nothing.
+    """
+    if not any(take.human):
+        raise InputError("no person has driven the hand in this episode.")
+    _write_episode(take, live, file, kept=take.human)
+
+
+def _write_episode(take: Take, live: LivePolicy, file: Path, *, kept: list[bool] | None) -> None:
+    start = Start(take.task, take.seed, take.sentence)
+    episode = replay_episode(
+        start,
+        np.stack(take.actions),
+        camera=live.camera,
+        image_size=live.image_size,
+        kept=kept,
+    )
+    zip_episode(episode, file)

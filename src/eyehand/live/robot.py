@@ -1,0 +1,367 @@
+"""The robot of the live page: one simulated robot, a policy, and whoever talks to them.
+
+It runs in a process of its own (:mod:`eyehand.live.worker`), does what it is told by small
+messages, and shows itself by others: docs/serving.md has the list of both.
+"""
+
+import base64
+import io
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+
+from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import ACTION_DIM, CAMERA, FPS, MAX_STEPS, MetaWorldEnv, select_tasks
+from eyehand.envs.rollout import Start
+from eyehand.evaluation.latency import StageTimer
+from eyehand.evaluation.rerun_recording import RerunRecording
+from eyehand.functional.interval import wilson_interval
+from eyehand.types import InputError, Observation, Policy
+
+VIEW_SIZE = 480
+"""Height and width of the picture for people, pixels."""
+PATH_STEPS = 100
+"""Executed steps of which path and actions are shown."""
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
+METRES = 0.01
+"""How far the hand aims ahead per unit of an action, metres."""
+HAND_SPEED = 0.6
+"""What a held key asks for, of an action's range."""
+LONGEST_SENTENCE = 200
+SEEDS = range(2**31)
+KEYS = ("up", "down", "left", "right", "rise", "sink", "grip")
+"""What a person can hold down."""
+
+
+@dataclass(frozen=True)
+class LivePolicy:
+    """What the robot must know of its policy."""
+
+    name: str
+    camera: str
+    image_size: int
+    horizon: int
+    executed: int
+    """Actions executed before it plans anew."""
+
+
+@dataclass
+class Take:
+    """An episode so far: enough to replay it, film it, or learn from it."""
+
+    task: str
+    seed: int
+    sentence: str
+    actions: list[Float32[np.ndarray, "4"]] = field(default_factory=list)
+    human: list[bool] = field(default_factory=list)
+    success: bool = False
+
+
+class Robot:
+    """One robot at one task; every method is called from one thread.
+
+    Args:
+        policy: Who acts, unless a person does.
+        live: What it reads and says.
+        timer: Times its stages.
+        task: The first task.
+        seed: Its start state.
+        recording: Where every step is written too.
+
+    Raises:
+        InputError: If there is no such task.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        live: LivePolicy,
+        *,
+        timer: StageTimer,
+        task: str,
+        seed: int,
+        recording: RerunRecording | None = None,
+    ) -> None:
+        self.policy, self.live, self._timer, self._recording = policy, live, timer, recording
+        self.running, self.speed, self.human = False, 1.0, False
+        self.episodes = self.successes = 0
+        self.keys: frozenset[str] = frozenset()
+        self.look_on = False
+        self.look_word: int | None = None
+        self._env: MetaWorldEnv | None = None
+        self._grip = -1.0
+        self.start(task, seed)
+
+    def do(self, command: Mapping[str, Any]) -> None:
+        """Obey one message of the driver.
+
+        Raises:
+            InputError: If it makes no sense; nothing has changed then.
+        """
+        known: dict[Any, Callable[[Mapping[str, Any]], None]] = {
+            "run": self._run,
+            "pause": self._pause,
+            "step": self._step,
+            "reset": lambda _: self.start(self.take.task, self.take.seed),
+            "start": lambda told: self.start(told.get("task"), told.get("seed")),
+            "say": lambda told: self.say(told.get("sentence")),
+            "speed": self._change_speed,
+            "look": self._look,
+            "human": self._hand_over,
+            "hand": self._hold,
+        }
+        what = command.get("do")
+        if not isinstance(what, str) or what not in known:
+            raise InputError(f"the robot cannot {what!r:.40}.")
+        known[what](command)
+
+    def start(self, task: Any, seed: Any) -> None:
+        """Begin an episode; whether it runs stays as it is.
+
+        Raises:
+            InputError: If there is no such task or seed.
+        """
+        if not isinstance(task, str) or len(select_tasks(task)) != 1:
+            raise InputError(f"a task is a name such as drawer-open. Got {task!r:.60}.")
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed not in SEEDS:
+            raise InputError(f"a seed is a whole number from 0 to {SEEDS[-1]}. Got {seed!r:.40}.")
+        if self._env is None or self._env.task != task:
+            if self._env is not None:
+                self._env.close()
+            self._env = MetaWorldEnv(task, image_size=self.live.image_size, camera=self.live.camera)
+            self.sentence = instructions(task).canonical
+        self._observation, _ = self._env.reset(seed=seed)
+        self.policy.reset([0])
+        self.take = Take(task, seed, self.sentence)
+        if self._recording is not None:
+            self._recording.begin(Start(task, seed, self.sentence))
+        self.planned_for = self.sentence
+        self.over = False
+        self.chunk = np.zeros((0, ACTION_DIM), np.float32)
+        self.chunk_step = self._left = 0
+        self._places: deque[np.ndarray] = deque([self._hand()], maxlen=PATH_STEPS + 1)
+        self.latency: dict[str, float] | None = None
+        self.words: Sequence[str] = self.sentence.split()
+        self.look: Float[np.ndarray, "row column"] | None = None
+        self._grip = -1.0
+
+    def say(self, sentence: Any) -> None:
+        """Tell it something else, from the next plan on.
+
+        Raises:
+            InputError: If it is no sentence.
+        """
+        if not isinstance(sentence, str) or len(sentence) > LONGEST_SENTENCE:
+            raise InputError(
+                f"a sentence has at most {LONGEST_SENTENCE} characters. Got {sentence!r:.60}."
+            )
+        self.sentence = " ".join(sentence.split())
+
+    def advance(self, steps: int) -> None:
+        """Do some steps, planning where needed, until the episode is over."""
+        assert self._env is not None
+        for _ in range(steps):
+            if self.over:
+                self.running = False
+                return
+            action = self._human_action() if self.human else self._policy_action()
+            self._record(action)
+            self._observation, _, success, timeout, _ = self._env.step(action)
+            self.take.actions.append(action)
+            self.take.human.append(self.human)
+            self._places.append(self._hand())
+            if success or timeout:
+                self.over, self.take.success = True, success
+                self.running = False
+                self.episodes += 1
+                self.successes += success
+
+    def frame(self) -> dict[str, Any]:
+        """Return the message that shows the robot, without its pictures."""
+        low_high = None
+        if self.episodes:
+            low_high = wilson_interval(self.successes, self.episodes).tolist()
+        return {
+            "kind": "frame",
+            "task": self.take.task,
+            "seed": self.take.seed,
+            "sentence": self.sentence,
+            "planned_for": self.planned_for,
+            "step": len(self.take.actions),
+            "max_steps": MAX_STEPS,
+            "seconds": len(self.take.actions) / FPS,
+            "running": self.running,
+            "speed": self.speed,
+            "over": self.over,
+            "success": self.take.success,
+            "episodes": self.episodes,
+            "successes": self.successes,
+            "interval": low_high,
+            "human": self.human,
+            "planned_path": self._path(self._planned_places()),
+            "done_path": self._path(list(self._places)),
+            "chunk": {"step": self.chunk_step, "actions": np.round(self.chunk, 3).tolist()},
+            "executed": np.round(self.take.actions[-PATH_STEPS:], 3).tolist(),
+            "latency": self.latency,
+            "words": list(self.words),
+            "look": self._look_message(),
+            "recorded": len(self.take.actions),
+            "corrected": sum(self.take.human),
+        }
+
+    def pictures(self) -> tuple[bytes, bytes]:
+        """Return what the policy reads and what people see, as JPEG."""
+        assert self._env is not None
+        read = self._observation["image"][self.live.camera]
+        return jpeg(read), jpeg(self._env.picture(CAMERA, size=VIEW_SIZE))
+
+    def close(self) -> None:
+        """Free the simulator's pictures."""
+        if self._env is not None:
+            self._env.close()
+
+    def _run(self, _: Mapping[str, Any]) -> None:
+        if self.over:
+            self.start(self.take.task, self.take.seed)
+        self.running = True
+
+    def _pause(self, _: Mapping[str, Any]) -> None:
+        self.running = False
+
+    def _step(self, _: Mapping[str, Any]) -> None:
+        self.running = False
+        self.advance(self.live.executed)
+
+    def _change_speed(self, command: Mapping[str, Any]) -> None:
+        speed = command.get("value")
+        if speed not in SPEEDS:
+            raise InputError(f"speed is one of {SPEEDS}. Got {speed!r:.40}.")
+        self.speed = float(speed)
+
+    def _hand_over(self, command: Mapping[str, Any]) -> None:
+        on = command.get("on")
+        if not isinstance(on, bool):
+            raise InputError(f"`on` is true or false. Got {on!r:.40}.")
+        self.human, self.keys, self._left = on, frozenset(), 0
+
+    def _hand(self) -> Float[np.ndarray, "3"]:
+        return np.asarray(self._observation["state"][:3], dtype=np.float64)
+
+    def _policy_action(self) -> Float32[np.ndarray, "4"]:
+        if self._left == 0:
+            self._plan()
+        action = self.chunk[len(self.take.actions) - self.chunk_step]
+        self._left -= 1
+        return action
+
+    def _plan(self) -> None:
+        state = torch.from_numpy(self._observation["state"])[None]
+        picture = torch.from_numpy(self._observation["image"][self.live.camera].copy())[None]
+        self._seen = Observation({self.live.camera: picture}, state, [self.sentence], env_ids=[0])
+        with self._timer, torch.inference_mode():
+            chunk = self.policy.act(self._seen)[0].to("cpu", torch.float32).numpy()
+        if not np.isfinite(chunk).all():
+            self.running = False
+            raise InputError("the policy said actions that are no numbers: the robot stands still.")
+        self.latency = self._timer.milliseconds
+        self.chunk = np.clip(chunk, -1, 1)
+        self.chunk_step, self._left = len(self.take.actions), self.live.executed
+        self.planned_for = self.take.sentence = self.sentence
+        self.words = self.sentence.split()
+        self._refresh_look()
+
+    def _record(self, action: Float32[np.ndarray, "4"]) -> None:
+        if self._recording is not None:
+            self._recording.step(
+                len(self.take.actions),
+                sentence=self.sentence,
+                picture=self._observation["image"][self.live.camera],
+                state=self._observation["state"],
+                action=action,
+                look=None if self.look is None else np.asarray(self.look),
+            )
+
+    def _human_action(self) -> Float32[np.ndarray, "4"]:
+        """Return what the held keys ask for; left and right are those of the picture."""
+        ahead = float("up" in self.keys) - float("down" in self.keys)
+        right = float("right" in self.keys) - float("left" in self.keys)
+        rise = float("rise" in self.keys) - float("sink" in self.keys)
+        to_right, away = self._table_axes()
+        motion = np.zeros(3)
+        motion[:2] = right * to_right + ahead * away
+        motion[2] = rise
+        return np.array([*(HAND_SPEED * motion), self._grip], np.float32)
+
+    def _table_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the directions on the table that go right and up in the picture, of length 1."""
+        assert self._env is not None
+        places = self._hand() + METRES * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+        seen = self._env.in_picture(places, CAMERA)[:, :2]
+        right, down = (seen[1:] - seen[0]).T
+        return right / np.linalg.norm(right), -down / np.linalg.norm(down)
+
+    def _hold(self, command: Mapping[str, Any]) -> None:
+        keys = command.get("keys")
+        if not isinstance(keys, list) or not set(map(str, keys)) <= set(KEYS):
+            raise InputError(f"`keys` are some of {KEYS}. Got {keys!r:.80}.")
+        held = frozenset(keys)
+        if "grip" in held - self.keys:
+            self._grip = -self._grip
+        self.keys = held
+
+    def _planned_places(self) -> list[np.ndarray]:
+        """Return where the hand goes if it follows the rest of the chunk exactly."""
+        rest = self.chunk[len(self.take.actions) - self.chunk_step :]
+        if self.human or not len(rest):
+            return []
+        hand = self._hand()
+        return [hand, *(hand + METRES * np.cumsum(rest[:, :3], axis=0))]
+
+    def _path(self, places: Sequence[np.ndarray]) -> list[list[float]]:
+        """Return places in the picture for people, 0 to 1 from the left and from the top."""
+        assert self._env is not None
+        if not places:
+            return []
+        seen = self._env.in_picture(np.stack(places), CAMERA)[:, :2]
+        places_in_picture = np.round((seen + 1) / 2, 4)
+        return places_in_picture[np.isfinite(places_in_picture).all(axis=1)].tolist()
+
+    def _look(self, command: Mapping[str, Any]) -> None:
+        on, word = command.get("on"), command.get("word")
+        if not isinstance(on, bool) or not (word is None or isinstance(word, int)):
+            raise InputError("`on` is true or false, and `word` a number or null.")
+        if word is not None and not 0 <= word < len(self.words):
+            raise InputError(f"there are {len(self.words)} words. Got number {word}.")
+        self.look_on, self.look_word = on, word
+        self._refresh_look()
+
+    def _refresh_look(self) -> None:
+        self.look = None
+        if self.look_on and len(self.chunk):
+            word = self.look_word if self.look_word in range(len(self.words)) else None
+            look: Any = getattr(self.policy, "look")  # noqa: B009  (policies need not have it)
+            self.look = look(self._seen, word=word)[0].numpy()
+
+    def _look_message(self) -> dict[str, Any] | None:
+        if self.look is None:
+            return None
+        scaled = np.round(255 * self.look / max(float(self.look.max()), 1e-9)).astype(np.uint8)
+        return {
+            "word": self.look_word,
+            "rows": scaled.shape[0],
+            "columns": scaled.shape[1],
+            "data": base64.b64encode(scaled.tobytes()).decode("ascii"),
+        }
+
+
+def jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """Return a picture as JPEG."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "jpeg", quality=88)
+    return stream.getvalue()

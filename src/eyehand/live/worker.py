@@ -1,0 +1,203 @@
+"""The live robot in a process of its own, begun again when it dies.
+
+A simulator is a library in C with a graphics driver below it: it can take its process with it. The
+page's server must go on then, so the robot lives elsewhere and only messages pass.
+"""
+
+import multiprocessing
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from eyehand.envs.metaworld import FPS
+from eyehand.evaluation.latency import StageTimer
+from eyehand.evaluation.rerun_recording import RerunRecording
+from eyehand.live.robot import LivePolicy, Robot, Take
+from eyehand.types import InputError, Policy
+
+FRAMES_PER_SECOND = 20
+"""How often the robot shows itself while it runs."""
+PATIENCE = 1.0
+"""Seconds before a robot that died is begun again."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the robot shows at one moment."""
+
+    frame: dict[str, Any]
+    pictures: tuple[bytes, bytes]
+    """What the policy reads, and what people see."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to tell people."""
+
+    text: str
+    error: bool
+
+
+def live(
+    pipe: Connection,
+    make_policy: Callable[[], tuple[Policy, LivePolicy, StageTimer]],
+    task: str,
+    seed: int,
+    rerun: Path | None,
+) -> None:
+    """Run a robot until the pipe is closed; the body of the process.
+
+    It reads commands (maps, see :meth:`Robot.do`) and ``"take"``, and sends `Shown`, `Note`, and
+    the `Take` that was asked for. What the robot does is written into ``rerun`` too, if given.
+    """
+    policy, described, timer = make_policy()
+    with RerunRecording(rerun) if rerun else nullcontext() as recording:
+        robot = Robot(policy, described, timer=timer, task=task, seed=seed, recording=recording)
+        try:
+            _show(robot, pipe)
+        except (EOFError, OSError, KeyboardInterrupt):
+            pass  # nobody is there any more
+        finally:
+            robot.close()
+
+
+def _show(robot: Robot, pipe: Connection) -> None:
+    """Obey, act, show; for ever."""
+    due, measured, shown = time.monotonic(), 0.0, deque[float](maxlen=FRAMES_PER_SECOND)
+    changed = True
+    while True:
+        wait = max(0.0, due - time.monotonic()) if robot.running else 0.25
+        if changed:
+            wait = 0.0
+        while pipe.poll(wait):
+            wait = 0.0
+            changed = _obey(robot, pipe, pipe.recv()) or changed
+            due = time.monotonic()
+        if robot.running and time.monotonic() >= due:
+            steps = max(1, round(robot.speed * FPS / FRAMES_PER_SECOND))
+            due = max(due + steps / (robot.speed * FPS), time.monotonic())
+            _tell_errors(pipe, robot, steps)
+            changed = True
+        if changed:
+            if robot.running:
+                shown.append(time.monotonic())
+                if len(shown) > 1:
+                    measured = (len(shown) - 1) / (shown[-1] - shown[0])
+            else:
+                shown.clear()  # nobody waits for pictures of a robot that stands still
+            frame = robot.frame() | {"measured": round(measured, 1)}
+            pipe.send(Shown(frame, robot.pictures()))
+            changed = False
+
+
+def _obey(robot: Robot, pipe: Connection, command: Any) -> bool:
+    """Do one command; return whether there is something new to show."""
+    if command == "take":
+        pipe.send(robot.take)
+        return False
+    try:
+        robot.do(command)
+    except InputError as error:
+        pipe.send(Note(str(error), error=True))
+        return False
+    return True
+
+
+def _tell_errors(pipe: Connection, robot: Robot, steps: int) -> None:
+    try:
+        robot.advance(steps)
+    except InputError as error:
+        robot.running = False
+        pipe.send(Note(str(error), error=True))
+
+
+class Worker:
+    """Keeps a robot alive, and hands its messages on.
+
+    Args:
+        make_policy: Makes the policy in the robot's process.
+        task: The first task.
+        seed: Its start state.
+        rerun: A recording of what the robot does; one that is begun again has a number in its name.
+        on_message: Called, in a thread, with every `Shown`, `Note` and `Take`.
+    """
+
+    def __init__(
+        self,
+        make_policy: Callable[[], tuple[Policy, LivePolicy, StageTimer]],
+        *,
+        task: str,
+        seed: int,
+        rerun: Path | None = None,
+        on_message: Callable[[Shown | Note | Take], object],
+    ) -> None:
+        self._make_policy, self._on_message = make_policy, on_message
+        self._last = {"task": task, "seed": seed}
+        self._rerun, self._deaths = rerun, 0
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._pipe: Connection | None = None
+        self.process: Any = None
+        """The robot's process; None before it is begun."""
+        self._thread = threading.Thread(target=self._keep_alive, name="robot", daemon=True)
+        self._thread.start()
+
+    def send(self, command: Mapping[str, Any] | str) -> None:
+        """Tell the robot something; while there is none it is lost."""
+        with self._lock:
+            if self._pipe is not None:
+                with suppress(OSError):  # it has just died: the thread says so
+                    self._pipe.send(command)
+
+    def close(self) -> None:
+        """End the robot."""
+        self._closing.set()
+        if self.process is not None:
+            self.process.terminate()
+        self._thread.join(timeout=5)
+
+    def _keep_alive(self) -> None:
+        # spawn: a GL context and torch's threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        while not self._closing.is_set():
+            pipe, far = context.Pipe()
+            rerun = self._rerun
+            if rerun is not None and self._deaths:
+                rerun = rerun.with_stem(f"{rerun.stem}-{self._deaths}")
+            self.process = context.Process(
+                target=live,
+                args=(far, self._make_policy, self._last["task"], self._last["seed"], rerun),
+                daemon=True,
+            )
+            self.process.start()
+            far.close()
+            with self._lock:
+                self._pipe = pipe
+            self._pass_on(pipe)
+            with self._lock:
+                self._pipe = None
+            pipe.close()
+            self.process.join()
+            if not self._closing.is_set():
+                self._deaths += 1
+                code = self.process.exitcode
+                text = f"The robot's process died (exit code {code}) and is begun again."
+                self._on_message(Note(text, error=True))
+                self._closing.wait(PATIENCE)
+
+    def _pass_on(self, pipe: Connection) -> None:
+        """Hand messages on until the robot is gone."""
+        while True:
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                return
+            if isinstance(message, Shown):
+                self._last = {name: message.frame[name] for name in ("task", "seed")}
+            self._on_message(message)

@@ -1,0 +1,76 @@
+"""Train a vision network to say what a picture shows, and measure it on pictures it never saw."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eyehand.data.pictures import load_pictures
+from eyehand.functional.interval import wilson_interval
+from eyehand.functional.names import unknown_name
+from eyehand.models.vision.registry import NETWORKS
+from eyehand.runs.picture_run import (
+    NetworkConfig,
+    PictureTraining,
+    train_network,
+    write_results,
+)
+from eyehand.types import InputError
+
+SIZES = {"alexnet": 67, "spp-net": 96, "vit-b-16": 64, "vit-tiny": 64}
+"""Networks that see nothing, or next to nothing, of 32 pixels, and the size that they are given."""
+
+
+@dataclass(frozen=True)
+class ClassifyConfig(PictureTraining):
+    """The pictures that a network learns to tell apart, and how."""
+
+    data: str = "fashion-mnist"
+    """Set of pictures: fashion-mnist or digits."""
+    image_size: int | None = None
+    """Height and width that pictures are scaled to; 32 unless the network needs more."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__post_init__()
+        if self.image_size is not None and self.image_size < 1:
+            raise InputError(f"--image-size must be at least 1; got {self.image_size}.")
+
+
+def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> dict[str, Any]:
+    """Train, measure on the set's test part, write ``results.json``; return what it holds.
+
+    Args:
+        name: A name of ``eyehand.models.vision.registry.NETWORKS``.
+        config: The run.
+        out: Folder of the run.
+        resume: Go on from the last checkpoint in ``out``.
+
+    Raises:
+        InputError: If network or set are unknown, the set is not installed, the network cannot read
+            pictures of this size, or ``out`` holds another run.
+    """
+    if name not in NETWORKS:
+        raise InputError(unknown_name("network", name, NETWORKS))
+    train, test = load_pictures(config.data)
+    network = NetworkConfig(
+        name=name,
+        classes=len(train.classes),
+        channels=train.image.shape[-1],
+        image_size=config.image_size or SIZES.get(name, 32),
+    )
+    _, confusion, results = train_network(
+        network, train, test, config, out, data={"name": config.data}, resume=resume
+    )
+    right, count = int(confusion.diagonal().sum()), len(test)
+    results |= {
+        "accuracy": right / count,
+        "interval": wilson_interval(right, count).tolist(),
+        "confusion": confusion.tolist(),
+        "classes": list(train.classes),
+    }
+    write_results(out, results)
+    return results

@@ -1,0 +1,92 @@
+"""The demo: the released policy obeys, then five tasks from nothing to a report, in 20 minutes.
+
+Two of the tasks, ``faucet-open`` and ``faucet-close``, share a scene: only the sentence tells them
+apart.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from eyehand.collection.record import RecordConfig, record
+from eyehand.envs.instructions import instructions
+from eyehand.evaluation.film import PlayConfig, play
+from eyehand.evaluation.protocol import EvalConfig
+from eyehand.policies.inputs import only_camera
+from eyehand.policies.registry import find_checkpoint, load_policy
+from eyehand.runs.measure import measure
+from eyehand.runs.train import TrainingRun, run_training
+
+SHOWN = (
+    ("drawer-open", "Pull the drawer towards you"),
+    ("faucet-open", "Rotate the faucet counter-clockwise"),
+    ("faucet-close", "Rotate the faucet clockwise"),
+)
+"""What the released policy is filmed at: a task, and the sentence that it is told. The last two
+share a scene, so that only the sentence tells them apart."""
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Settings for 20 minutes on two cores."""
+
+    out: Path = Path("outputs/demo")
+    """Folder for the data set, the policy and the evaluation."""
+    tasks: str = "drawer-open,window-close,button-press-topdown,faucet-open,faucet-close"
+    """Task names, separated by commas."""
+    demonstrations: int = 50
+    """Recorded episodes per task."""
+    minutes: float = 6.0
+    """Time for training."""
+    episodes: int = 20
+    """Evaluated episodes per task."""
+    workers: int = 2
+    """Simulator processes."""
+
+
+def demo(config: DemoConfig, recipe: TrainingRun) -> None:
+    """Record, train ``recipe``, evaluate and report; what is done already is not done again."""
+    console = Console(highlight=False)
+    console.rule("the released policy obeys three sentences")
+    show_released(config.out / "released", console)
+    data, policy, evaluation = (config.out / name for name in ("data", "policy", "evaluation"))
+    console.rule("1 of 3: record demonstrations")
+    record(
+        RecordConfig(
+            tasks=config.tasks, episodes=config.demonstrations, workers=config.workers, out=data,
+            perturbation=0.4,
+        )
+    )  # fmt: skip
+    console.rule("2 of 3: train")
+    training = replace(recipe.training, minutes=config.minutes, steps=None)
+    run_training(replace(recipe, training=training), [data], policy, resume=True)
+    console.rule("3 of 3: evaluate on start states it never saw")
+    measure(
+        policy,
+        EvalConfig(
+            tasks=config.tasks, episodes=config.episodes, workers=config.workers,
+            out=evaluation,
+        ),
+    )  # fmt: skip
+    task, words = "drawer-open", instructions("drawer-open").held_out[0]
+    console.print(
+        "Talk to it, in words it was not trained on: "
+        f'eyehand play {policy} --task {task} --instruction "{words}"',
+        soft_wrap=True,
+    )
+
+
+def show_released(folder: Path, console: Console) -> None:
+    """Film the released policy; films that exist are kept."""
+    released = load_policy(find_checkpoint(Path("mt50")))
+    camera = only_camera(released.config.cameras)
+    for number, (task, sentence) in enumerate(SHOWN, start=1):
+        film = folder / f"{number}-{task}.mp4"
+        if not film.exists():
+            config = PlayConfig(task=task, instruction=sentence, out=film)
+            size = released.config.image_size
+            outcome = play(released, config, camera=camera, image_size=size)
+            ending = f"{task} succeeded" if outcome.success else f"{task} did not succeed"
+            console.print(f"told {sentence!r}: {ending} after {outcome.steps} steps")
+    console.print(f"films: {folder}", soft_wrap=True)

@@ -1,0 +1,305 @@
+"""An inspection: what the layers of a network see, cost and waste, on one page."""
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from eyehand.data.pictures import PICTURE_SETS, load_pictures
+from eyehand.data.store import open_store
+from eyehand.envs.masks import scene_masks
+from eyehand.functional.picture import scale_image
+from eyehand.inspection.activations import measure_activations
+from eyehand.inspection.class_activation import class_activation_map
+from eyehand.inspection.costs import measure_costs
+from eyehand.inspection.findings import geometric_findings
+from eyehand.inspection.geometry import MapGeometry, feature_map_geometry
+from eyehand.inspection.gradient import effective_receptive_field
+from eyehand.inspection.inspection import Figure, Inspection
+from eyehand.inspection.pictures import (
+    activation_maps,
+    as_picture,
+    filters,
+    grid,
+    overlay,
+    saliency,
+    submodule,
+)
+from eyehand.inspection.units import gradient_ascent, nearest_patches
+from eyehand.runs.subject import Subject, find_subject
+from eyehand.training.profile import matrix_multiply_peak
+from eyehand.types import InputError
+
+SCENES = ("drawer-open", "push", "faucet-open", "peg-insert-side")
+"""Tasks whose scenes are the pictures, unless others are named."""
+FIRST_SEED = 10_000
+"""A start state for validation."""
+SEARCHED = 256
+"""Pictures of a data set that are searched for what excites a unit."""
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """On what a network is looked at, and where."""
+
+    image: Path | None = None
+    """A picture to look at instead of robot scenes, which the simulator draws."""
+    data: str | None = None
+    """Pictures that are searched for what excites a unit: a data set's folder, fashion-mnist or
+    digits."""
+    layer: str | None = None
+    """Layer whose cells and units are drawn; the last map unless named."""
+    channel: int = 0
+    """Unit of that layer: the channel."""
+    batch: int = 8
+    """Pictures in a batch."""
+    image_size: int | None = None
+    """Height and width of the pictures of a network; the published one, or 224."""
+    channels: int | None = None
+    """Channels of the pictures of a network; 3, of lenet5 1."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers of the matrix products when costs are measured."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        for name in ("batch", "image_size", "channels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1; got {value}.")
+        if self.channel < 0:
+            raise InputError(f"--channel must be at least 0; got {self.channel}.")
+
+
+def inspect_model(name: str, config: InspectConfig) -> Inspection:
+    """Look into a network.
+
+    Args:
+        name: As `eyehand.runs.subject.find_subject` takes it.
+        config: On what it is looked at.
+
+    Raises:
+        InputError: If there is no such model, picture, data set or layer.
+    """
+    subject = find_subject(
+        name,
+        pictures=lambda size, count: _pictures(config.image, size, count),
+        image_size=config.image_size,
+        channels=config.channels,
+        batch=config.batch,
+    )
+    asked = None if config.layer is None else _layer_of_eye(subject, config.layer)
+    searched = None if config.data is None else _searched(config.data, subject)
+    peak = matrix_multiply_peak(config.precision)
+    costs = measure_costs(
+        subject.module, subject.inputs, call=subject.call, precision=config.precision, peak=peak
+    )
+    activations = measure_activations(subject.module, subject.inputs, call=subject.call)
+    seen, left_out = _geometry(subject)
+    chosen = _choose(seen, asked)
+    maps = tuple(replace(found, layer=_full_name(subject, found.layer)) for found in seen)
+    figures, reasons = _figures(subject, chosen, config, searched)
+    left_out += reasons
+    return Inspection(
+        name=name,
+        facts={
+            "command": f"eyehand {' '.join(sys.argv[1:])}",
+            "pictures": "robot scenes" if config.image is None else str(config.image),
+            "batch": str(config.batch),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
+            f"{peak / 1e9:.0f} GFLOP/s {config.precision}",
+            "torch": torch.__version__,
+            **({"not drawn": " ".join(left_out)} if left_out else {}),
+        },
+        costs=costs,
+        maps=maps,
+        activations=activations,
+        findings=tuple(
+            # A network that fails does so in both measurements.
+            dict.fromkeys([*costs.findings, *activations.findings, *geometric_findings(maps)])
+        ),
+        figures=tuple(figures),
+    )
+
+
+def _geometry(subject: Subject) -> tuple[list[MapGeometry], list[str]]:
+    """Return what the eye's maps see; of one that does not run, nothing and why."""
+    try:
+        return feature_map_geometry(subject.eye, subject.image[:1]), []
+    except Exception as error:  # whatever somebody's network raises; costs name the layer
+        return [], [f"What each map sees: {type(error).__name__}: {error}."]
+
+
+def _full_name(subject: Subject, layer: str) -> str:
+    """Return the name that a layer of the eye has in the whole."""
+    return ".".join(part for part in (subject.eye_name, layer) if part)
+
+
+def _layer_of_eye(subject: Subject, asked: str) -> str:
+    """Return the name that a layer has in the eye, or refuse it."""
+    inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
+    try:
+        submodule(subject.eye, inside)
+    except ValueError as error:
+        raise InputError(f"--layer: {error}") from error
+    return inside
+
+
+def _choose(maps: list[MapGeometry], asked: str | None) -> MapGeometry | None:
+    """Return the map of the layer that is asked for, or the last one with a height and a width.
+
+    A layer's map is the first output of its first call: the pictures are drawn of that one.
+    """
+    first = [found for found in maps if found.call == found.output == 0]
+    if asked is not None:
+        return next((found for found in first if found.layer == asked), None)
+    spatial = [found for found in first if _is_map(found) and min(found.shape[2:]) > 1]
+    named = [found for found in spatial if found.layer] or spatial
+    return named[-1] if named else None
+
+
+def _is_map(found: MapGeometry) -> bool:
+    """Return whether it is (batch, channel, height, width); heads of attention are not."""
+    axes = found.height, found.width
+    return len(found.shape) == 4 and [axis and axis.dim for axis in axes] == [2, 3]
+
+
+def _figures(
+    subject: Subject,
+    chosen: MapGeometry | None,
+    config: InspectConfig,
+    searched: Float[Tensor, "count channel height width"] | None,
+) -> tuple[list[Figure], list[str]]:
+    """Draw what can be drawn, and say of the rest why not."""
+    eye, image = subject.eye, subject.image[:1]
+    picture = as_picture(image[0])
+    figures = [Figure("The picture", "What the network is shown first.", picture)]
+    left_out: list[str] = []
+
+    def draw(title: str, make: Callable[[], tuple[UInt8[np.ndarray, "h w 3"], str]]) -> None:
+        try:
+            drawn, caption = make()
+        except Exception as error:  # a picture fewer is no reason to lose the rest
+            reason = (str(error).strip().splitlines() or [repr(error)])[0]
+            left_out.append(f"{title}: {reason}")
+        else:
+            figures.append(Figure(title, caption, drawn))
+
+    draw("Filters", lambda: (filters(eye), "Of the first convolution, each on its own scale."))
+    draw(
+        "Saliency",
+        lambda: (
+            overlay(picture, saliency(eye, image)),
+            "How much each pixel moves the output: its gradient (Simonyan et al., 2014).",
+        ),
+    )
+
+    def class_activation() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
+        found = class_activation_map(eye, image)
+        caption = f"What speaks for class {found.class_index} (Zhou et al., 2016)."
+        return overlay(picture, found.values), caption
+
+    draw("Class activation map", class_activation)
+    if chosen is None:
+        reason = (
+            "No layer returns a map with a height and a width."
+            if config.layer is None
+            else f"What {config.layer} returned on this picture is not known."
+        )
+        return figures, [*left_out, reason]
+    layer, shown = chosen.layer, _full_name(subject, chosen.layer)
+    unit = f"channel {config.channel} of {shown}"
+    draw(
+        "Activations",
+        lambda: (activation_maps(eye, (image,), layer), f"First channels of {shown}, one scale."),
+    )
+    draw("What one cell sees", lambda: _cell(subject, chosen, picture, shown))
+
+    def ascent() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
+        size, channels = image.shape[-1], image.shape[1]
+        made = gradient_ascent(eye, layer, config.channel, image_size=size, channels=channels)
+        caption = (
+            f"Made to excite {unit} (Erhan et al., 2009): {made.before:.3g} to {made.after:.3g}."
+        )
+        return made.picture, caption
+
+    draw("What excites a unit", ascent)
+    if searched is not None:
+
+        def patches() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
+            near = nearest_patches(eye, layer, config.channel, searched, geometry=chosen)
+            caption = f"What excites {unit} most in {len(searched)} pictures of {config.data}."
+            return grid(list(near.pictures)), caption
+
+        draw("Nearest patches", patches)
+    return figures, left_out
+
+
+def _cell(
+    subject: Subject, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
+) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
+    """Draw the theoretical field of the middle cell as a frame, the effective one as heat."""
+    if not _is_map(chosen):
+        raise ValueError(f"{shown} returns no map (batch, channel, height, width).")
+    middle = tuple(size // 2 for size in chosen.shape[2:])
+    rows, columns = chosen.support((0, slice(None), *middle))
+    field = effective_receptive_field(subject.eye, (subject.image[:1],), chosen.layer)
+    drawn = overlay(picture, field.heat.numpy())
+    top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
+    drawn[[top, bottom], left : right + 1] = (255, 60, 60)
+    drawn[top : bottom + 1, [left, right]] = (255, 60, 60)
+    caption = (
+        f"The middle cell of {shown}. Frame: the pixels that it can see, {len(rows)} x "
+        f"{len(columns)}. Heat: those that move it (Luo et al., 2016), as many as a circle of "
+        f"radius {field.radius:.1f} has."
+    )
+    return drawn, caption
+
+
+def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count size size 3"]:
+    """Return robot scenes, or one picture as often as is asked for."""
+    if file is not None:
+        try:
+            with Image.open(file) as opened:
+                one = np.asarray(opened.convert("RGB").resize((size, size), Image.Resampling.BOX))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(f"{file} cannot be read as a picture: {error}.") from error
+        return torch.from_numpy(one.copy()).expand(count, -1, -1, -1).contiguous()
+    per_task = -(-count // len(SCENES))
+    scenes = scene_masks(
+        SCENES,
+        seeds=range(FIRST_SEED, FIRST_SEED + per_task),
+        image_size=size,
+        camera="work_area",
+    )
+    return torch.from_numpy(np.stack([picture for picture, _ in scenes]))[:count]
+
+
+def _searched(data: str, subject: Subject) -> Float[Tensor, "count channel height width"]:
+    """Return pictures of a data set as the eye takes them."""
+    size, channels = subject.image.shape[-1], subject.image.shape[1]
+    held = (
+        load_pictures(data)[1].image
+        if data in PICTURE_SETS
+        else next(iter(open_store(Path(data), image_size=size).image.values()))
+    )
+    places = np.linspace(0, len(held) - 1, min(SEARCHED, len(held))).astype(int).tolist()
+    stored = torch.from_numpy(np.stack([held[place] for place in places]))
+    image = scale_image(stored)
+    if image.shape[-1] != size:
+        image = F.interpolate(image, size=(size, size), mode="bilinear")
+    if image.shape[1] != channels:
+        image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    return image.to(subject.image).contiguous()

@@ -1,0 +1,64 @@
+"""The live page from a checkpoint."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from eyehand.envs.rollout import Execution
+from eyehand.evaluation.latency import StageTimer
+from eyehand.live.live_page import MESSAGE_BYTES, LiveConfig, LivePage
+from eyehand.live.robot import LivePolicy
+from eyehand.policies.contract import PolicyModule
+from eyehand.policies.inputs import only_camera
+from eyehand.policies.registry import load_policy
+from eyehand.runs.serve import warm_up
+from eyehand.serving.server import listen, serve
+from eyehand.types import Policy
+
+
+def live_policy(policy: PolicyModule) -> LivePolicy:
+    """Return what the robot must know of a policy.
+
+    Raises:
+        InputError: If it reads several cameras.
+    """
+    config = policy.config
+    return LivePolicy(
+        name=config.name,
+        camera=only_camera(config.cameras),
+        image_size=config.image_size,
+        horizon=config.horizon,
+        executed=min(config.horizon, Execution().steps),
+    )
+
+
+def make_live_policy(checkpoint: Path) -> tuple[Policy, LivePolicy, StageTimer]:
+    """Load a policy in the robot's own process."""
+    torch.set_num_threads(1)  # the other core draws the pictures and shows them
+    policy = load_policy(checkpoint)
+    warm_up(policy)
+    eyes, head = policy.get_submodule(policy.perceives), policy.get_submodule("head")
+    timer = StageTimer(eyes=eyes, head=head)
+    return policy, live_policy(policy), timer
+
+
+def show_live(checkpoint: Path, config: LiveConfig) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        InputError: If the checkpoint is broken, or the address cannot be had.
+    """
+    policy = load_policy(checkpoint)  # refused here, in one sentence, not in the robot's process
+    page = LivePage(
+        partial(make_live_policy, checkpoint),
+        live_policy(policy),
+        looks=policy.looks,
+        config=config,
+    )
+    with listen(config.host, config.port) as sock:
+        host, port = sock.getsockname()[:2]
+        token = f"?token={config.token}" if config.token else ""
+        sys.stderr.write(f"open http://{host}:{port}/{token} in a browser; Ctrl-C stops it.\n")
+        serve(page.app, sock, message_bytes=MESSAGE_BYTES)

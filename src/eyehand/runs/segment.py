@@ -1,0 +1,185 @@
+"""Train a network to say what every pixel of a robot scene shows, and measure and draw it.
+
+The masks are the simulator's own, so any number of labelled pictures costs only the drawing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Integer, UInt8
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from eyehand.data.pictures import LabelledPictures
+from eyehand.envs.masks import scene_masks
+from eyehand.envs.metaworld import MASK_CLASSES, select_tasks
+from eyehand.functional.names import unknown_name
+from eyehand.functional.segmentation import segmentation_scores
+from eyehand.models.vision.registry import DENSE_NETWORKS
+from eyehand.runs.picture_run import (
+    NetworkConfig,
+    PictureTraining,
+    check_reads,
+    train_network,
+    write_results,
+)
+from eyehand.training.loop import TrainConfig
+from eyehand.training.processes import processes
+from eyehand.types import InputError
+
+FIRST_TRAINING, FIRST_TEST = 0, 1_000_000
+"""Seeds of the first pictures: start states that are trained on are never measured on."""
+COLOURS = np.array(
+    [[40, 40, 46], [150, 112, 66], [200, 62, 62], [246, 200, 66], [62, 158, 246]], np.uint8
+)
+"""Of the mask classes, in a drawing."""
+DRAWN = 6
+"""Test pictures in the drawing."""
+
+
+@dataclass(frozen=True)
+class SegmentConfig(PictureTraining):
+    """The scenes whose pixels a network learns to tell apart, and how."""
+
+    training: TrainConfig = field(
+        default_factory=lambda: TrainConfig(minutes=5.0, learning_rate=3e-4)
+    )
+    """How long, and how; at 1e-3 VGG-16, the eye of FCN, stayed near chance on Fashion-MNIST."""
+    batch_size: int = 16
+    """Pictures in a batch."""
+    tasks: str = "mt10"
+    """Tasks with commas, tiers, mt10 or all."""
+    camera: str = "work_area"
+    """Camera of the pictures."""
+    image_size: int = 96
+    """Height and width of the pictures, pixels."""
+    pictures: int = 200
+    """Training pictures of every task."""
+    test_pictures: int = 20
+    """Test pictures of every task."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__post_init__()
+        for name in ("image_size", "pictures", "test_pictures"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1; got {value}.")
+
+
+def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dict[str, Any]:
+    """Draw the pictures, train, measure, write ``results.json`` and ``masks.png``.
+
+    Args:
+        name: A name of ``eyehand.models.vision.registry.DENSE_NETWORKS``.
+        config: The run.
+        out: Folder of the run; the pictures are kept in it.
+        resume: Go on from the last checkpoint in ``out``.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        InputError: If a name is unknown, no picture can be drawn, the network cannot read pictures
+            of this size, or ``out`` holds another run.
+    """
+    if name not in DENSE_NETWORKS:
+        raise InputError(unknown_name("dense network", name, DENSE_NETWORKS))
+    tasks = select_tasks(config.tasks)
+    network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
+    # Before minutes of drawing.
+    check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: {out} is no folder.")
+    with processes().main_process_first():  # it draws, and the others read what it drew
+        train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
+        test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)
+    data = {"tasks": list(tasks), "camera": config.camera, "image_size": config.image_size}
+    classifier, confusion, results = train_network(
+        network, train, test, config, out, data=data, resume=resume
+    )
+    counts = confusion.double()
+    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    results |= {
+        **segmentation_scores(confusion)._asdict(),
+        # A class that is neither there nor found has none.
+        "iou": {
+            name: shared / both if both else None
+            for name, shared, both in zip(
+                MASK_CLASSES, counts.diagonal().tolist(), union.tolist(), strict=True
+            )
+        },
+        "confusion": confusion.tolist(),
+        "seeds": [FIRST_TEST, FIRST_TEST + config.test_pictures - 1],
+    }
+    write_results(out, results)
+    shown = np.linspace(0, len(test) - 1, DRAWN).astype(int)
+    with torch.inference_mode():
+        found = classifier(torch.from_numpy(test.image[shown]))
+    assert isinstance(found, torch.Tensor)  # only classifiers of whole pictures have auxiliary ones
+    _picture(test.image[shown], test.label[shown], found.argmax(dim=1).numpy()).save(
+        out / "masks.png"
+    )
+    return results
+
+
+def _draw(
+    config: SegmentConfig, tasks: Sequence[str], file: Path, first: int, count: int
+) -> LabelledPictures:
+    """Return pictures and masks, from the file if it holds those that are asked for."""
+    identity = json.dumps([list(tasks), config.camera, config.image_size, first, count])
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+            found, image, label = str(held["identity"]), held["image"], held["label"]
+    except FileNotFoundError:
+        pass  # not there yet
+    except Exception as error:  # whatever NumPy and the decompression raise
+        raise InputError(
+            f"{file} is damaged, or none of ours ({error}): remove it, or name another folder."
+        ) from error
+    else:
+        if found != identity:
+            raise InputError(f"{file} holds pictures of another run; name another folder.")
+        return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+    scenes = scene_masks(
+        tasks,
+        seeds=range(first, first + count),
+        image_size=config.image_size,
+        camera=config.camera,
+    )
+    drawn = list(
+        track(
+            scenes,
+            total=len(tasks) * count,
+            description=f"drawing {file.stem} pictures",
+            console=Console(stderr=True),
+        )
+    )
+    image, label = (np.stack(parts) for parts in zip(*drawn, strict=True))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, image=image, label=label, identity=np.array(identity))
+    partial.replace(file)
+    return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+
+
+def _picture(
+    image: UInt8[np.ndarray, "picture height width 3"],
+    label: Integer[np.ndarray, "picture height width"],
+    answer: Integer[np.ndarray, "picture height width"],
+) -> Image.Image:
+    """Draw rows of a picture, what is there, and what the network says is there."""
+    rows = np.concatenate([image, COLOURS[label], COLOURS[answer]], axis=2)
+    drawing = Image.fromarray(np.concatenate(list(rows)))
+    return drawing.resize((2 * drawing.width, 2 * drawing.height), Image.Resampling.NEAREST)

@@ -1,0 +1,190 @@
+"""What can be inspected: a name of ours, a checkpoint, a model of timm, or anybody's module.
+
+Costs are those of the whole, as it is trained; what is seen is seen by the part that takes
+pictures, which for a policy is its encoder.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from eyehand.functional.names import unknown_name
+from eyehand.functional.picture import scale_image
+from eyehand.models.vision.pretrained import build_timm
+from eyehand.models.vision.registry import (
+    DENSE_NETWORKS,
+    NETWORKS,
+    build_dense_network,
+    build_network,
+)
+from eyehand.policies.contract import PolicyModule
+from eyehand.policies.normalization import blank_statistics
+from eyehand.policies.registry import POLICIES, RELEASED, build_policy, load_policy, policy_class
+from eyehand.runs.picture_run import load_network
+from eyehand.types import Batch, InputError
+
+USUAL_SIZE = 224
+"""Height and width of the pictures of a network that does not say what it reads."""
+Pictures = Callable[[int, int], UInt8[Tensor, "count size size 3"]]
+"""Gives pictures of a size, pixels, and as many as are asked for."""
+SENTENCE = "pull the drawer towards you"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and what it is run on."""
+
+    module: nn.Module
+    """The whole."""
+    inputs: tuple[Any, ...]
+    """What the whole is called with."""
+    call: Callable[..., Any] | None
+    """What is run in place of the module: the loss of a policy."""
+    eye: nn.Module
+    """The part that takes pictures."""
+    eye_name: str
+    """Name of that part in the whole; empty where it is the whole."""
+    image: Float[Tensor, "batch channel height width"]
+    """Pictures as that part takes them."""
+
+
+def find_subject(
+    name: str, *, pictures: Pictures, image_size: int | None,
+    channels: int | None, batch: int,
+) -> Subject:  # fmt: skip
+    """Return what ``name`` means, with random weights unless it is a checkpoint.
+
+    Args:
+        name: A policy (bcz), a released one (mt50), a network (resnet18, unet), the folder of a
+            checkpoint, ``timm:NAME``, or ``module:factory``, where ``factory()`` returns a module.
+        pictures: Gives pictures of a size, pixels, and as many as are asked for.
+        image_size: Height and width of the pictures; a network of ours has its published one
+            where not said, a policy and a checkpoint always their own.
+        channels: Channels of the pictures of a network; 3, of lenet5 1, where not said.
+        batch: Pictures, or windows, in a batch.
+
+    Raises:
+        InputError: If nothing has that name, or it cannot be built.
+    """
+    released = [path.name for path in RELEASED.iterdir() if path.is_dir()]
+    known = [*POLICIES, *released, *NETWORKS, *DENSE_NETWORKS]
+    folder = RELEASED / name if name in released else Path(name)
+    is_folder = folder.is_dir() and (name in released or name not in known)
+    if image_size is not None and (is_folder or name in POLICIES):
+        raise InputError(f"{name} reads pictures of its own size: leave out --image-size.")
+    if is_folder:
+        return _of_folder(folder, pictures, batch)
+    if name in POLICIES:
+        config = policy_class(name).Config()
+        blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
+        torch.manual_seed(0)
+        return _of_policy(build_policy(config, statistics=blank), pictures, batch)
+    torch.manual_seed(0)
+    if name in NETWORKS:
+        published = (10, 1) if name == "lenet5" else (1000, 3)
+        classes, channels = published[0], channels or published[1]
+        module = build_network(name, classes=classes, channels=channels, image_size=image_size)
+        own: int = getattr(module, "image_size", USUAL_SIZE)
+        return _of_network(module, pictures, image_size or own, channels, batch)
+    size = image_size or USUAL_SIZE
+    if name in DENSE_NETWORKS:
+        module = build_dense_network(name, classes=21, channels=channels or 3)
+        return _of_network(module, pictures, size, channels or 3, batch)
+    kind, separator, rest = name.partition(":")
+    if kind == "timm" and rest:
+        return _of_network(build_timm(rest), pictures, size, channels or 3, batch)
+    if separator and rest:
+        return _of_network(_imported(kind, rest), pictures, size, channels or 3, batch)
+    raise InputError(
+        f"{unknown_name('model', name, known)} It may be the folder of a checkpoint, timm:NAME "
+        "or module:factory."
+    )
+
+
+def _of_folder(folder: Path, pictures: Pictures, batch: int) -> Subject:
+    try:
+        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"{folder} is no checkpoint: its config.json cannot be read.") from error
+    if "network" not in config:
+        return _of_policy(load_policy(folder), pictures, batch)
+    network = config["network"]
+    classifier = load_network(folder)
+    size = network["image_size"] or config["pictures"]["image_size"]
+    return _of_network(classifier.network, pictures, size, network["channels"], batch)
+
+
+def _of_network(
+    module: nn.Module,
+    pictures: Pictures,
+    size: int,
+    channels: int,
+    batch: int,
+) -> Subject:
+    image = scale_image(pictures(size, batch))
+    if channels != 3:
+        image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    weights = [*module.parameters(), *module.buffers()]
+    if any(is_lazy(weight) for weight in weights):
+        raise InputError(
+            f"{type(module).__name__} has layers that do not know their size yet: run it once on a "
+            "picture before it is returned."
+        )
+    if any(weight.is_inference() for weight in weights):
+        raise InputError(
+            f"{type(module).__name__} was made in torch.inference_mode() and has no gradients: "
+            "make it outside."
+        )
+    number = next((weight for weight in weights if weight.is_floating_point()), image)
+    image = image.to(number).contiguous()  # of the same precision, on the same device
+    return Subject(module.eval(), (image,), None, module, "", image)
+
+
+def _of_policy(policy: PolicyModule, pictures: Pictures, batch: int) -> Subject:
+    config: Any = policy.config
+    shown, history = pictures(config.image_size, batch), config.history
+    windows = shown[:, None].expand(-1, history, -1, -1, -1).contiguous()
+    inputs = Batch(
+        image=dict.fromkeys(config.cameras, windows),
+        state=torch.zeros(batch, history, config.state_dim),
+        action=torch.zeros(batch, history, config.horizon, config.action_dim),
+        action_mask=torch.ones(batch, history, config.horizon, dtype=torch.bool),
+        history_mask=torch.ones(batch, history, dtype=torch.bool),
+        instruction=[SENTENCE] * batch,
+    )
+    eye_name = "encoder" if hasattr(policy, "encoder") else "vision"
+    return Subject(
+        policy.train(),
+        (inputs,),
+        policy.loss,
+        policy.get_submodule(eye_name),
+        eye_name,
+        scale_image(shown).contiguous(),
+    )
+
+
+def _imported(module: str, factory: str) -> nn.Module:
+    """Call somebody's function; modules are looked for in the working folder too, for good."""
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        made = getattr(import_module(module), factory)()
+    except (Exception, SystemExit) as error:  # whatever somebody's module raises
+        raise InputError(
+            f"{module}:{factory} cannot be made: {type(error).__name__}: {error}. It must be a "
+            "function, or a class, that takes no arguments."
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"{module}:{factory} must return a torch.nn.Module; it returned {type(made).__name__}."
+        )
+    return made

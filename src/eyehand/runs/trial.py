@@ -1,0 +1,235 @@
+"""A recipe with some fields changed by their names, trained, timed and measured."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from eyehand.data.store import FrameStore, open_store
+from eyehand.envs.rollout import Execution
+from eyehand.evaluation.comparison import ComparedRun
+from eyehand.evaluation.latency import measure_latency, passes_per_call
+from eyehand.evaluation.protocol import EvalConfig
+from eyehand.functional.names import unknown_name
+from eyehand.policies.heads.registry import HEADS
+from eyehand.policies.registry import load_policy
+from eyehand.runs.measure import measure
+from eyehand.runs.train import TrainingRun, run_training
+from eyehand.types import InputError, Observation
+
+HEAD = "policy.head"
+"""The field whose value is the name of a head; all others are numbers, words or nothing."""
+ACTING = ("execution.", "policy.head.steps")
+"""Beginnings of fields that training does not depend on: the same weights serve every value."""
+WINDOW = 12
+"""Frames that a head with memory is shown where the recipe shows single ones (RoboFlamingo)."""
+OBSERVATIONS = 60
+"""Frames that latency is measured on."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training run, and how its policy's chunks are executed."""
+
+    run: Annotated[tyro.conf.AvoidSubcommands[TrainingRun], tyro.conf.arg(name="")]
+    """The training run."""
+    execution: Execution = field(default_factory=Execution)
+    """How chunks are executed."""
+
+
+def training_part(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return those of ``changes`` that need a training of their own.
+
+    Example:
+        >>> training_part({"policy.head": "flow", "policy.head.steps": "5", "execution.steps": "1"})
+        {'policy.head': 'flow'}
+    """
+    return {name: value for name, value in changes.items() if not name.startswith(ACTING)}
+
+
+def acting_part(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return those of ``changes`` that need none."""
+    return {name: value for name, value in changes.items() if name.startswith(ACTING)}
+
+
+def choose_head(run: TrainingRun, name: str) -> TrainingRun:
+    """Return ``run`` with another head at its default sizes.
+
+    A head with memory gets `WINDOW` frames where the run shows one, a head without gets one. There
+    are as many frames in a batch as before.
+
+    Raises:
+        InputError: If there is no such head.
+
+    Example:
+        >>> from eyehand.recipes import find_recipe
+        >>> run = choose_head(find_recipe("bcz-metaworld"), "lstm")
+        >>> run.policy.head.name, run.policy.history, run.batch_size
+        ('lstm', 12, 10)
+    """
+    if name not in HEADS:
+        raise InputError(unknown_name("head", name, HEADS))
+    head, before = HEADS[name](), run.policy.history
+    history = max(before, WINDOW if before == 1 else 1) if head.needs_history else 1
+    return replace(
+        run,
+        policy=replace(run.policy, head=head, history=history),
+        batch_size=max(1, run.batch_size * before // history),
+    )
+
+
+def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
+    """Return ``trial`` with fields changed: the head first, the rest as `eyehand train` reads it.
+
+    Args:
+        trial: What is changed.
+        changes: Values by dotted field, such as ``policy.horizon``, ``training.learning-rate``,
+            ``batch-size`` or ``execution.steps``.
+
+    Raises:
+        InputError: If a value makes no run.
+        SystemExit: With code 2 and a sentence, if there is no such field or it takes no such value.
+
+    Example:
+        >>> from eyehand.recipes import find_recipe
+        >>> trial = Trial(find_recipe("bcz-metaworld"))
+        >>> changed = override(trial, {"policy.head.steps": "5", "policy.head": "flow"})
+        >>> changed.run.policy.head.steps, trial.run.policy.head.name
+        (5, 'mlp')
+    """
+    if HEAD in changes:
+        trial = replace(trial, run=choose_head(trial.run, changes[HEAD]))
+    words = [
+        word for name, value in changes.items() if name != HEAD for word in (f"--{name}", value)
+    ]
+    # A flag is a field like any other here: `--x True`, not `--x`.
+    return tyro.cli(
+        Trial,
+        default=trial,
+        args=words,
+        prog="eyehand train RECIPE",
+        config=(tyro.conf.FlagConversionOff,),
+    )
+
+
+def check_trial(trial: Trial, changes: Mapping[str, str]) -> Trial:
+    """Return ``trial`` changed as by `override`.
+
+    Raises:
+        InputError: If no run can be made of it.
+    """
+    trial = override(trial, changes)
+    policy = trial.run.policy
+    if trial.execution.steps > policy.horizon:
+        raise InputError(
+            f"execution.steps={trial.execution.steps} is more than the {policy.horizon} actions of "
+            "a chunk (policy.horizon)."
+        )
+    if policy.history > 1 and trial.execution.steps != policy.history_stride:
+        raise InputError(
+            f"frames of the history lie policy.history-stride={policy.history_stride} steps apart, "
+            f"and execution.steps={trial.execution.steps} would show others: make them equal."
+        )
+    policy.head.build(8, horizon=policy.horizon, action_dim=policy.action_dim)
+    return trial
+
+
+def run_trial(
+    trial: Trial,
+    training: Mapping[str, str],
+    executions: Sequence[Mapping[str, str]],
+    data: Path,
+    evaluation: EvalConfig,
+    *,
+    watch: Callable[[float, float], None] | None = None,
+) -> list[ComparedRun]:
+    """Train once, time it, and measure every way of execution; what is done is not done again.
+
+    Args:
+        trial: What is changed.
+        training: Changes that need the training.
+        executions: Changes that need none (`ACTING`), one measurement each.
+        data: Folder of the data set.
+        evaluation: What is measured; ``out`` is the folder of the training and of all else.
+        watch: As of `run_training`.
+    """
+    folder = evaluation.out
+    run = override(trial, training).run
+    trained = run_training(run, [data], folder, resume=True, watch=watch)
+    costs: dict[Path, dict[str, Any]] = {}
+    found = []
+    for changes in executions:
+        changed = check_trial(trial, {**training, **changes})
+        checkpoint = folder if changed.run == run else _with_head(folder, changed.run)
+        if checkpoint not in costs:
+            costs[checkpoint] = _costs(checkpoint, data)
+        out = folder / slug("evaluation", changes)
+        results = measure(checkpoint, replace(evaluation, out=out, execution=changed.execution))
+        found.append(
+            ComparedRun(
+                changes={**training, **changes},
+                episodes=sorted(results.episodes),
+                loss=trained.final_loss,
+                samples_per_second=trained.steps * run.batch_size / trained.seconds,
+                training_steps=trained.steps,
+                **costs[checkpoint],
+            )
+        )
+    return found
+
+
+def slug(name: str, changes: Mapping[str, str]) -> str:
+    """Return the name of a folder for what was changed.
+
+    Example:
+        >>> slug("run", {"policy.head": "flow"})
+        'run,policy.head=flow'
+    """
+    return ",".join([name, *(f"{field}={value}" for field, value in changes.items())])
+
+
+def _with_head(folder: Path, run: TrainingRun) -> Path:
+    """Write a checkpoint with the weights of ``folder`` and the head's config of ``run``."""
+    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    description["policy"]["head"] = head = asdict(run.policy.head)
+    checkpoint = folder / slug("policy", {name: str(value) for name, value in head.items()})
+    checkpoint.mkdir(exist_ok=True)
+    text = json.dumps(description, indent=2) + "\n"
+    (checkpoint / "config.json").write_text(text, encoding="utf-8")
+    shutil.copyfile(folder / "model.safetensors", checkpoint / "model.safetensors")
+    return checkpoint
+
+
+def _costs(checkpoint: Path, data: Path) -> dict[str, Any]:
+    """Return what a policy weighs, and how long it thinks, as fields of a `ComparedRun`."""
+    policy = load_policy(checkpoint)
+    observations = _observations(open_store(data, image_size=policy.config.image_size))
+    policy.reset([0])
+    latency = measure_latency(policy, observations)
+    return {
+        "parameters": sum(p.numel() for p in policy.parameters() if p.requires_grad),
+        "median_ms": latency.median_ms,
+        "p99_ms": latency.p99_ms,
+        "passes": passes_per_call(policy, policy.get_submodule("head"), observations),
+    }
+
+
+def _observations(store: FrameStore) -> list[Observation]:
+    """Return the first frames of a data set as one robot sees them, one after the other."""
+    return [
+        Observation(
+            image={
+                camera: torch.from_numpy(pictures[frame].copy())[None]
+                for camera, pictures in store.image.items()
+            },
+            state=torch.from_numpy(store.state[frame : frame + 1].copy()),
+            instruction=[store.sentences[store.sentence[frame]]],
+            env_ids=[0],
+        )
+        for frame in range(min(OBSERVATIONS, len(store)))
+    ]

