@@ -94,7 +94,7 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class StillPolicy:
     """Keeps still, whatever it sees or is told."""
 
-    def act(self, observation: Any) -> torch.Tensor:
+    def act(self, observation: Any, *, generator: Any = None) -> torch.Tensor:
         return torch.zeros(len(observation.instruction), 16, 4)
 
     def loss(self, batch: Any) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""A policy of LeRobot behind eyehand's Policy protocol: it lives in a process of its own Python.
+"""A policy of LeRobot behind eyehand's Actor protocol: it lives in a process of its own Python.
 
 That process answers every observation with the one action that the policy does now, because a
 policy of LeRobot looks at every step: it has its own queue of planned actions and its own history.

@@ -35,7 +35,7 @@ from eyehand.envs.rollout import Execution
 from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
 from eyehand.evaluation.results import write_results
 from eyehand.policies.registry import load_policy
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 EXECUTED = {"bcz": (4,), "bcz-landmarks": (4,), "act": (100, 4), "diffusion": (8,)}
 """Actions executed per plan: each policy's own default, and ACT as often as BC-Z besides."""
@@ -274,7 +274,7 @@ def measure(
 
 def open_policy(
     folder: Path, policy: str, tasks: Sequence[str], executed: int, options: argparse.Namespace
-) -> AbstractContextManager[Policy]:
+) -> AbstractContextManager[Actor]:
     """Return a trained policy that ends with its block."""
     if policy.startswith("bcz"):
         return nullcontext(load_policy(folder))

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.peers.adapter import LeRobotPolicy
 from eyehand.envs.instructions import instructions
-from eyehand.types import InputError, Observation, Policy
+from eyehand.types import Actor, InputError, Observation
 
 TASKS = ("reach", "push", "drawer-open")
 STUB = Path(__file__).with_name("served_stub.py")
@@ -32,7 +32,7 @@ def observe(tasks: Sequence[str], *, brightness: int = 7) -> Observation:
 
 
 def test_it_is_a_policy_that_passes_on_what_is_seen_and_told(policy: LeRobotPolicy) -> None:
-    assert isinstance(policy, Policy)
+    assert isinstance(policy, Actor)
     action = policy.act(observe(["push", "drawer-open", "reach"]))
     assert action.dtype == torch.float32
     assert action.shape == (3, 1, 4)

@@ -23,7 +23,7 @@ from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.lerobot import Dataset
 from eyehand.envs.instructions import instructions
 from eyehand.envs.metaworld import LANDMARKS, MetaWorldEnv
-from eyehand.types import Episode, InputError, Policy
+from eyehand.types import Actor, Episode, InputError
 
 Attempt = Callable[[str, int, RecordConfig], EncodedEpisode | None]
 
@@ -279,7 +279,7 @@ def test_a_policy_is_named_and_loaded_or_neither(tmp_path: Path) -> None:
 
 
 def test_an_attempt_leads_with_the_policy_and_keeps_the_rest(
-    monkeypatch: pytest.MonkeyPatch, still_policy: Policy
+    monkeypatch: pytest.MonkeyPatch, still_policy: Actor
 ) -> None:
     """Told the seed's own sentence of ten, it drives; what the expert does then is the episode."""
     told: list[str] = []

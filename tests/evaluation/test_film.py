@@ -20,7 +20,7 @@ from eyehand.evaluation.film import (
     play,
     write_film,
 )
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 
 def expert_episode(task: str, seed: int) -> Outcome:
@@ -117,7 +117,7 @@ def test_film_without_pictures_is_an_error(tmp_path: Path) -> None:
 
 
 def test_play_tells_the_sentence_and_films(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still_policy: Policy
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still_policy: Actor
 ) -> None:
     told: list[Start] = []
     asked: dict[str, object] = {}

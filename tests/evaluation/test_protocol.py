@@ -22,7 +22,7 @@ from eyehand.evaluation.protocol import (
     reproducing_command,
 )
 from eyehand.evaluation.results import Results, read_results
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 
 class FakeRollout:
@@ -71,7 +71,7 @@ def even_seeds(start: Start) -> bool:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, still_policy: Policy) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, still_policy: Actor) -> Run:
     """Evaluate with a fake rollout."""
 
     def run_with(fake: FakeRollout, config: EvalConfig, camera: str = CAMERA) -> Results:
@@ -344,7 +344,7 @@ def test_command_says_the_same_config_again() -> None:
 
 
 def test_real_simulator_films_a_failure(
-    tmp_path: Path, checkpoint: Path, still_policy: Policy
+    tmp_path: Path, checkpoint: Path, still_policy: Actor
 ) -> None:
     """A robot that keeps still reaches nothing; the film's replay agrees, or it would raise."""
     config = EvalConfig(

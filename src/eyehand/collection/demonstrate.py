@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32
 
 from eyehand.envs.metaworld import ACTION_DIM, MetaWorldEnv
-from eyehand.types import Episode, Observation, Policy
+from eyehand.types import Actor, Episode, Observation
 
 PUSH_STEPS = 10
 """Length of a push, an eighth of a second."""
@@ -92,7 +92,7 @@ def _begin(environment: MetaWorldEnv, seed: int, lead: Sequence[np.ndarray]) -> 
 
 @torch.inference_mode()
 def lead_of(
-    policy: Policy, environment: MetaWorldEnv, *, seed: int, instruction: str
+    policy: Actor, environment: MetaWorldEnv, *, seed: int, instruction: str
 ) -> list[Float32[np.ndarray, "4"]]:
     """Return the actions of a policy from a start state up to a random moment.
 

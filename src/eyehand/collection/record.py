@@ -34,7 +34,7 @@ from eyehand.envs.metaworld import (
     select_tasks,
 )
 from eyehand.functional.names import unknown_name
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 TRAINING_SEEDS = 10_000
 """Start states from this seed on are for choosing and for evaluation, never for training."""
@@ -119,7 +119,7 @@ class _Progress:
     """Attempts under way or waiting for an earlier one, in the order of their seeds."""
 
 
-def record(config: RecordConfig, make_policy: Callable[[], Policy] | None = None) -> RecordResult:
+def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None) -> RecordResult:
     """Record what is still missing of the data set that ``config`` describes.
 
     Episodes are written in the order of tasks and seeds, each told the next of ten sentences. The
@@ -210,7 +210,7 @@ def _record_missing(
     states: list[_Progress],
     config: RecordConfig,
     writer: DatasetWriter,
-    make_policy: Callable[[], Policy] | None,
+    make_policy: Callable[[], Actor] | None,
 ) -> None:
     total = config.episodes * len(states)
     columns = (
@@ -322,7 +322,7 @@ def _sentence(task: str, number: int) -> str:
     return told[number % len(told)]
 
 
-def _start_worker(make_policy: Callable[[], Policy] | None) -> None:
+def _start_worker(make_policy: Callable[[], Actor] | None) -> None:
     """Let the parent alone answer to Ctrl-C, and do not outlive it."""
     global _policy
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -339,7 +339,7 @@ def _start_worker(make_policy: Callable[[], Policy] | None) -> None:
         _policy = make_policy()
 
 
-_policy: Policy | None = None
+_policy: Actor | None = None
 """The policy that this worker corrects."""
 _environments: dict[str, MetaWorldEnv] = {}
 """The environment that this worker used last, by task."""

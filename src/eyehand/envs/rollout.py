@@ -20,7 +20,7 @@ from torch import Tensor
 from eyehand.envs.metaworld import ACTION_DIM, CAMERA, STATE_DIM, MetaWorldEnv
 from eyehand.envs.vector import VectorEnv
 from eyehand.functional.ensembling import temporal_ensemble
-from eyehand.types import InputError, Observation, Policy
+from eyehand.types import Actor, InputError, Observation
 
 ROWS = 8
 """Robots in one call of the policy. Another number is another protocol: it changes the rounding."""
@@ -91,7 +91,7 @@ class _Episode:
 
 
 def rollout(
-    policy: Policy,
+    policy: Actor,
     starts: Sequence[Start],
     *,
     execution: Execution,
@@ -177,7 +177,7 @@ def rollout(
 
 
 def _think(
-    policy: Policy,
+    policy: Actor,
     vector: VectorEnv,
     group: Sequence[int],
     episodes: dict[int, _Episode],

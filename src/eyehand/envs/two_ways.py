@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 
 from eyehand.envs.instructions import Instructions
-from eyehand.types import Episode, InputError, Observation, Policy
+from eyehand.types import Actor, Episode, InputError, Observation
 
 TASK = "two-ways"
 """Name of the task in recordings."""
@@ -250,7 +250,7 @@ class Drive:
 
 @torch.inference_mode()
 def roll_out(
-    policy: Policy, seeds: Sequence[int], *, steps: int = 4, image_size: int = 96
+    policy: Actor, seeds: Sequence[int], *, steps: int = 4, image_size: int = 96
 ) -> list[Drive]:
     """Run one episode from every seed; each call of the policy plans for all that are not over.
 

@@ -19,7 +19,7 @@ from eyehand.envs.instructions import instructions
 from eyehand.envs.metaworld import FPS, MAX_STEPS, MetaWorldEnv, select_tasks
 from eyehand.envs.rendering import Quality
 from eyehand.envs.rollout import Execution, Outcome, Start, rollout
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 ACTION_NAMES = ("x", "y", "z", "grip")
 """What the four actions move: the hand along three axes, and the fingers."""
@@ -62,7 +62,7 @@ class PlayConfig:
             raise InputError(f"--size must be even and at least 160 pixels. Got {self.size}.")
 
 
-def play(policy: Policy, config: PlayConfig, *, camera: str, image_size: int) -> Outcome:
+def play(policy: Actor, config: PlayConfig, *, camera: str, image_size: int) -> Outcome:
     """Let ``policy`` play one episode and film it.
 
     Args:

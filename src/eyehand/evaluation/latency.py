@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from eyehand.types import Observation, Policy
+from eyehand.types import Actor, Observation
 
 WARM_UP = 10
 """Calls that are not timed; they also fill a policy's memory."""
@@ -22,7 +22,7 @@ class Latency(NamedTuple):
     p99_ms: float
 
 
-def measure_latency(policy: Policy, observations: Sequence[Observation]) -> Latency:
+def measure_latency(policy: Actor, observations: Sequence[Observation]) -> Latency:
     """Time one call of ``act`` after the other, on one core.
 
     Args:
@@ -49,9 +49,7 @@ def measure_latency(policy: Policy, observations: Sequence[Observation]) -> Late
     return Latency(float(median), float(p99))
 
 
-def passes_per_call(
-    policy: Policy, module: nn.Module, observations: Sequence[Observation]
-) -> float:
+def passes_per_call(policy: Actor, module: nn.Module, observations: Sequence[Observation]) -> float:
     """Return how often the busiest part of ``module`` runs in one call of ``act``, on average.
 
     That is 1 where a chunk comes at once, the number of denoising steps where it is denoised, and

@@ -52,7 +52,7 @@ from eyehand.evaluation.results import (
     write_results,
 )
 from eyehand.functional.names import unknown_name
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 SEED_RANGES = {
     "training": range(10_000),
@@ -161,7 +161,7 @@ def evaluation_starts(config: EvalConfig) -> list[Start]:
     ]
 
 
-def evaluate(policy: Policy, config: EvalConfig, subject: Subject) -> Results:
+def evaluate(policy: Actor, config: EvalConfig, subject: Subject) -> Results:
     """Measure ``policy`` and write ``results.json`` and films into ``config.out``.
 
     Every finished episode is appended to ``episodes.jsonl``, so that an evaluation that was killed,

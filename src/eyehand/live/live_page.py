@@ -36,7 +36,7 @@ from eyehand.evaluation.rerun_recording import check_recording
 from eyehand.live.robot import LivePolicy, Take
 from eyehand.live.worker import FRAMES_PER_SECOND, Note, Shown, Worker
 from eyehand.serving.server import check_exposure, is_same_site, only_known_hosts
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 FOLDER = Path(__file__).parent / "page"
 """The page itself."""
@@ -105,7 +105,7 @@ class LivePage:
 
     def __init__(
         self,
-        make_policy: Callable[[], tuple[Policy, LivePolicy, StageTimer]],
+        make_policy: Callable[[], tuple[Actor, LivePolicy, StageTimer]],
         live: LivePolicy,
         *,
         looks: str | None,

@@ -22,7 +22,7 @@ from eyehand.envs.rollout import Start
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
 from eyehand.functional.interval import wilson_interval
-from eyehand.types import InputError, Observation, Policy
+from eyehand.types import Actor, InputError, Observation
 
 VIEW_SIZE = 480
 """Height and width of the picture for people, pixels."""
@@ -80,7 +80,7 @@ class Robot:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Actor,
         live: LivePolicy,
         *,
         timer: StageTimer,

@@ -19,7 +19,7 @@ from eyehand.envs.metaworld import FPS
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
 from eyehand.live.robot import LivePolicy, Robot, Take
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 FRAMES_PER_SECOND = 20
 """How often the robot shows itself while it runs."""
@@ -46,7 +46,7 @@ class Note:
 
 def live(
     pipe: Connection,
-    make_policy: Callable[[], tuple[Policy, LivePolicy, StageTimer]],
+    make_policy: Callable[[], tuple[Actor, LivePolicy, StageTimer]],
     task: str,
     seed: int,
     rerun: Path | None,
@@ -130,7 +130,7 @@ class Worker:
 
     def __init__(
         self,
-        make_policy: Callable[[], tuple[Policy, LivePolicy, StageTimer]],
+        make_policy: Callable[[], tuple[Actor, LivePolicy, StageTimer]],
         *,
         task: str,
         seed: int,

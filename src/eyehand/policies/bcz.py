@@ -171,14 +171,16 @@ class BCZ(PolicyModule):
         return losses | {"loss": total, "landmark": landmark}
 
     @torch.inference_mode()
-    def act(self, observation: Observation) -> ActionChunk:
+    def act(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
         """Return the next actions of every robot, in the environment's units."""
         with evaluation_mode(self):
             feature, _ = self._feature(
                 observation.image, observation.state, observation.instruction
             )
             window, mask = self._memory.remember(feature, observation.env_ids)
-            seed = row_seeds(observation.state)
+            seed = row_seeds(observation.state, generator)
             action = self.head.act(window, history_mask=mask, seed=seed)
         return self.units.restore_action(action)
 

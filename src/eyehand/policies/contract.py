@@ -1,10 +1,11 @@
-"""What every policy and its config have, beyond the protocol in :mod:`eyehand.types`."""
+"""What every policy and its config have, beyond the protocols in :mod:`eyehand.types`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -48,7 +49,7 @@ class PolicyConfig(Protocol):
 
 
 class PolicyModule(nn.Module, ABC):
-    """A network that satisfies :class:`eyehand.types.Policy` and knows its config."""
+    """A network that is an `Actor` and `Trainable` (:mod:`eyehand.types`) and knows its config."""
 
     looks: ClassVar[str]
     """By what `look` tells where it looks: attention or saliency."""
@@ -63,7 +64,9 @@ class PolicyModule(nn.Module, ABC):
         """Return scalar losses; the one to minimise is named ``"loss"``."""
 
     @abstractmethod
-    def act(self, observation: Observation) -> ActionChunk:
+    def act(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
         """Return the next actions of every robot, in the environment's units."""
 
     @abstractmethod

@@ -65,15 +65,20 @@ def only_camera(cameras: Sequence[str]) -> str:
     return cameras[0]
 
 
-def row_seeds(state: Float[Tensor, "batch state"]) -> Int64[Tensor, " batch"]:
+def row_seeds(
+    state: Float[Tensor, "batch state"], generator: torch.Generator | None = None
+) -> Int64[Tensor, " batch"]:
     """Return a seed a row, for heads that draw at random.
 
-    It comes from the bits of the robot's state: an episode is the same again, whatever robots stand
-    beside it, and two states draw differently.
+    Without a generator it comes from the bits of the robot's state: an episode is the same again,
+    whatever robots stand beside it, and two states draw differently. From a generator every row
+    gets a seed of its own, so that rollouts from one start differ.
 
     Example:
         >>> row_seeds(torch.tensor([[0.0], [1.0], [0.0]])).tolist()
         [558161692, 2896259690, 558161692]
     """
+    if generator is not None:
+        return torch.randint(2**32, (len(state),), generator=generator).to(state.device)
     rows = state.detach().to("cpu", torch.float32).numpy()
     return torch.tensor([zlib.crc32(row.tobytes()) for row in rows], device=state.device)

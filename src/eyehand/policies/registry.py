@@ -63,7 +63,7 @@ def policy_class(name: str) -> Any:
 
 
 def build_policy(config: PolicyConfig, *, statistics: Mapping[str, Statistics]) -> PolicyModule:
-    """Return a new policy; it satisfies :class:`eyehand.types.Policy`."""
+    """Return a new policy."""
     return policy_class(config.name)(config, statistics=statistics)
 
 

@@ -15,7 +15,7 @@ from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import load_policy
 from eyehand.runs.serve import warm_up
 from eyehand.serving.server import listen, serve
-from eyehand.types import Policy
+from eyehand.types import Actor
 
 
 def live_policy(policy: PolicyModule) -> LivePolicy:
@@ -34,7 +34,7 @@ def live_policy(policy: PolicyModule) -> LivePolicy:
     )
 
 
-def make_live_policy(checkpoint: Path) -> tuple[Policy, LivePolicy, StageTimer]:
+def make_live_policy(checkpoint: Path) -> tuple[Actor, LivePolicy, StageTimer]:
     """Load a policy in the robot's own process."""
     torch.set_num_threads(1)  # the other core draws the pictures and shows them
     policy = load_policy(checkpoint)

@@ -17,7 +17,7 @@ from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import load_policy
 from eyehand.serving.client import RemotePolicy
 from eyehand.serving.wire import pack
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 MOST_PIXELS = 1024
 """Longest side of a picture that is drawn for a server."""
@@ -96,7 +96,7 @@ def measure_server(
 
 
 def _measure(
-    policy: Policy, config: EvalConfig, subject: Subject, *, training: Path | None
+    policy: Actor, config: EvalConfig, subject: Subject, *, training: Path | None
 ) -> Results:
     results = evaluate(policy, config, subject)
     report = write_report(config.out, training=training)

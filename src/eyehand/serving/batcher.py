@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 
 from eyehand.serving.observation import Seen, stack
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Batcher:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Actor,
         *,
         window: float,
         most: int,

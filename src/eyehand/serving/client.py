@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import Tensor
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from eyehand.serving.observation import PICTURE, PROMPT, STATE
 from eyehand.serving.session import CONTROL, END, SILENCE, START, TIME
 from eyehand.serving.wire import pack, unpack
-from eyehand.types import ActionChunk, Batch, InputError, Observation
+from eyehand.types import ActionChunk, InputError, Observation
 
 ANSWER_BYTES = 2**24
 """Longest answer of a server."""
@@ -122,16 +121,17 @@ class RemotePolicy:
         self._free, self._held = [first], dict[int, Connection]()
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Refuse: a server does not train."""
-        raise NotImplementedError("a policy on a server is not trained from here")
-
-    def act(self, observation: Observation) -> ActionChunk:
+    def act(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
         """Return the chunks of all robots; they are asked for at the same time.
 
         Raises:
-            InputError: If the server refuses, or says what is no chunk.
+            InputError: If the server refuses, or says what is no chunk; or with a generator, which
+                cannot be sent.
         """
+        if generator is not None:
+            raise InputError("a policy on a server draws its own noise: leave out the generator.")
         keys = self.metadata.get("picture_keys") or dict.fromkeys(observation.image, PICTURE)
         asked: dict[int, Future[dict[str, Any]]] = {}
         for row, env_id in enumerate(observation.env_ids):

@@ -33,7 +33,7 @@ from eyehand.serving.metrics import Metrics
 from eyehand.serving.observation import Bounds, PolicyInterface, read_observation
 from eyehand.serving.session import CONTROL, END, START, Session
 from eyehand.serving.wire import pack, unpack
-from eyehand.types import InputError, Policy
+from eyehand.types import Actor, InputError
 
 CHECK_SECONDS = 0.25
 """How often the watchdog looks."""
@@ -118,7 +118,7 @@ class PolicyServer:
         config: Bounds and waits.
     """
 
-    def __init__(self, policy: Policy, interface: PolicyInterface, config: ServeConfig) -> None:
+    def __init__(self, policy: Actor, interface: PolicyInterface, config: ServeConfig) -> None:
         self.interface, self.config = interface, config
         self.metrics = Metrics()
         self.sessions: dict[int, Session] = {}

@@ -4,20 +4,22 @@ from eyehand.types.errors import InputError
 from eyehand.types.picture import PictureBatch
 from eyehand.types.robot import (
     ActionChunk,
+    Actor,
     Batch,
     Episode,
     Observation,
-    Policy,
     Statistics,
+    Trainable,
 )
 
 __all__ = [
     "ActionChunk",
+    "Actor",
     "Batch",
     "Episode",
     "InputError",
     "Observation",
     "PictureBatch",
-    "Policy",
     "Statistics",
+    "Trainable",
 ]

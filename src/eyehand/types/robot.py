@@ -107,8 +107,29 @@ class Statistics:
 
 
 @runtime_checkable
-class Policy(Protocol):
-    """Observation in, action chunk out. Training, evaluation and serving know only this."""
+class Actor(Protocol):
+    """Observation in, action chunk out: all that collection, evaluation and serving know."""
+
+    def act(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
+        """Return the next actions of every robot, in the environment's units.
+
+        Args:
+            observation: What the robots see and are told.
+            generator: Where an actor that draws its actions takes its noise from. Without one the
+                noise follows from the observation, so that the same episode comes out again.
+        """
+        ...
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        """Forget what these robots saw: a new episode begins for them."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """Batch in, losses out: all that supervised training knows."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return scalar losses; the one to minimise is named ``"loss"``.
@@ -116,12 +137,4 @@ class Policy(Protocol):
         Padded actions count as zero and the mean is over the full size, so that the mean over
         processes is the loss of the global batch.
         """
-        ...
-
-    def act(self, observation: Observation) -> ActionChunk:
-        """Return the next actions of every robot, in the environment's units."""
-        ...
-
-    def reset(self, env_ids: Sequence[int]) -> None:
-        """Forget what these robots saw: a new episode begins for them."""
         ...

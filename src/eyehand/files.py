@@ -1,0 +1,104 @@
+"""How files are replaced, where derived files are cached, and what made them: each said once.
+
+A file or folder is written beside its place, flushed to the disk and then renamed: after a kill at
+any moment there is the old one or the new one, whole. What a killed process leaves behind ends in
+``.partial``; the next write of the same file takes its name over.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+PARTIAL = ".partial"
+"""Ending of what is not whole yet."""
+PACKAGES = ("eyehand", "torch", "numpy", "mujoco", "metaworld")
+"""Packages whose version a figure can depend on."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a place beside ``path`` to write to; on success that becomes ``path``.
+
+    A file replaces what is there. A folder is made by the caller and needs ``path`` to be free or
+    an empty folder. Where the block raises, ``path`` is as it was and the unfinished part is gone.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with replacing(path) as beside:
+        ...     _ = beside.write_text("new")
+        >>> path.read_text(), [file.name for file in path.parent.iterdir()]
+        ('new', ['notes.txt'])
+    """
+    beside = path.with_name(path.name + PARTIAL)
+    _remove(beside)
+    try:
+        yield beside
+        flush(beside)
+        os.replace(beside, path)
+        flush(path.parent)
+    except BaseException:
+        _remove(beside)
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace the content of a text file, UTF-8."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def flush(path: Path) -> None:
+    """Wait until the disk holds ``path``: a file, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cache_folder() -> Path:
+    """Return the folder of derived files: ``EYEHAND_CACHE``, or eyehand's in the user's cache.
+
+    The user's cache is ``XDG_CACHE_HOME``, or ``~/.cache``.
+    """
+    if named := os.environ.get("EYEHAND_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eyehand"
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of what a figure can depend on.
+
+    Example:
+        >>> sorted(software_versions())
+        ['eyehand', 'metaworld', 'mujoco', 'numpy', 'python', 'torch']
+    """
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def source_commit() -> str:
+    """Return the commit of this source, with ``-dirty`` after local changes; empty if unknown."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's repository: that commit is not ours.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
