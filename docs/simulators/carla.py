@@ -4,8 +4,8 @@
     python carla.py                        # with CARLA's Python package installed
     eyehand eval POLICY --suite ws://127.0.0.1:8001 --tasks all --out outputs/carla
 
-What to fill in is marked FILL IN. The world runs in synchronous mode, so that a step is a step however
-long the policy thinks.
+What to fill in is marked FILL IN. The world runs in synchronous mode, so that a step is a step
+however long the policy thinks.
 """
 
 import queue

@@ -6,8 +6,8 @@
     python3 gazebo.py                      # with ROS 2 sourced
     eyehand eval POLICY --suite ws://127.0.0.1:8001 --tasks all --out outputs/gazebo
 
-What to fill in is marked FILL IN. `seed` must alone decide the start state: the world is reset by the
-service /world/NAME/control, and whatever the seed places is placed after it.
+What to fill in is marked FILL IN. `seed` must alone decide the start state: the world is reset by
+the service /world/NAME/control, and whatever the seed places is placed after it.
 """
 
 from collections.abc import Mapping
