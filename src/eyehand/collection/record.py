@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eyehand.collection.demonstrate import demonstrate, lead_of
+from eyehand.data.columns import landmark_column
 from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.instructions import instructions
@@ -147,7 +148,7 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
         state_dim=STATE_DIM,
         action_dim=ACTION_DIM,
         robot=config.suite,
-        landmarks=LANDMARKS,
+        columns={"landmarks": landmark_column(LANDMARKS)},
     ) as writer:
         _write_description(config)
         states = [_state(task, config, writer) for task in tasks]

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Float32
 
+from eyehand.data.columns import landmark_column
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.metaworld import ACTION_DIM, FPS, LANDMARKS, STATE_DIM, MetaWorldEnv
 from eyehand.envs.rollout import Start
@@ -72,7 +73,7 @@ def zip_episode(episode: Episode, file: Path) -> None:
             state_dim=STATE_DIM,
             action_dim=ACTION_DIM,
             robot="metaworld",
-            landmarks=LANDMARKS,
+            columns={"landmarks": landmark_column(LANDMARKS)},
         ) as writer:
             writer.add(episode)
         made = shutil.make_archive(str(Path(name) / "episode"), "zip", folder)
