@@ -60,10 +60,10 @@ def test_the_chosen_episodes_are_whole_and_in_order(data: Path, landmarks: bool)
     np.testing.assert_allclose(store.statistics["state"].mean, store.state.mean(axis=0), rtol=1e-6)
     assert store.statistics["action"].maximum[0] == pytest.approx(3.4)
     if landmarks:
-        assert store.landmarks is not None
-        np.testing.assert_array_equal(store.landmarks[:, 0, 0], number)
+        assert "landmarks" in store.columns
+        np.testing.assert_array_equal(store.columns["landmarks"][:, 0, 0], number)
     else:
-        assert store.landmarks is None
+        assert store.columns == {}
     batch = WindowLoader(store, WindowConfig(batch_size=15, random_shift=0)).batch(0)
     assert (batch.landmarks is not None) == landmarks
 
