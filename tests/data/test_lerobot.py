@@ -289,9 +289,15 @@ def test_lerobot_reads_what_we_write(
 ) -> None:
     cameras = ("top", "wrist")
     episodes = [make_episode(seed, 3 + 5 * seed, cameras=cameras) for seed in range(7)]
-    with make_writer(tmp_path / "set", cameras, video_file_megabytes=0.05) as writer:
+    columns = {"reward": Column(), "pose": Column("float32", (2, 3)), "action_mask": Column("bool")}
+    pose = np.random.default_rng(0).normal(size=(33, 2, 3)).astype(np.float32)
+    with make_writer(
+        tmp_path / "set", cameras, video_file_megabytes=0.05, columns=columns
+    ) as writer:
         for episode in episodes:
-            writer.add(episode)
+            reward = np.arange(len(episode), dtype=np.float32)
+            held = {"reward": reward, "pose": pose[: len(episode)]}
+            writer.add(replace(episode, columns=held, action_mask=reward > 1))
     assert len(list(tmp_path.rglob("*.mp4"))) >= 4
     run_peer(peer, READ, tmp_path / "set", tmp_path / "read.npz")
     read = np.load(tmp_path / "read.npz")
@@ -304,6 +310,10 @@ def test_lerobot_reads_what_we_write(
         np.testing.assert_allclose(read[f"stats/{name}/mean"], want.mean(axis=0), atol=1e-6)
     np.testing.assert_array_equal(read["timestamp"], (steps / 80).astype(np.float32))
     np.testing.assert_array_equal(read["frame_index"], steps)
+    np.testing.assert_array_equal(read["reward"], steps)
+    np.testing.assert_array_equal(read["mask.action"], steps > 1)
+    np.testing.assert_array_equal(read["pose"], pose[steps])
+    np.testing.assert_allclose(read["stats/pose/mean"], pose[steps].mean(axis=0), atol=1e-6)
     np.testing.assert_array_equal(read["index"], np.arange(sum(lengths)))
     np.testing.assert_array_equal(read["episode_index"], np.repeat(np.arange(7), lengths))
     assert read["task"].tolist() == [e.instruction for e in episodes for _ in e.state]
