@@ -10,7 +10,7 @@ import torch
 from benchmarks.peers import compare
 from benchmarks.peers.adapter import LeRobotPolicy
 from benchmarks.peers.eyehand_train import choose_episodes
-from eyehand.data.columns import landmark_column
+from eyehand.data.columns import landmark_columns
 from eyehand.data.store import open_store
 from eyehand.data.windows import WindowConfig, WindowLoader
 from eyehand.data.writer import DatasetWriter
@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     with DatasetWriter(
         folder, fps=80, image_shapes={"top": (16, 16)}, state_dim=4, action_dim=4, robot="blocks",
-        columns={"landmarks": landmark_column(("hand", "goal"))},
+        columns=landmark_columns(("hand", "goal")),
     ) as writer:  # fmt: skip
         for number, (task, length) in enumerate(zip(TASKS, LENGTHS, strict=True)):
             film = np.full((length, 16, 16, 3), 50 * number, np.uint8)

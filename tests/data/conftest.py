@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eyehand.data.columns import Column, landmark_column
+from eyehand.data.columns import Column, landmark_columns
 from eyehand.data.writer import DatasetWriter
 from eyehand.types import Episode
 
@@ -48,8 +48,7 @@ def _writer(
     columns: Mapping[str, Column] | None = None, **changes: Any,
 ) -> DatasetWriter:  # fmt: skip
     settings: dict[str, Any] = {"fps": 80, "state_dim": 3, "action_dim": 2} | changes
-    points = {"landmarks": landmark_column(landmarks)} if landmarks else {}
-    settings["columns"] = points | dict(columns or {})
+    settings["columns"] = landmark_columns(landmarks) | dict(columns or {})
     shapes = dict.fromkeys(cameras, (SIZE, SIZE))
     return DatasetWriter(folder, image_shapes=shapes, robot="none", **settings)
 

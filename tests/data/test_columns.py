@@ -11,7 +11,7 @@ from eyehand.data.columns import (
     check_names,
     columns_from_features,
     feature_name,
-    landmark_column,
+    landmark_columns,
     to_feature,
 )
 from eyehand.types import InputError
@@ -21,9 +21,11 @@ def test_what_is_written_is_read() -> None:
     columns = {
         "reward": Column(),
         "pose": Column("float64", (2, 3), tuple("abcdef")),
-        "landmarks": landmark_column(("hand", "goal")),
+        **landmark_columns(("hand", "goal")),
         "action_mask": Column("bool"),
     }
+    assert columns["landmarks"].shape == (2, 3)
+    assert landmark_columns(()) == {}
     check_names(columns)
     features = {feature_name(name): to_feature(name, column) for name, column in columns.items()}
     assert columns_from_features(Path(), features) == columns

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eyehand.data.check import check_dataset
-from eyehand.data.columns import Column, landmark_column
+from eyehand.data.columns import Column, landmark_columns
 from eyehand.data.encoding import encode_episode
 from eyehand.data.lerobot import Dataset
 from eyehand.data.statistics import describe
@@ -204,7 +204,7 @@ def test_landmarks_come_back_to_the_bit(
         assert_same(dataset.episode(number), episode)
     everything = np.concatenate([episode.landmarks for episode in episodes])
     np.testing.assert_array_equal(dataset.frames.columns["landmarks"], everything)
-    assert dataset.columns == {"landmarks": landmark_column(POINTS)}
+    assert dataset.columns == landmark_columns(POINTS)
     check_dataset(tmp_path)
     feature = dataset.info["features"][FEATURE]
     assert feature["shape"] == [9]

@@ -80,15 +80,15 @@ class Column:
         return f"{self.dtype} {list(self.shape)}"
 
 
-def landmark_column(points: Sequence[str]) -> Column:
-    """Return the column of the landmarks with these names; see `eyehand.types.Episode`.
+def landmark_columns(points: Sequence[str]) -> dict[str, Column]:
+    """Return the column of the landmarks with these names, by its name; without names, none.
 
     Example:
-        >>> landmark_column(["hand"]).names
+        >>> landmark_columns(["hand"])["landmarks"].names
         ('hand x', 'hand y', 'hand far')
     """
     names = tuple(f"{point} {part}" for point in points for part in ("x", "y", "far"))
-    return Column("float32", (len(points), 3), names)
+    return {LANDMARKS: Column("float32", (len(points), 3), names)} if points else {}
 
 
 def column_of(values: Shaped[np.ndarray, "time ..."]) -> Column:
