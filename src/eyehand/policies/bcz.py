@@ -111,6 +111,7 @@ class BCZ(PolicyModule):
     Config: ClassVar[type[BCZConfig]] = BCZConfig
     looks: ClassVar[str] = "saliency"
     perceives: ClassVar[str] = "encoder"
+    eye_name: ClassVar[str] = "encoder"
     config: BCZConfig
 
     def __init__(self, config: BCZConfig, *, statistics: Mapping[str, Statistics]) -> None:

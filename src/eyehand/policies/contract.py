@@ -55,6 +55,8 @@ class PolicyModule(nn.Module, ABC):
     """By what `look` tells where it looks: attention or saliency."""
     perceives: ClassVar[str]
     """Name of the submodule that runs last of those that read the picture alone."""
+    eye_name: ClassVar[str]
+    """Name of the submodule that takes the pictures."""
     config: PolicyConfig
     units: Normalization
     """Statistics of its training data."""

@@ -19,15 +19,15 @@ from rich.progress import track
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
 from eyehand.envs.metaworld import MASK_CLASSES, select_tasks
-from eyehand.functional.names import unknown_name
+from eyehand.files import replacing
 from eyehand.functional.segmentation import segmentation_scores
-from eyehand.models.vision.registry import DENSE_NETWORKS
+from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
     PictureTraining,
     check_reads,
     train_network,
-    write_results,
+    write_picture_results,
 )
 from eyehand.training.loop import TrainConfig
 from eyehand.training.processes import processes
@@ -81,7 +81,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     """Draw the pictures, train, measure, write ``results.json`` and ``masks.png``.
 
     Args:
-        name: A name of ``eyehand.models.vision.registry.DENSE_NETWORKS``.
+        name: A dense network of ``eyehand.models.registry``.
         config: The run.
         out: Folder of the run; the pictures are kept in it.
         resume: Go on from the last checkpoint in ``out``.
@@ -93,8 +93,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         InputError: If a name is unknown, no picture can be drawn, the network cannot read pictures
             of this size, or ``out`` holds another run.
     """
-    if name not in DENSE_NETWORKS:
-        raise InputError(unknown_name("dense network", name, DENSE_NETWORKS))
+    find_network(name, kind="dense network")
     tasks = select_tasks(config.tasks)
     network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
     # Before minutes of drawing.
@@ -122,7 +121,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         "confusion": confusion.tolist(),
         "seeds": [FIRST_TEST, FIRST_TEST + config.test_pictures - 1],
     }
-    write_results(out, results)
+    write_picture_results(out, results)
     shown = np.linspace(0, len(test) - 1, DRAWN).astype(int)
     with torch.inference_mode():
         found = classifier(torch.from_numpy(test.image[shown]))
@@ -167,10 +166,8 @@ def _draw(
     )
     image, label = (np.stack(parts) for parts in zip(*drawn, strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    with replacing(file) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, image=image, label=label, identity=np.array(identity))
-    partial.replace(file)
     return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
 
 

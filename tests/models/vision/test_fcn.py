@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from eyehand.models.registry import build_network
 from eyehand.models.vision import fcn
 from eyehand.models.vision.fcn import FCN, ConvolutionalVGG16
 from eyehand.models.vision.mobilenet import MobileNet
-from eyehand.models.vision.registry import build_network
 
 VGG16 = 138_357_544
 """Parameters of the classifying network (Simonyan and Zisserman, 2015, Table 2: 138 million)."""

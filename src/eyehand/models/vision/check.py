@@ -20,7 +20,7 @@ def check_network(
 ) -> None:
     """Raise ``AssertionError`` with a sentence at the first promise that a network breaks.
 
-    The promises are those of :class:`eyehand.models.vision.registry.VisionNetwork`: shapes over
+    The promises are those of :class:`eyehand.models.vision.eye.VisionNetwork`: shapes over
     several sizes, maps that agree with ``dims`` and ``strides``, gradients in every parameter, the
     same weights from the same seed, the same output twice, rows that do not see each other, inputs
     left alone, every floating type kept, and weights that can be saved and loaded.
