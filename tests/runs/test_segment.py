@@ -23,7 +23,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(steps: int, **changes: Any) -> SegmentConfig:
-    training = TrainConfig(steps=steps, precision="fp32", ema_decay=0.0, learning_rate=0.01)
+    training = TrainConfig(steps=steps, precision="fp32", ema_decay=0.0, learning_rate=0.1)
     small = {"tasks": "reach,push", "image_size": 16, "pictures": 2, "test_pictures": 3}
     return SegmentConfig(**{"training": training, "batch_size": 2, **small, **changes})
 
