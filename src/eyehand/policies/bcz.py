@@ -109,9 +109,9 @@ class BCZ(PolicyModule):
     """
 
     Config: ClassVar[type[BCZConfig]] = BCZConfig
+    eye_name: ClassVar[str] = "encoder"
     looks: ClassVar[str] = "saliency"
     perceives: ClassVar[str] = "encoder"
-    eye_name: ClassVar[str] = "encoder"
     config: BCZConfig
 
     def __init__(self, config: BCZConfig, *, statistics: Mapping[str, Statistics]) -> None:

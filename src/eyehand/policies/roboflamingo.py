@@ -152,9 +152,9 @@ class RoboFlamingo(PolicyModule):
     """
 
     Config: ClassVar[type[RoboFlamingoConfig]] = RoboFlamingoConfig
+    eye_name: ClassVar[str] = "vision"
     looks: ClassVar[str] = "attention"
     perceives: ClassVar[str] = "resampler"
-    eye_name: ClassVar[str] = "vision"
     config: RoboFlamingoConfig
 
     def __init__(self, config: RoboFlamingoConfig, *, statistics: Mapping[str, Statistics]) -> None:
