@@ -18,7 +18,7 @@ from rich.progress import track
 
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
-from eyehand.envs.metaworld import MASK_CLASSES, select_tasks
+from eyehand.envs.suite import find_suite
 from eyehand.files import replacing
 from eyehand.functional.segmentation import segmentation_scores
 from eyehand.models.registry import find_network
@@ -55,6 +55,8 @@ class SegmentConfig(PictureTraining):
     """Pictures in a batch."""
     tasks: str = "mt10"
     """Tasks with commas, tiers, mt10 or all."""
+    suite: str = "metaworld"
+    """The benchmark."""
     camera: str = "work_area"
     """Camera of the pictures."""
     image_size: int = 96
@@ -94,8 +96,9 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
             of this size, or ``out`` holds another run.
     """
     find_network(name, kind="dense network")
-    tasks = select_tasks(config.tasks)
-    network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
+    suite = find_suite(config.suite)
+    tasks = suite.select_tasks(config.tasks)
+    network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
     # Before minutes of drawing.
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
     if out.exists() and not out.is_dir():
@@ -115,7 +118,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         "iou": {
             name: shared / both if both else None
             for name, shared, both in zip(
-                MASK_CLASSES, counts.diagonal().tolist(), union.tolist(), strict=True
+                suite.masks, counts.diagonal().tolist(), union.tolist(), strict=True
             )
         },
         "confusion": confusion.tolist(),
@@ -149,8 +152,9 @@ def _draw(
     else:
         if found != identity:
             raise InputError(f"{file} holds pictures of another run; name another folder.")
-        return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+        return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
     scenes = scene_masks(
+        find_suite(config.suite),
         tasks,
         seeds=range(first, first + count),
         image_size=config.image_size,
@@ -168,7 +172,7 @@ def _draw(
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, image=image, label=label, identity=np.array(identity))
-    return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+    return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
 
 
 def _picture(
