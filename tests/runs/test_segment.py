@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyehand.envs.metaworld import MASK_CLASSES
+from eyehand.envs.metaworld import MASK_CLASSES, METAWORLD
+from eyehand.envs.suite import Suite
 from eyehand.models.vision import unet
 from eyehand.runs import segment as module
 from eyehand.runs.segment import SegmentConfig, segment
@@ -28,7 +29,9 @@ def config(steps: int, **changes: Any) -> SegmentConfig:
     return SegmentConfig(**{"training": training, "batch_size": 2, **small, **changes})
 
 
-def scenes(tasks: Sequence[str], *, seeds: range, image_size: int, camera: str) -> Iterator[Any]:
+def scenes(
+    suite: Suite, tasks: Sequence[str], *, seeds: range, image_size: int, camera: str
+) -> Iterator[Any]:
     """Stripes of the five classes, each of a grey of its own, in the place of robot scenes."""
     for _ in tasks:
         for seed in seeds:
@@ -52,7 +55,9 @@ def test_a_run_measures_what_it_never_saw_and_draws_its_pictures_once(
     assert 0 < results["mean_iou"] <= 1
     drawing = Image.open(out / "masks.png")
     assert drawing.size == (2 * 3 * 16, 2 * 6 * 16)
-    first = next(scenes(["a"], seeds=range(1_000_000, 1_000_001), image_size=16, camera=""))
+    first = next(
+        scenes(METAWORLD, ["a"], seeds=range(1_000_000, 1_000_001), image_size=16, camera="")
+    )
     there = module.COLOURS[first[1][0, 0]]
     np.testing.assert_array_equal(np.asarray(drawing)[0, 2 * 16], there)
 
@@ -105,7 +110,7 @@ def test_a_class_that_is_nowhere_has_no_score(
 ) -> None:
     """Everything is of the first class, and is taken for it."""
 
-    def plain(tasks: Sequence[str], *, seeds: range, image_size: int, camera: str) -> Iterator[Any]:
+    def plain(suite: Suite, tasks: Sequence[str], *, seeds: range, **_: Any) -> Iterator[Any]:
         for _ in seeds:
             yield np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
 
