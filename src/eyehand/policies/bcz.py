@@ -109,6 +109,7 @@ class BCZ(PolicyModule):
     """
 
     Config: ClassVar[type[BCZConfig]] = BCZConfig
+    eye_name: ClassVar[str] = "encoder"
     looks: ClassVar[str] = "saliency"
     perceives: ClassVar[str] = "encoder"
     config: BCZConfig
