@@ -13,6 +13,8 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+from scipy.stats import binomtest
+
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.two_ways import (
     ACTION_DIM,
@@ -26,7 +28,6 @@ from eyehand.envs.two_ways import (
     demonstration,
     roll_out,
 )
-from eyehand.functional.interval import wilson_interval
 from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import load_policy
@@ -76,7 +77,7 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
 
 def percent(count: int, total: int) -> str:
     """Return a rate with its interval."""
-    low, high = 100 * wilson_interval(count, total)
+    low, high = (100 * end for end in binomtest(count, total).proportion_ci(method="wilson"))
     return f"{100 * count / total:.0f} ({low:.0f}-{high:.0f})"
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
+from scipy.stats import binomtest
 
 from eyehand.envs.instructions import instructions
 from eyehand.envs.metaworld import ACTION_DIM, CAMERA, FPS, MAX_STEPS, MetaWorldEnv, select_tasks
 from eyehand.envs.rollout import Start
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
-from eyehand.functional.interval import wilson_interval
 from eyehand.types import Actor, InputError, Observation
 
 VIEW_SIZE = 480
@@ -186,7 +186,8 @@ class Robot:
         """Return the message that shows the robot, without its pictures."""
         low_high = None
         if self.episodes:
-            low_high = wilson_interval(self.successes, self.episodes).tolist()
+            wilson = binomtest(self.successes, self.episodes)
+            low_high = [*map(float, wilson.proportion_ci(method="wilson"))]
         return {
             "kind": "frame",
             "task": self.take.task,
