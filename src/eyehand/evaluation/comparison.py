@@ -3,14 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
 
+from eyehand.evaluation.page import fill
 from eyehand.evaluation.results import Rate, percent, percent_range
+from eyehand.files import replace_text
 from eyehand.types import InputError
 
 SIGNIFICANT = 0.05
@@ -160,30 +161,7 @@ def best_first(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
 
 def comparison_plot(runs: Sequence[ComparedRun], *, title: str) -> str:
     """Draw success rates with their intervals as an SVG that follows the reader's light or dark."""
-    label, width, step, top = 300, 400, 24, 40
-    height = top + step * len(runs) + 30
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {label + width + 80} {height}" '
-        f'role="img" aria-label="{escape(title)}">',
-        f"<style>{STYLE}</style>",
-        f'<text class="title" x="10" y="22">{escape(title)}</text>',
-    ]
-    for tick in range(0, 101, 25):
-        x = label + width * tick / 100
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{height - 26}"/>')
-        parts.append(f'<text class="tick" x="{x}" y="{height - 10}">{tick} %</text>')
-    for number, run in enumerate(best_first(runs)):
-        y = top + step * (number + 0.5)
-        rate, (low, high) = run.rate, (label + width * end for end in run.rate.interval)
-        middle = label + width * rate.success_rate
-        parts += [
-            f'<text class="label" x="{label - 10}" y="{y + 4}">{escape(run.name)}</text>',
-            f'<line class="interval" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>',
-            f'<circle class="rate" cx="{middle:.1f}" cy="{y}" r="4.5"/>',
-            f'<text class="value" x="{label + width + 12}" y="{y + 4}">'
-            f"{percent(rate.success_rate)}</text>",
-        ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return fill("comparison.svg", runs=best_first(runs), title=title)
 
 
 def write_comparison(
@@ -211,21 +189,10 @@ def write_comparison(
         if not runs:
             continue
         plot = folder / f"{name.lower().replace(' ', '-')}.svg"
-        plot.write_text(comparison_plot(runs, title=name), encoding="utf-8")
+        replace_text(plot, comparison_plot(runs, title=name))
         parts += [f"## {name}", comparison_table(runs), verdicts[name], f"![{name}]({plot.name})"]
         everything[name] = [asdict(run) for run in runs]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    (folder / "comparison.md").write_text(text, encoding="utf-8")
-    (folder / "comparison.json").write_text(json.dumps(everything) + "\n", encoding="utf-8")
+    replace_text(folder / "comparison.md", text)
+    replace_text(folder / "comparison.json", json.dumps(everything) + "\n")
     return text
-
-
-STYLE = """
-text{font:13px system-ui,sans-serif;fill:#1d1f23}.title{font-weight:650}
-.tick{text-anchor:middle;fill:#6a6f78}.label{text-anchor:end}
-.grid{stroke:#dfdcd4}.interval{stroke:#3f75b5;stroke-width:3;stroke-linecap:round}
-.rate{fill:#3f75b5}
-@media(prefers-color-scheme:dark){text{fill:#eceae4}.tick{fill:#9aa0aa}.grid{stroke:#32363d}
-.interval{stroke:#6c9fdc}.rate{fill:#6c9fdc}}
-"""
-"""Style of the plot."""
