@@ -89,7 +89,7 @@ def test_page_says_every_figure_and_escapes_names(folder: Path) -> None:
         "not covered",
         "mean over the 2 tasks evaluated",
         "1,000,000 to 1,000,003",
-        "privileged information: none",
+        "only a simulator knows: none",
         "commit",
         "abc",
     ]:
@@ -99,10 +99,10 @@ def test_page_says_every_figure_and_escapes_names(folder: Path) -> None:
 
 
 def test_sentence_says_how_plans_are_executed(folder: Path, results: Results) -> None:
-    assert "executing 4 actions of every plan. Intervals" in words(write_report(folder))
+    assert "executed 4 of them before it decided again. All intervals" in words(write_report(folder))
     averaged = replace(results, execution={"steps": 4, "temporal_ensembling": 0.01})
     write_results(averaged, folder / "results.json")
-    assert "same moment (decay 0.01)" in words(write_report(folder))
+    assert "same step (temporal ensembling, decay 0.01)" in words(write_report(folder))
 
 
 def test_films_that_do_not_fit_are_counted(
@@ -118,7 +118,7 @@ def test_films_that_do_not_fit_are_counted(
     write_report(folder)
     page = Page((folder / "report.html").read_text())
     assert page.tags.count("video") == 1
-    assert "1 more in the folder films" in words(folder / "report.html")
+    assert "1 more film is in the folder films" in words(folder / "report.html")
 
 
 def test_curve_goes_from_corner_to_corner() -> None:
