@@ -99,7 +99,9 @@ def test_page_says_every_figure_and_escapes_names(folder: Path) -> None:
 
 
 def test_sentence_says_how_plans_are_executed(folder: Path, results: Results) -> None:
-    assert "executed 4 of them before it decided again. All intervals" in words(write_report(folder))
+    assert "executed 4 of them before it decided again. All intervals" in words(
+        write_report(folder)
+    )
     averaged = replace(results, execution={"steps": 4, "temporal_ensembling": 0.01})
     write_results(averaged, folder / "results.json")
     assert "same step (temporal ensembling, decay 0.01)" in words(write_report(folder))
