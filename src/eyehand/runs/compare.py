@@ -305,12 +305,13 @@ def _train_cells(
         }
         return work.report(done, differences_text)
 
+    text = report()
     while runs := missing():
         training = training_part(next(iter(jobs[runs[0]].values())))
         work.study.enqueue_trial({}, user_attrs={"training": training})
         work.study.optimize(objective, n_trials=1)
-        report()
-    return report()
+        text = report()
+    return text
 
 
 def _check_search(axes: Sequence[Axis], config: CompareConfig) -> None:
@@ -360,10 +361,11 @@ def _search(work: _Work) -> str:
 
     begun = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
     optuna.storages.fail_stale_trials(study)
+    text = report()
     while len(study.get_trials(deepcopy=False, states=begun)) < (config.trials or 0):
         study.optimize(objective, n_trials=1)
-        report()
-    return report()
+        text = report()
+    return text
 
 
 def _open_study(config: CompareConfig) -> optuna.Study:
