@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 
 from eyehand.collection.record import RecordConfig, record
 from eyehand.envs.execution import Execution
@@ -28,7 +29,6 @@ from eyehand.envs.two_ways import (
     TWO_WAYS,
     TwoWaysEnv,
 )
-from eyehand.functional.interval import wilson_interval
 from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import load_policy
@@ -96,7 +96,7 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
 
 def percent(count: int, total: int) -> str:
     """Return a rate with its interval."""
-    low, high = 100 * wilson_interval(count, total)
+    low, high = (100 * end for end in binomtest(count, total).proportion_ci(method="wilson"))
     return f"{100 * count / total:.0f} ({low:.0f}-{high:.0f})"
 
 
