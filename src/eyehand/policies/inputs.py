@@ -1,4 +1,4 @@
-"""The door of every policy: inputs fit the checkpoint, or one sentence says what does not."""
+"""What every policy does with its inputs: check that they fit, and derive seeds from them."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def check_inputs(
     image_size: int,
     state_dim: int,
 ) -> None:
-    """Refuse pictures and states of another shape than the policy was made for.
+    """Check that pictures and states have the shapes that the policy was made for.
 
     Args:
         image: Pictures by camera, (..., height, width, 3).
@@ -60,7 +60,7 @@ def only_camera(cameras: Sequence[str]) -> str:
     """
     if len(cameras) != 1:
         raise InputError(
-            f"the policy reads the cameras {list(cameras)}; Meta-World is evaluated with one."
+            f"the policy reads the cameras {list(cameras)}, and there is one picture for it."
         )
     return cameras[0]
 

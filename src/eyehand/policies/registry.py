@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from eyehand.files import replace_text, replacing
 from eyehand.functional.names import unknown_name
 from eyehand.policies.contract import PolicyConfig, PolicyModule
 from eyehand.policies.normalization import blank_statistics
@@ -50,6 +51,31 @@ def find_checkpoint(name: Path) -> Path:
     )
 
 
+def parts_of_policies() -> dict[str, list[str]]:
+    """Return the fields that hold a part, of all policies, and the names of such parts.
+
+    Example:
+        >>> parts_of_policies()["head"][:2]
+        ['mlp', 'mlp_history']
+    """
+    parts: dict[str, list[str]] = {}
+    for policy in POLICIES:
+        for field, names in policy_class(policy).Config.parts.items():
+            held = parts.setdefault(field, [])
+            held += [name for name in names if name not in held]
+    return parts
+
+
+def acting_fields() -> list[str]:
+    """Return the fields, of all policies, that training does not depend on.
+
+    Example:
+        >>> acting_fields()
+        ['head.steps']
+    """
+    return sorted({field for name in POLICIES for field in policy_class(name).Config.acting})
+
+
 def policy_class(name: str) -> Any:
     """Return the class of the policy called ``name``.
 
@@ -75,7 +101,7 @@ def describe_policy(config: PolicyConfig) -> dict[str, Any]:
         >>> describe_policy(BCZConfig())["name"]
         'bcz'
     """
-    return {"name": config.name, **asdict(config)}  # type: ignore[call-overload]  # a dataclass
+    return {"name": config.name, **asdict(config)}
 
 
 def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
@@ -87,7 +113,9 @@ def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
     fields = dict(description)
     config_type = policy_class(fields.pop("name", "")).Config
     try:
-        return from_dict(config_type, fields, DaciteConfig(strict=True, cast=[tuple]))
+        return from_dict(
+            config_type, config_type.upgrade(fields), DaciteConfig(strict=True, cast=[tuple])
+        )
     except DaciteError as error:
         raise InputError(f"policy config: {error}.") from error
 
@@ -102,9 +130,10 @@ def save_policy(policy: PolicyModule, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     description = {"policy": describe_policy(policy.config)}
-    (folder / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+    replace_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
     weights = {name: value.contiguous() for name, value in stored_weights(policy).items()}
-    save_file(weights, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as beside:
+        save_file(weights, beside)
 
 
 def load_policy(folder: Path) -> PolicyModule:

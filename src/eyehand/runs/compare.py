@@ -29,7 +29,7 @@ from eyehand.evaluation.protocol import SEED_RANGES, EvalConfig
 from eyehand.runs.axis import Axis, cells_of, parse_axis
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import (
-    HEAD,
+    PARTS,
     Trial,
     acting_part,
     check_trial,
@@ -369,11 +369,12 @@ class _Search(_Comparison):
                 f"a search chooses by what it measures: --seed {self.config.seed} is not for that, "
                 "take 10000 to 19999, and measure the best one elsewhere once."
             )
-        if self.config.prune and HEAD in [axis.field for axis in self.axes]:
-            raise InputError(
-                f"--prune compares training losses, and those of different heads ({HEAD}) cannot "
-                "be compared."
-            )
+        for axis in self.axes:
+            if self.config.prune and axis.field in PARTS:
+                raise InputError(
+                    "--prune compares training losses, and those of different parts "
+                    f"({axis.field}) cannot be compared."
+                )
 
     def go(self) -> None:
         """Do trials until there are enough of them, on all machines together."""
