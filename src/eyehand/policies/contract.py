@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -67,7 +67,7 @@ class PolicyConfig:
 
     def for_data(
         self, *, cameras: Sequence[str], state_dim: int, action_dim: int, landmarks: int
-    ) -> Self:
+    ) -> "PolicyConfig":
         """Return the config for a data set; landmarks count for policies that have such a field."""
         found: dict[str, Any] = {
             "cameras": tuple(cameras),
@@ -78,7 +78,7 @@ class PolicyConfig:
         known = {field.name for field in fields(self)}
         return replace(self, **{name: value for name, value in found.items() if name in known})
 
-    def choose(self, part: str, name: str) -> Self:
+    def choose(self, part: str, name: str) -> "PolicyConfig":
         """Return the config with another part at its default sizes.
 
         Args:

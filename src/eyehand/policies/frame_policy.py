@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
@@ -62,7 +62,7 @@ class FramePolicyConfig(PolicyConfig):
                 return {**description, "head": head}
         return dict(description)
 
-    def choose(self, part: str, name: str) -> Self:
+    def choose(self, part: str, name: str) -> PolicyConfig:
         """Return the config with another head at its default sizes.
 
         A head with memory gets `WINDOW` frames where the config has one, a head without gets one.
