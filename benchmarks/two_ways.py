@@ -63,7 +63,7 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
     recipe = find_recipe("bcz-metaworld")
     run = replace(
         recipe,
-        policy=BCZConfig(image_size=SIZE, dims=(16, 32, 64), keypoints=16),
+        policy=BCZConfig(image_size=SIZE, gripper=0, dims=(16, 32, 64), keypoints=16),
         training=replace(recipe.training, minutes=minutes),
         random_shift=0,
         color_jitter=0.0,
@@ -130,7 +130,7 @@ def picture(drives: Mapping[str, Sequence[Drive]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
         f"<style>{STYLE}</style>",
     ]
-    env = TwoWaysEnv(image_size=SIZE)
+    env = TwoWaysEnv(cameras={"top": SIZE})
     env.reset(seed=FIRST)
 
     def disc(kind: str, x: float, y: float, radius: float) -> str:

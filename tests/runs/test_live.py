@@ -1,17 +1,15 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
-from eyehand.policies.registry import RELEASED, load_policy
-from eyehand.runs.live import live_policy, make_live_policy
-from eyehand.types import InputError, Observation
+from eyehand.policies.registry import RELEASED
+from eyehand.runs.live import make_live_policy
+from eyehand.types import Observation
 
 
 def test_the_live_policy_is_timed_in_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # of its own process only
     policy, live, timer = make_live_policy(RELEASED / "mt50")
-    assert (live.name, live.camera, live.image_size) == ("bcz", "work_area", 96)
+    assert (live.name, live.cameras) == ("bcz", {"work_area": 96})
     assert live.executed < live.horizon
     observation = Observation(
         image={"work_area": torch.zeros(1, 96, 96, 3, dtype=torch.uint8)},
@@ -23,10 +21,3 @@ def test_the_live_policy_is_timed_in_its_stages(monkeypatch: pytest.MonkeyPatch)
         policy.act(observation)
     assert list(timer.milliseconds) == ["perceive", "fuse", "act"]
     assert all(time > 0 for time in timer.milliseconds.values())
-
-
-def test_several_cameras_are_refused() -> None:
-    policy = load_policy(RELEASED / "mt50")
-    policy.config = replace(policy.config, cameras=("left", "right"))
-    with pytest.raises(InputError, match=r"\['left', 'right'\]"):
-        live_policy(policy)
