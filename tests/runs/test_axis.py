@@ -28,7 +28,9 @@ def test_what_is_neither_is_named(text: str, sentence: str) -> None:
 
 
 def test_a_sampler_chooses_from_values_whole_numbers_or_a_logarithmic_scale() -> None:
-    trial = optuna.trial.FixedTrial({"a": "x", "b": 3, "c": 0.01})
+    study = optuna.create_study()
+    study.enqueue_trial({"a": "x", "b": 3, "c": 0.01})
+    trial = study.ask()
     axes = [Axis("a", ("x", "y")), Axis("b", low=1.0, high=4.0), Axis("c", low=0.001, high=0.1)]
     assert [axis.suggest(trial) for axis in axes] == ["x", "3", "0.01"]
     assert isinstance(trial.distributions["b"], optuna.distributions.IntDistribution)

@@ -97,7 +97,7 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
             ``batch-size`` or ``execution.steps``.
 
     Raises:
-        InputError: If a value makes no run.
+        InputError: If a value is out of its range.
         SystemExit: With code 2 and a sentence, if there is no such field or it takes no such value.
 
     Example:

@@ -148,7 +148,7 @@ def _seeded(
 def _pad(
     feature: Tensor, action: Tensor | None, masks: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Fill what is masked with something that nobody may notice."""
+    """Fill what is masked with numbers that must change nothing."""
     feature = feature.clone()
     feature[~masks["history_mask"]] = 9.0
     if action is None:

@@ -53,28 +53,17 @@ class GPTHead(RegressionHead):
     Args:
         dim: Width of a frame's feature.
         config: Sizes and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
-        gripper: How many of them, the last ones, are grippers.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(
-        self, dim: int, *, config: GPTHeadConfig, horizon: int, action_dim: int, gripper: int = 1
-    ) -> None:
+    def __init__(self, dim: int, *, config: GPTHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.to_token = nn.Linear(dim, config.dim)
         self.transformer = CausalTransformer(
             config.dim, depth=config.depth, heads=config.heads, head_dim=config.head_dim
         )
         self.layers = nn.Identity()
-        self.to_action = RegressionOutput(
-            config.dim,
-            config=config,
-            horizon=horizon,
-            action_dim=action_dim,
-            gripper=gripper,
-            tanh=True,
-        )
+        self.to_action = RegressionOutput(config.dim, config=config, tanh=True, **chunk)
 
     def remember(
         self,

@@ -59,14 +59,10 @@ class LSTMHead(RegressionHead):
     Args:
         dim: Width of a frame's feature.
         config: Sizes and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
-        gripper: How many of them, the last ones, are grippers.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(
-        self, dim: int, *, config: LSTMHeadConfig, horizon: int, action_dim: int, gripper: int = 1
-    ) -> None:
+    def __init__(self, dim: int, *, config: LSTMHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(
             dim,
@@ -76,14 +72,7 @@ class LSTMHead(RegressionHead):
             dropout=config.dropout if config.depth > 1 else 0.0,
         )
         self.layers = Perceptron(config.dim, config.dims)
-        self.to_action = RegressionOutput(
-            config.dims[-1],
-            config=config,
-            horizon=horizon,
-            action_dim=action_dim,
-            gripper=gripper,
-            tanh=True,
-        )
+        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
     def remember(
         self,

@@ -41,24 +41,13 @@ class MLPHead(RegressionHead):
     Args:
         dim: Width of a frame's feature.
         config: Widths and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
-        gripper: How many of them, the last ones, are grippers.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(
-        self, dim: int, *, config: MLPHeadConfig, horizon: int, action_dim: int, gripper: int = 1
-    ) -> None:
+    def __init__(self, dim: int, *, config: MLPHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.layers = Perceptron(dim, config.dims, dropout=config.dropout)
-        self.to_action = RegressionOutput(
-            config.dims[-1],
-            config=config,
-            horizon=horizon,
-            action_dim=action_dim,
-            gripper=gripper,
-            tanh=False,
-        )
+        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=False, **chunk)
 
     def remember(
         self,

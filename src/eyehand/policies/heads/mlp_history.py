@@ -59,31 +59,14 @@ class MLPHistoryHead(RegressionHead):
     Args:
         dim: Width of a frame's feature.
         config: Widths and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
-        gripper: How many of them, the last ones, are grippers.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        config: MLPHistoryHeadConfig,
-        horizon: int,
-        action_dim: int,
-        gripper: int = 1,
-    ) -> None:
+    def __init__(self, dim: int, *, config: MLPHistoryHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.frames = config.frames
         self.layers = Perceptron(config.frames * dim, config.dims, dropout=config.dropout)
-        self.to_action = RegressionOutput(
-            config.dims[-1],
-            config=config,
-            horizon=horizon,
-            action_dim=action_dim,
-            gripper=gripper,
-            tanh=True,
-        )
+        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
     def remember(
         self,

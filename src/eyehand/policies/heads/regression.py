@@ -99,7 +99,7 @@ class RegressionOutput(nn.Linear):
         config: RegressionConfig,
         horizon: int,
         action_dim: int,
-        gripper: int,
+        gripper: int = 1,
         tanh: bool,
     ) -> None:
         super().__init__(dim, horizon * action_dim)
