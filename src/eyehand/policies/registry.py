@@ -51,29 +51,9 @@ def find_checkpoint(name: Path) -> Path:
     )
 
 
-def parts_of_policies() -> dict[str, list[str]]:
-    """Return the fields that hold a part, of all policies, and the names of such parts.
-
-    Example:
-        >>> parts_of_policies()["head"][:2]
-        ['mlp', 'mlp_history']
-    """
-    parts: dict[str, list[str]] = {}
-    for policy in POLICIES:
-        for field, names in policy_class(policy).Config.parts.items():
-            held = parts.setdefault(field, [])
-            held += [name for name in names if name not in held]
-    return parts
-
-
-def acting_fields() -> list[str]:
-    """Return the fields, of all policies, that training does not depend on.
-
-    Example:
-        >>> acting_fields()
-        ['head.steps']
-    """
-    return sorted({field for name in POLICIES for field in policy_class(name).Config.acting})
+def policy_configs() -> list[type[PolicyConfig]]:
+    """Return the kind of config of every policy."""
+    return [policy_class(name).Config for name in POLICIES]
 
 
 def policy_class(name: str) -> Any:

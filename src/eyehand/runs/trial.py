@@ -17,21 +17,15 @@ from eyehand.evaluation.comparison import ComparedRun
 from eyehand.evaluation.latency import measure_latency, passes_per_call
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.files import replace_text
-from eyehand.policies.registry import (
-    acting_fields,
-    describe_policy,
-    load_policy,
-    parts_of_policies,
-    restore_config,
-)
+from eyehand.policies.registry import describe_policy, load_policy, policy_configs, restore_config
 from eyehand.runs.measure import measure
 from eyehand.runs.train import TrainingRun, run_training
 from eyehand.types import InputError, Observation
 
-PARTS = {f"policy.{name}": names for name, names in parts_of_policies().items()}
+PARTS = {f"policy.{name}": parts for kind in policy_configs() for name, parts in kind.parts.items()}
 """Fields whose value is the name of a part, such as ``policy.head``, and the names. All other
 fields are numbers, words or nothing."""
-ACTING = ("execution.", *(f"policy.{name}" for name in acting_fields()))
+ACTING = ("execution.", *{f"policy.{name}" for kind in policy_configs() for name in kind.acting})
 """Beginnings of fields that training does not depend on: the same weights serve every value."""
 OBSERVATIONS = 60
 """Frames that latency is measured on."""

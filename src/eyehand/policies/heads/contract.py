@@ -9,13 +9,18 @@ from torch import Tensor, nn
 
 from eyehand.policies.heads.chunk import rows_of
 
+Features = Float[Tensor, "batch history dim"]
+"""What is seen and told at every frame of a window; the last frame is the present."""
+Chunks = Float[Tensor, "batch history horizon action"]
+"""The labels that begin at each frame, in [-1, 1]."""
+ChunkMask = Bool[Tensor, "batch history horizon"]
+"""False where a label is padding after an episode's end."""
+FrameMask = Bool[Tensor, "batch history"]
+"""False where a frame is padding before an episode's start: it counts for nothing."""
+
 
 class ActionHead(nn.Module, ABC):
-    """Features and their history in, chunk out; actions are in [-1, 1].
-
-    In a window the present is the last frame. Frames whose ``history_mask`` is False are padding
-    before the first frame: they count for nothing.
-    """
+    """Features and their history in, chunk out; actions are in [-1, 1]."""
 
     def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
         """Learn from chunks of the data what does not come from gradients, such as a vocabulary.
@@ -25,22 +30,13 @@ class ActionHead(nn.Module, ABC):
 
     @abstractmethod
     def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
     ) -> dict[str, Tensor]:
         """Return the losses of the chunks that begin at each frame, as a policy's ``loss`` does."""
 
     @abstractmethod
     def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
+        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch horizon action"]:
         """Return the chunk that begins at the last frame; ``seed`` decides what a row draws."""
 
@@ -95,22 +91,13 @@ class FrameHead(ActionHead):
         """Return a chunk; what is beyond [-1, 1] is clipped after."""
 
     def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
     ) -> dict[str, Tensor]:
         """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
         return self.row_loss(*rows_of(feature, action, action_mask & history_mask[..., None]))
 
     def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
+        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch horizon action"]:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
         return self.row_act(feature[:, -1], seed).clamp(-1, 1)

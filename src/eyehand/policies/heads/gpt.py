@@ -8,10 +8,11 @@ and it gives a chunk of actions, not one.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.nn.transformer import CausalTransformer
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
@@ -66,9 +67,7 @@ class GPTHead(RegressionHead):
         self.to_action = RegressionOutput(config.dim, config=config, tanh=True, **chunk)
 
     def remember(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        history_mask: Bool[Tensor, "batch history"],
+        self, feature: Features, history_mask: FrameMask
     ) -> Float[Tensor, "batch history memory"]:
         """Return the transformer's output at each frame."""
         return self.transformer(self.to_token(feature), mask=history_mask)[0]

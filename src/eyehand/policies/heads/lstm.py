@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
@@ -75,9 +76,7 @@ class LSTMHead(RegressionHead):
         self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
     def remember(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        history_mask: Bool[Tensor, "batch history"],
+        self, feature: Features, history_mask: FrameMask
     ) -> Float[Tensor, "batch history lstm"]:
         """Return the LSTM's output at each frame."""
         # Padding comes first; moved behind the frames it cannot reach their outputs.

@@ -7,10 +7,8 @@ head of BC-Z. Differs from RoboFlamingo's: it gives a chunk of actions, without 
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Bool, Float
-from torch import Tensor
-
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
@@ -49,10 +47,6 @@ class MLPHead(RegressionHead):
         self.layers = Perceptron(dim, config.dims, dropout=config.dropout)
         self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=False, **chunk)
 
-    def remember(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        history_mask: Bool[Tensor, "batch history"],
-    ) -> Float[Tensor, "batch history dim"]:
+    def remember(self, feature: Features, history_mask: FrameMask) -> Features:
         """Return the features as they are: each frame stands for itself."""
         return feature

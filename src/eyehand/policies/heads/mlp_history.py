@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
@@ -69,9 +70,7 @@ class MLPHistoryHead(RegressionHead):
         self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
     def remember(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        history_mask: Bool[Tensor, "batch history"],
+        self, feature: Features, history_mask: FrameMask
     ) -> Float[Tensor, "batch history frames_dim"]:
         """Return beside each frame those before it, the oldest first."""
         feature = feature.masked_fill(~history_mask[..., None], 0)

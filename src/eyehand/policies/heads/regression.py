@@ -13,7 +13,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.policies.heads.contract import ActionHead, ActionHeadConfig
+from eyehand.policies.heads.contract import (
+    ActionHead,
+    ActionHeadConfig,
+    ChunkMask,
+    Chunks,
+    Features,
+    FrameMask,
+)
 
 
 @dataclass(frozen=True)
@@ -148,30 +155,19 @@ class RegressionHead(ActionHead):
 
     @abstractmethod
     def remember(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        history_mask: Bool[Tensor, "batch history"],
+        self, feature: Features, history_mask: FrameMask
     ) -> Float[Tensor, "batch history memory"]:
         """Return what is known at each frame: of itself, and of those before it."""
 
     def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
     ) -> dict[str, Tensor]:
         """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
         memory = self.layers(self.remember(feature, history_mask))
         return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
 
     def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
+        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch horizon action"]:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
         return self.to_action.act(self.layers(self.remember(feature, history_mask)[:, -1]))
