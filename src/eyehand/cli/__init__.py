@@ -12,6 +12,7 @@ VERBS = {
     "train": "Train a policy on a data set, by the recipe that you name.",
     "eval": "Measure a policy closed loop; write results.json and report.html.",
     "compare": "Train and measure variants of a recipe; say which differences are real.",
+    "look": "Look into a data set: a page with its films, curves and statistics.",
     "classify": "Train a vision network on labelled pictures, and measure it.",
     "segment": "Train a network to say what every pixel of a robot scene shows.",
     "inspect": "Show what the layers of a network see, cost and waste.",
