@@ -7,91 +7,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from eyehand.cli import main
 from eyehand.data.lerobot import Dataset
 from eyehand.data.video import decode_video
-from eyehand.data.writer import DatasetWriter
 from eyehand.runs.look import (
     BrowserConfig,
     choose_episodes,
-    curve,
-    group_episodes,
     write_browser,
 )
-from eyehand.types import Episode
+from eyehand.runs.look_figures import group_episodes
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-NASTY = 'Put it </script><b onclick="x">there & here'
-LENGTHS = (9, 30, 12, 7)
-POINTS = ("hand", "goal")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four episodes of two tasks, whose picture is one grey level that grows by 4 a frame."""
-    folder = tmp_path_factory.mktemp("data") / "boxes"
-    random = np.random.default_rng(0)
-    with DatasetWriter(
-        folder,
-        fps=60,
-        image_shapes={"top": (32, 48)},
-        state_dim=3,
-        action_dim=2,
-        robot="arm",
-        landmarks=POINTS,
-    ) as writer:
-        for seed, length in enumerate(LENGTHS):
-            level = (4 * np.arange(length)).astype(np.uint8)[:, None, None, None]
-            state = random.normal(size=(length, 3)).astype(np.float32)
-            state[:, 2] = 5
-            writer.add(
-                Episode(
-                    image={"top": np.broadcast_to(level, (length, 32, 48, 3)).copy()},
-                    state=state,
-                    action=random.uniform(-1, 1, (length, 2)).astype(np.float32),
-                    instruction=NASTY if seed == 3 else f"Lift box {seed}",
-                    task="lift" if seed < 3 else "put",
-                    seed=seed,
-                    landmarks=np.tile(np.float32([[-0.5, 0.5, 1], [0.25, -3, 1]]), (length, 1, 1)),
-                )
-            )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_browser(BrowserConfig(data, out=tmp_path_factory.mktemp("page")))
+def page(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_browser(BrowserConfig(boxes, out=tmp_path_factory.mktemp("page")))
 
 
 @pytest.fixture(scope="module")
 def found(page: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((page.parent / "look.json").read_text())
     return found
-
-
-def test_the_figures_are_those_of_the_data(data: Path, found: dict[str, Any]) -> None:
-    dataset = Dataset(data)
-    assert (found["episodes"], found["frames"], found["fps"]) == (4, sum(LENGTHS), 60)
-    lift, put = found["tasks"]
-    assert (lift["name"], lift["episodes"], lift["shortest"], lift["longest"]) == ("lift", 3, 9, 30)
-    assert (put["frames"], put["median"], put["sentences"]) == (7, 7, {NASTY: 1})
-    for feature, values in (
-        ("observation.state", dataset.frames.state),
-        ("action", dataset.frames.action),
-    ):
-        rows = found["numbers"][feature]
-        for end, figure in (("min", np.min), ("mean", np.mean), ("max", np.max), ("std", np.std)):
-            assert [row[end] for row in rows] == pytest.approx(figure(values, axis=0), rel=1e-5)
-        assert [sum(row["bars"]) for row in rows] == [sum(LENGTHS)] * values.shape[1]
-    assert sum(found["lengths"]["bars"]) == 4
-    last = found["shown"][-1]["curves"][-1]
-    assert (last["of"], last["name"]) == ("action", "1")
-    values = dataset.frames.action[:, 1]
-    assert last["path"] == curve(values[-LENGTHS[-1] :], float(values.min()), float(values.max()))
 
 
 def test_a_film_shows_every_second_frame_of_its_episode(
@@ -118,32 +58,32 @@ def test_the_page_names_no_other_place_and_escapes_what_it_is_given(page: Path) 
     assert "never changes" in text  # the third number of the state
 
 
-def test_each_task_is_shown_before_one_is_shown_twice(data: Path) -> None:
-    groups = group_episodes(Dataset(data))
+def test_each_task_is_shown_before_one_is_shown_twice(boxes: Path) -> None:
+    groups = group_episodes(Dataset(boxes))
     assert [row.index for row in choose_episodes(groups, each=3, most=3)] == [0, 1, 3]
     assert [row.index for row in choose_episodes(groups, each=9, most=9)] == [0, 1, 2, 3]
 
 
 def test_a_page_replaces_an_earlier_page_and_nothing_else(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "page"
-    assert main(["look", str(data), "--out", str(out)]) == 0
+    assert main(["look", str(boxes), "--out", str(out)]) == 0
     assert f"open {out / 'index.html'} in a browser" in capsys.readouterr().out
-    assert main(["look", str(data), "--out", str(out), "--most", "1"]) == 0
+    assert main(["look", str(boxes), "--out", str(out), "--most", "1"]) == 0
     assert len(list((out / "films").iterdir())) == 2
     (out / "notes.txt").write_text("mine")
-    assert main(["look", str(data), "--out", str(out)]) == 2
+    assert main(["look", str(boxes), "--out", str(out)]) == 2
     assert "holds something else (notes.txt)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("broken", ["nothing", "film", "flag"])
 def test_what_cannot_be_shown_is_one_sentence_and_exit_code_2(
-    broken: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    broken: str, boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "data"
     if broken != "nothing":
-        shutil.copytree(data, folder)
+        shutil.copytree(boxes, folder)
     if broken == "film":
         (film,) = folder.rglob("*.mp4")
         film.write_bytes(film.read_bytes()[:500])
@@ -160,18 +100,18 @@ def test_what_cannot_be_shown_is_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.skipif(find_spec("rerun") is None, reason="rerun is not installed: make extras")
-def test_a_recording_holds_every_frame_of_what_is_shown(data: Path, tmp_path: Path) -> None:
+def test_a_recording_holds_every_frame_of_what_is_shown(boxes: Path, tmp_path: Path) -> None:
     from rerun.chunk import RrdReader
 
     file = tmp_path / "new" / "seen.rrd"
-    write_browser(BrowserConfig(data, out=tmp_path / "page", most=1, rerun=file))
+    write_browser(BrowserConfig(boxes, out=tmp_path / "page", most=1, rerun=file))
     counts: dict[str, int] = {}
     for chunk in RrdReader(str(file)).stream():
         if chunk.timeline_names:
             counts[chunk.entity_path] = counts.get(chunk.entity_path, 0) + chunk.num_rows
     names = ("sentence", "observation.state", "action", "top", "top/landmarks")
     assert {p: n for p, n in counts.items() if "episode" in p} == {
-        f"/episode_000000/{name}": LENGTHS[0] for name in names
+        f"/episode_000000/{name}": 9 for name in names
     }
 
 
