@@ -22,6 +22,8 @@ VERBS = {
     "doctor": "Check that this machine can run eyehand, and say how to mend what fails.",
 }
 """Every verb and what it does; verb ``x`` is the module ``eyehand.cli.x``."""
+COMPLETION = "--tyro-print-completion"
+"""Prints a script for tab completion; every verb has this flag from tyro."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,13 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"eyehand {__version__}\n")
         return 0
-    return _run(arguments[0], arguments[1:])
+    verb = "completion" if arguments[0] == COMPLETION else arguments[0]
+    return _run(verb, arguments[1:])
 
 
 def _run(verb: str, arguments: list[str]) -> int:
     from eyehand.functional.names import unknown_name
 
-    if verb not in VERBS:
+    if verb not in (*VERBS, "completion"):
         sys.stderr.write(f"eyehand: {unknown_name('verb', verb, VERBS)}\n")
         return 2
     from eyehand.types import InputError  # brings torch: only a verb pays for it
