@@ -71,7 +71,8 @@ def describe_dataset(
         ranges: LeRobot's statistics of state and action, where there are any.
     """
     lengths = np.array([row.length for row in dataset.episodes])
-    counts, edges = np.histogram(lengths, BINS)
+    least, greatest = int(lengths.min()), int(lengths.max())
+    bins = min(BINS, greatest - least + 1)  # at least one length to a bar
     sentences: Counter[str] = Counter()
     for group in groups:
         sentences.update(group.sentences)
@@ -85,9 +86,9 @@ def describe_dataset(
         "tasks": [_describe_group(group) for group in groups],
         "sentences": [{"text": text, "episodes": n} for text, n in sentences.most_common()],
         "lengths": {
-            "bars": counts.tolist(),
-            "least": int(edges[0]),
-            "greatest": int(edges[-1]),
+            "bars": np.histogram(lengths, bins)[0].tolist(),
+            "least": least,
+            "greatest": greatest,
             "median": float(np.median(lengths)),
         },
         "cameras": [
