@@ -10,6 +10,7 @@ import torch
 from benchmarks.peers import compare
 from benchmarks.peers.adapter import LeRobotPolicy
 from benchmarks.peers.eyehand_train import choose_episodes
+from eyehand.data.columns import landmark_columns
 from eyehand.data.store import open_store
 from eyehand.data.windows import WindowConfig, WindowLoader
 from eyehand.data.writer import DatasetWriter
@@ -26,7 +27,7 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     with DatasetWriter(
         folder, fps=80, image_shapes={"top": (16, 16)}, state_dim=4, action_dim=4, robot="blocks",
-        landmarks=("hand", "goal"),
+        columns=landmark_columns(("hand", "goal")),
     ) as writer:  # fmt: skip
         for number, (task, length) in enumerate(zip(TASKS, LENGTHS, strict=True)):
             film = np.full((length, 16, 16, 3), 50 * number, np.uint8)
@@ -59,10 +60,10 @@ def test_the_chosen_episodes_are_whole_and_in_order(data: Path, landmarks: bool)
     np.testing.assert_allclose(store.statistics["state"].mean, store.state.mean(axis=0), rtol=1e-6)
     assert store.statistics["action"].maximum[0] == pytest.approx(3.4)
     if landmarks:
-        assert store.landmarks is not None
-        np.testing.assert_array_equal(store.landmarks[:, 0, 0], number)
+        assert "landmarks" in store.columns
+        np.testing.assert_array_equal(store.columns["landmarks"][:, 0, 0], number)
     else:
-        assert store.landmarks is None
+        assert store.columns == {}
     batch = WindowLoader(store, WindowConfig(batch_size=15, random_shift=0)).batch(0)
     assert (batch.landmarks is not None) == landmarks
 

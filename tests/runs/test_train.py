@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from eyehand.data.columns import landmark_columns
 from eyehand.data.lerobot import Dataset
 from eyehand.data.windows import WindowLoader
 from eyehand.data.writer import DatasetWriter
@@ -36,7 +37,7 @@ def make_data(
         state_dim=7,
         action_dim=5,
         robot="toy",
-        landmarks=points,
+        columns=landmark_columns(points),
     ) as writer:
         for seed in range(first, first + 3):
             place = random.uniform(-1, 1, (9, len(points), 3)).astype(np.float32)
