@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eyehand.data.columns import Column, landmark_columns
 from eyehand.data.writer import DatasetWriter
 from eyehand.types import Episode
 
@@ -29,7 +30,11 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         state_dim=3,
         action_dim=2,
         robot="arm",
-        landmarks=("hand", "goal"),
+        columns={
+            **landmark_columns(("hand", "goal")),
+            "reward": Column(),
+            "depth": Column(shape=(6, 6)),
+        },
     ) as writer:
         for seed, length in enumerate(LENGTHS):
             level = (4 * np.arange(length)).astype(np.uint8)[:, None, None, None]
@@ -43,6 +48,10 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     instruction=SENTENCES[seed],
                     task="lift" if seed < 3 else "put",
                     seed=seed,
+                    columns={
+                        "reward": np.arange(length, dtype=np.float32),
+                        "depth": np.ones((length, 6, 6), np.float32),
+                    },
                     landmarks=np.tile(np.float32([[-0.5, 0.5, 1], [0.25, -3, 1]]), (length, 1, 1)),
                 )
             )

@@ -7,18 +7,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from eyehand.cli import main
 from eyehand.data.lerobot import Dataset
 from eyehand.data.video import decode_video
+from eyehand.data.writer import DatasetWriter
 from eyehand.runs.look import (
     BrowserConfig,
     choose_episodes,
     write_browser,
 )
 from eyehand.runs.look_figures import group_episodes
+from eyehand.types import Episode
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
@@ -109,7 +112,7 @@ def test_a_recording_holds_every_frame_of_what_is_shown(boxes: Path, tmp_path: P
     for chunk in RrdReader(str(file)).stream():
         if chunk.timeline_names:
             counts[chunk.entity_path] = counts.get(chunk.entity_path, 0) + chunk.num_rows
-    names = ("sentence", "observation.state", "action", "top", "top/landmarks")
+    names = ("sentence", "observation.state", "action", "reward", "top", "top/landmarks")
     assert {p: n for p, n in counts.items() if "episode" in p} == {
         f"/episode_000000/{name}": 9 for name in names
     }
@@ -147,3 +150,22 @@ def test_landmarks_and_curves_follow_the_film(page: Path) -> None:
         assert shown.locator(".task:visible h3").all_inner_texts() == ["put"]
         browser.close()
     assert problems == []
+
+
+def test_plain_video_without_words_has_a_page(tmp_path: Path) -> None:
+    film = np.zeros((1, 16, 16, 3), np.uint8)
+    nothing = np.zeros((1, 0), np.float32)
+    with DatasetWriter(
+        tmp_path / "video",
+        fps=10,
+        image_shapes={"left": (16, 16), "right": (16, 16)},
+        state_dim=0,
+        action_dim=0,
+        robot="",
+    ) as writer:
+        writer.add(Episode({"left": film, "right": film}, nothing, nothing, "", "", -1))
+    page = write_browser(BrowserConfig(tmp_path / "video", out=tmp_path / "page"))
+    text = page.read_text()
+    assert "(no sentence)" in text
+    assert "<h2>Numbers</h2>" not in text
+    assert text.count("<video") == 2

@@ -1,5 +1,6 @@
 """The figures of a page are those of the data set, by another way of counting."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def test_figures_of_the_whole_and_of_tasks(boxes: Path) -> None:
         assert [sum(row["bars"]) for row in rows] == [sum(LENGTHS)] * values.shape[1]
     assert sum(found["lengths"]["bars"]) == 4
     assert found["landmarks"] == ["hand", "goal"]
+    assert found["not_shown"] == ["depth"]  # 36 numbers
 
 
 def test_figures_of_an_episode(boxes: Path) -> None:
@@ -49,11 +51,21 @@ def test_figures_of_an_episode(boxes: Path) -> None:
     assert [(curve["of"], curve["name"]) for curve in found["curves"]] == [
         *[("observation.state", name) for name in "012"],
         *[("action", name) for name in "01"],
+        ("reward", "0"),
     ]
     column = dataset.frames.action[:, 1]
     ends = float(column.min()), float(column.max())
-    assert found["curves"][-1]["path"] == curve(column[9:39], *ends)
+    assert found["curves"][-2]["path"] == curve(column[9:39], *ends)
     assert found["points"] == [[[-0.5, 0.5], [0.25, -3]]] * 15
+
+
+def test_what_is_not_finite_is_not_drawn(boxes: Path) -> None:
+    dataset = Dataset(boxes)
+    assert "reward" in numbers(dataset)
+    reward = dataset.frames.columns["reward"].copy()
+    reward[3] = np.nan
+    dataset.frames = replace(dataset.frames, columns={"reward": reward})
+    assert list(numbers(dataset)) == ["observation.state", "action"]
 
 
 def test_a_long_curve_keeps_its_single_peak() -> None:

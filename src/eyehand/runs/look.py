@@ -22,7 +22,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eyehand.data.lerobot import Dataset, EpisodeRow
+from eyehand.data.columns import LANDMARKS
+from eyehand.data.layout import EpisodeRow
+from eyehand.data.lerobot import Dataset
 from eyehand.data.statistics import describe
 from eyehand.evaluation.film import write_film
 from eyehand.evaluation.rerun_recording import check_recording
@@ -218,7 +220,9 @@ def record_shown(dataset: Dataset, rows: Sequence[EpisodeRow], file: Path) -> No
         stream.save(file)
     except (OSError, RuntimeError) as error:
         raise InputError(f"--rerun {file} cannot be written: {error}.") from error
-    names = {feature: dimension_names(dataset, feature) for feature in numbers(dataset)}
+    vectors = numbers(dataset)
+    names = {feature: dimension_names(dataset, feature) for feature in vectors}
+    landmarks = dataset.frames.columns.get(LANDMARKS)
     for row in rows:
         place = f"episode_{row.index:06d}"
         for feature, words in names.items():
@@ -227,15 +231,14 @@ def record_shown(dataset: Dataset, rows: Sequence[EpisodeRow], file: Path) -> No
             stream.set_time("frame", sequence=frame)
             number = dataset.frames.sentence[row.start + frame]
             stream.log(f"{place}/sentence", rerun.TextDocument(dataset.sentences[number]))
-            for feature, values in numbers(dataset).items():
+            for feature, values in vectors.items():
                 stream.log(f"{place}/{feature}", rerun.Scalars(values[row.start + frame]))
         for camera in dataset.cameras:
             for number, picture in dataset.images(camera, first=row.index, stop=row.index + 1):
                 stream.set_time("frame", sequence=number - row.start)
                 stream.log(f"{place}/{camera}", rerun.Image(picture).compress())
-                if dataset.frames.landmarks is not None and len(dataset.cameras) == 1:
-                    places = dataset.frames.landmarks[number, :, :2]
-                    pixels = (places + 1) / 2 * picture.shape[1::-1]
+                if landmarks is not None and len(dataset.cameras) == 1:
+                    pixels = (landmarks[number, :, :2] + 1) / 2 * picture.shape[1::-1]
                     points = rerun.Points2D(pixels, labels=point_names(dataset), radii=2)
                     stream.log(f"{place}/{camera}/landmarks", points)
     stream.flush()

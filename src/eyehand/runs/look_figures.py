@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from eyehand.data.lerobot import ACTION, LANDMARKS, STATE, Dataset, EpisodeRow
+from eyehand.data.columns import ACTION, LANDMARKS, STATE, feature_name
+from eyehand.data.layout import EpisodeRow
+from eyehand.data.lerobot import Dataset
 
 FILM_FPS, FILM_FRAMES = 30, 600
 """Most pictures a second, and in all, of one film: a longer episode is shown faster."""
@@ -18,6 +20,8 @@ CURVE_POINTS = 240
 """Points of a curve; of a longer episode the least and greatest of neighbours are drawn."""
 BINS = 24
 """Bars of a histogram."""
+MOST_NUMBERS = 32
+"""Numbers of a column that is shown; one with more, such as a depth image, is only named."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def describe_dataset(
             for feature, values in numbers(dataset).items()
         },
         "landmarks": point_names(dataset),
+        "not_shown": sorted(dataset.columns.keys() - ranges.keys() - {LANDMARKS}),
         "features": [
             {
                 "name": name,
@@ -132,7 +137,7 @@ def describe_episode(
             low, high = (float(ranges[feature][end][number]) for end in ("min", "max"))
             path = curve(values[own, number], low, high)
             curves.append({"of": feature, "name": name, "path": path, "low": low, "high": high})
-    landmarks = dataset.frames.landmarks
+    landmarks = dataset.frames.columns.get(LANDMARKS)
     points = [] if landmarks is None else landmarks[own][::stride, :, :2].round(3).tolist()
     return {
         "index": row.index,
@@ -168,23 +173,34 @@ def curve(values: Float32[np.ndarray, " time"], low: float, high: float) -> str:
 
 def dimension_names(dataset: Dataset, feature: str) -> list[str]:
     """Return a name for every number of a feature: the data set's own, or its position."""
-    found = dataset.info["features"][feature]
-    (size,) = found["shape"]
-    names = _names(found)
+    found = dataset.info["features"][feature_name(feature)]
+    size, names = prod(found["shape"]), _names(found)
     return names if len(names) == size else [str(number) for number in range(size)]
 
 
 def point_names(dataset: Dataset) -> list[str]:
     """Return the names of the landmarks; empty where there are none."""
-    if dataset.frames.landmarks is None:
+    if LANDMARKS not in dataset.columns:
         return []
     return [name.removesuffix(" x") for name in dimension_names(dataset, LANDMARKS)[::3]]
 
 
 def numbers(dataset: Dataset) -> dict[str, Float32[np.ndarray, "frame _"]]:
-    """Return state and action of every frame, by feature; what has no numbers is left out."""
-    both = {STATE: dataset.frames.state, ACTION: dataset.frames.action}
-    return {feature: values for feature, values in both.items() if values.shape[1]}
+    """Return state, action and the other columns of every frame, by name.
+
+    Left out are the landmarks, columns with many numbers, and those with numbers that are not
+    finite.
+    """
+    frames = dataset.frames
+    found = {STATE: frames.state, ACTION: frames.action}
+    for name, values in frames.columns.items():
+        if name != LANDMARKS and dataset.columns[name].size <= MOST_NUMBERS:
+            found[name] = values.reshape(len(dataset), -1).astype(np.float32)
+    return {
+        name: values
+        for name, values in found.items()
+        if values.shape[1] and np.isfinite(values).all()
+    }
 
 
 def _describe_group(group: Group) -> dict[str, Any]:
