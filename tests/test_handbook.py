@@ -43,7 +43,9 @@ def test_every_page_is_reached_from_the_index(site: Path) -> None:
         reached.add(page)
         for link in re.findall(r'href="([^":#]+\.html)', page.read_text()):
             waiting.append((page.parent / link).resolve())
-    pages = {site / path.relative_to(HANDBOOK).with_suffix(".html") for path in HANDBOOK.rglob("*.md")}
+    pages = {
+        site / path.relative_to(HANDBOOK).with_suffix(".html") for path in HANDBOOK.rglob("*.md")
+    }
     assert len(pages) > 60
     assert pages - reached == set()
 

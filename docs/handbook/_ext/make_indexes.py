@@ -5,6 +5,8 @@
 The three files are committed, so that they can also be read without building the site.
 """
 
+# ruff: noqa: RUF001 (the punctuation of Chinese text is wide on purpose)
+
 import os
 import re
 import textwrap
