@@ -43,7 +43,7 @@ def measure(task: str, size: int) -> float:
     theirs._freeze_rand_vec = False
     theirs.seed(0)
     theirs.reset()
-    ours = MetaWorldEnv(task, image_size=size)
+    ours = MetaWorldEnv(task, cameras={"corner4": size})
     ours.reset(seed=0)
     rounds: dict[str, list[float]] = {"meta-world": [], "eyehand": []}
     viewer = theirs.mujoco_renderer._get_viewer("rgb_array")

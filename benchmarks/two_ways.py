@@ -130,7 +130,7 @@ def picture(drives: Mapping[str, Sequence[Drive]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
         f"<style>{STYLE}</style>",
     ]
-    env = TwoWaysEnv(image_size=SIZE)
+    env = TwoWaysEnv(cameras={"top": SIZE})
     env.reset(seed=FIRST)
 
     def disc(kind: str, x: float, y: float, radius: float) -> str:

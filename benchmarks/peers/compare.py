@@ -30,8 +30,8 @@ from benchmarks.peers import table
 from benchmarks.peers.adapter import ROOT, LeRobotPolicy
 from eyehand.collection.record import RecordConfig, record
 from eyehand.data.lerobot import Dataset
+from eyehand.envs.execution import Execution
 from eyehand.envs.metaworld import select_tasks
-from eyehand.envs.rollout import Execution
 from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
 from eyehand.evaluation.results import write_results
 from eyehand.policies.registry import load_policy

@@ -22,7 +22,7 @@ from eyehand.types import ActionChunk, Batch, Observation
 
 @pytest.fixture(scope="module")
 def environment() -> Any:
-    environment = MetaWorldEnv("drawer-open", image_size=24, render_observations=False)
+    environment = MetaWorldEnv("drawer-open", cameras={"corner4": 24}, render_observations=False)
     yield environment
     environment.close()
 
@@ -44,7 +44,7 @@ def test_a_demonstration_replays(environment: MetaWorldEnv) -> None:
 
 def test_a_hand_that_has_closed_on_nothing_opens_again() -> None:
     """Meta-World's expert alone never opens it, and fails."""
-    environment = MetaWorldEnv("pick-place", image_size=24, render_observations=False)
+    environment = MetaWorldEnv("pick-place", cameras={"corner4": 24}, render_observations=False)
     close = [np.array([0, 0, 0, 1], np.float32)] * 30
     episode = demonstrate(environment, seed=3, perturbation=0.0, lead=close)
     assert episode is not None

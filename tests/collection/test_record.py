@@ -312,7 +312,7 @@ def test_a_real_recording(tmp_path: Path) -> None:
     result = record(config(tmp_path, tasks="drawer-open", episodes=2, workers=1, image_size=24))
     assert result.successes == {"drawer-open": 2}
     check_dataset(tmp_path)
-    environment = MetaWorldEnv("drawer-open", image_size=24, render_observations=False)
+    environment = MetaWorldEnv("drawer-open", cameras={"corner4": 24}, render_observations=False)
     for number in range(2):
         got, want = Dataset(tmp_path).episode(number), demonstrate(
             environment, seed=number, perturbation=0.0

@@ -140,9 +140,9 @@ def _chart_row(name: str, rate: Rate | Mean, *, strong: bool = False) -> str:
 def _chart(results: Results) -> str:
     """Draw a bar per task, under a bar per tier."""
     rows = []
-    for tier, group in results.tiers.items():
+    for tier, group in results.groups.items():
         rows.append(_chart_row(tier, group, strong=True))
-        own = {name: task for name, task in results.tasks.items() if task.tier == tier}
+        own = {name: task for name, task in results.tasks.items() if task.group == tier}
         for name in sorted(own, key=lambda name: (-own[name].success_rate, name)):
             rows.append(_chart_row(name, own[name]))
     axis = (
@@ -170,8 +170,8 @@ def _table(results: Results) -> str:
         short = task.mean_steps_of_successes
         steps = [f"{task.mean_steps:.0f}", "" if short is None else f"{short:.0f}"]
         rows.append(_row([name, *_rate_cells(task), *steps, task.instruction]))
-    for tier, group in results.tiers.items():
-        name = f"{tier}, {group.tasks} of {group.tasks_in_tier} tasks"
+    for tier, group in results.groups.items():
+        name = f"{tier}, {group.tasks} of {group.tasks_in_group} tasks"
         rows.append(_row([name, *_rate_cells(group), "", "", ""], kind="strong"))
     for name, mean in mean_rows(results):
         figures = ["not covered", ""]
