@@ -8,7 +8,6 @@ The three files are committed, so that they can also be read without building th
 # ruff: noqa: RUF001 (the punctuation of Chinese text is wide on purpose)
 
 import os
-import re
 import textwrap
 import tomllib
 from pathlib import Path
@@ -29,15 +28,9 @@ def title(page: Path) -> str:
     return page.read_text().splitlines()[0].removeprefix("# ")
 
 
-def chinese_title(page: Path) -> str:
-    """Return the Chinese name, which stands in italics under the title of an English page."""
-    return re.sub(r"\[(.*)\]\(.*\)", r"\1", page.read_text().splitlines()[2].strip("*"))
-
-
-def sibling(page: Path) -> Path | None:
-    """Return the Chinese page beside an English one, if it has been written."""
-    chinese = page.with_suffix(".zh.md")
-    return chinese if chinese.exists() else None
+def sibling(page: Path) -> Path:
+    """Return the Chinese page beside an English one."""
+    return page.with_suffix(".zh.md")
 
 
 def link(name: str, page: Path) -> str:
@@ -60,9 +53,8 @@ def index(content: dict[str, Any]) -> str:
         pages = [HANDBOOK / f"{name}.md" for name in sentences]
         lines = []
         for page, (sentence, _) in zip(pages, sentences.values(), strict=True):
-            chinese = sibling(page)
-            other = f" ({link(chinese_title(page), chinese)})" if chinese else ""
-            lines.append(f"- {link(title(page), page)}{other}: {sentence}")
+            chinese = link(title(sibling(page)), sibling(page))
+            lines.append(f"- {link(title(page), page)} ({chinese}): {sentence}")
         parts.append(f"## {heading}\n\n" + "\n".join(lines))
         menus.append(toctree(pages, caption=heading))
     words = [HANDBOOK / "glossary.md", HANDBOOK / "index.zh.md"]
@@ -84,28 +76,23 @@ def index(content: dict[str, Any]) -> str:
 
 def chinese_index(content: dict[str, Any]) -> str:
     """Return index.zh.md: the pages of every chapter with their Chinese sentences."""
-    parts, written = [], []
+    parts, menu = [], []
     for chapter, sentences in content["pages"].items():
         lines = []
         for name, (_, sentence) in sentences.items():
             page = HANDBOOK / f"{name}.md"
-            chinese = sibling(page)
-            if chinese:
-                written.append(chinese)
-                place = f"{link(title(chinese), chinese)}（{link(title(page), page)}）"
-            else:
-                place = f"{link(chinese_title(page), page)}（{title(page)}，英文）"
-            lines.append(f"- {place}：{sentence}")
+            chinese = link(title(sibling(page)), sibling(page))
+            lines.append(f"- {chinese}（{link(title(page), page)}）：{sentence}")
+            menu.append(sibling(page))
         parts.append(f"## {content['chapters'][chapter][1]}\n\n" + "\n".join(lines))
     return "\n\n".join(
         [
             MADE,
             "# 中文目录",
-            "每页一屏：三句话讲清思想，一个公式，一段可运行的代码，代码画出的图，以及常见的误解。"
-            "标有“英文”的页还没有译成中文。",
+            "每页一屏：三句话讲清思想，一个公式，一段可运行的代码，代码画出的图，以及常见的误解。",
             *parts,
             "## 术语\n\n- [术语表](glossary.md)（Glossary）：每个英文术语旁都有中文名。",
-            toctree(written),
+            toctree(menu),
         ]
     )
 
