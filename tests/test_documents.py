@@ -16,14 +16,16 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_path_named_exists(document: Path) -> None:
-    text = document.read_text()
-    named = re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./-]+)`", text)
-    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)  # in code, ](...) is a call
-    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", prose)
-    missing = [path for path in named if not (ROOT / path).exists()]
-    missing += [path for path in linked if not (document.parent / path).exists()]
+def test_every_path_named_exists() -> None:
+    missing = []
+    for document in DOCUMENTS:
+        text = document.read_text()
+        named = re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./-]+)`", text)
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)  # in code, ](...) is a call
+        linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", prose)
+        absent = [path for path in named if not (ROOT / path).exists()]
+        absent += [path for path in linked if not (document.parent / path).exists()]
+        missing += [f"{document.relative_to(ROOT)}: {path}" for path in absent]
     assert missing == []
 
 
