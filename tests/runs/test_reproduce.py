@@ -18,7 +18,7 @@ from eyehand.recipes.bcz_mt50 import bcz_mt50
 from eyehand.runs import reproduce as mt50_module
 from eyehand.runs.reproduce import Mt50Config, mt50
 from eyehand.runs.train import TrainingRun
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 
 def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

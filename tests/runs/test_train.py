@@ -20,7 +20,7 @@ from eyehand.policies.registry import load_policy
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.runs import train as run_module
 from eyehand.runs.train import TrainingRun, run_training
-from eyehand.training.loop import TrainConfig, TrainResult
+from eyehand.training.config import TrainConfig, TrainResult
 from eyehand.types import Batch, Episode, InputError
 
 

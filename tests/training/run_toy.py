@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from eyehand.training import loop
-from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 
 GLOBAL_BATCH = 8
 
@@ -101,7 +103,12 @@ def run_toy(
     settings = TrainConfig(**{"checkpoint_steps": 2, "log_every": 1, **config})
     description = {"policy": {"name": "toy", "horizon": 16, **(policy or {})}}
     result = train(
-        module, batches, config=settings, folder=folder, description=description, resume=resume
+        SupervisedUpdate(module, settings),
+        batches,
+        config=settings,
+        folder=folder,
+        description=description,
+        resume=resume,
     )
     return result, module
 

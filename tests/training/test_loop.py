@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from eyehand.functional.schedule import warmup_cosine
 from eyehand.training import loop
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 from eyehand.types import InputError
 
 CLOCK = ("seconds", "samples_per_second", "model_flops_utilisation", "memory")

@@ -35,8 +35,17 @@ from eyehand.policies.inputs import check_inputs, row_seeds
 from eyehand.policies.look import Look, attention_to_picture, watched
 from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization
-from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
+from eyehand.types import (
+    ActionChunk,
+    Batch,
+    InputError,
+    Observation,
+    ParameterGroup,
+    Statistics,
+)
 
+GATES = "language.gates."
+"""How the names of the gated cross-attention's weights begin."""
 TOKEN_STEP = 16
 """When acting, sentences are padded to a multiple of so many tokens; nearly all fit in one."""
 
@@ -188,6 +197,11 @@ class RoboFlamingo(PolicyModule):
         if config.landmarks:
             self.to_landmarks = nn.Linear(self.language.dim, 2 * config.landmarks)
         self._memory = FeatureMemory(config.history)
+
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        """Weight decay is for the gated cross-attention alone, as in the published code."""
+        rest = [name for name, _ in self.named_parameters() if not name.startswith(GATES)]
+        return {"all but the cross-attention": ParameterGroup(rest, decay_scale=0.0)}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``loss`` and its parts, the mean over every frame of every window."""

@@ -17,8 +17,10 @@ from torch.optim.swa_utils import update_bn
 from eyehand.data.pictures import LabelledPictures, every_picture, picture_batches
 from eyehand.models.vision.classifier import Classifier
 from eyehand.models.vision.registry import DENSE_NETWORKS, build_dense_network, build_network
-from eyehand.training.loop import TrainConfig, train
+from eyehand.training.config import TrainConfig
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError, PictureBatch
 
 TEST_BATCH = 100
@@ -133,7 +135,7 @@ def train_network(
     sizes = {"batch_size": learning.batch_size, "random_shift": learning.random_shift}
     description = {"network": asdict(config), "pictures": {**data, **sizes}}
     result = train(
-        classifier,
+        SupervisedUpdate(classifier, learning.training),
         batches,
         config=learning.training,
         folder=out,

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from eyehand.training.checkpoint import replace_file
+from eyehand.files import replace_text
 from eyehand.training.profile import resident_memory
 
 SMOOTHING = 0.98
@@ -41,7 +41,7 @@ class MetricsFile:
     def __init__(self, folder: Path, *, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         lines = self.path.read_text(encoding="utf-8").splitlines(True) if self.path.exists() else []
-        replace_file(self.path, "".join(line for line in lines if _is_kept(line, step)))
+        replace_text(self.path, "".join(line for line in lines if _is_kept(line, step)))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append the line of ``step``."""
