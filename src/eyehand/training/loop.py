@@ -31,8 +31,9 @@ from eyehand.training.cycle import Cycle
 from eyehand.training.distributed import agree, make_accelerator, seed_step
 from eyehand.training.earlier import check_decay
 from eyehand.training.interrupt import Interrupt
+from eyehand.training.memory import keep_freed_memory
 from eyehand.training.metrics import Display, MetricsFile
-from eyehand.training.profile import matrix_multiply_peak, resident_memory
+from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, resident_memory
 from eyehand.training.update import Update
 from eyehand.types import InputError
 
@@ -116,6 +117,7 @@ def train(
     if accelerator.is_main_process and (state is None or counters.progress(config) < 1):
         write_description(folder, description)
     try:
+        keep_freed_memory()
         with _threads(config.threads):
             run = _Run(
                 update, batches(counters.step * config.accumulate), config, counters,
@@ -185,6 +187,8 @@ class _Run:
             limit="" if config.steps is None else f"/{config.steps:,}",
             progress=counters.progress(config),
             peak=self.peak,
+            # Among several processes, the others of this run would count as other programs.
+            others=OtherPrograms() if self.accelerator.num_processes == 1 else None,
         )
         with display, Interrupt() as ctrl_c:
             while counters.progress(config) < 1:
