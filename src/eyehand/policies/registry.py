@@ -16,6 +16,7 @@ from dacite import Config as DaciteConfig
 from dacite import DaciteError, from_dict
 from safetensors.torch import save_file
 
+from eyehand.files import replace_text, replacing
 from eyehand.functional.names import unknown_name
 from eyehand.models.checkpoint import load_described, stored_weights
 from eyehand.policies.contract import PolicyConfig, PolicyModule
@@ -49,6 +50,11 @@ def find_checkpoint(name: Path) -> Path:
     )
 
 
+def policy_configs() -> list[type[PolicyConfig]]:
+    """Return the kind of config of every policy."""
+    return [policy_class(name).Config for name in POLICIES]
+
+
 def policy_class(name: str) -> Any:
     """Return the class of the policy called ``name``.
 
@@ -74,7 +80,7 @@ def describe_policy(config: PolicyConfig) -> dict[str, Any]:
         >>> describe_policy(BCZConfig())["name"]
         'bcz'
     """
-    return {"name": config.name, **asdict(config)}  # type: ignore[call-overload]  # a dataclass
+    return {"name": config.name, **asdict(config)}
 
 
 def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
@@ -86,7 +92,9 @@ def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
     fields = dict(description)
     config_type = policy_class(str(fields.pop("name", ""))).Config
     try:
-        return from_dict(config_type, fields, DaciteConfig(strict=True, cast=[tuple]))
+        return from_dict(
+            config_type, config_type.upgrade(fields), DaciteConfig(strict=True, cast=[tuple])
+        )
     except DaciteError as error:
         raise InputError(f"policy config: {error}.") from error
 
@@ -95,9 +103,10 @@ def save_policy(policy: PolicyModule, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     description = {"policy": describe_policy(policy.config)}
-    (folder / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+    replace_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
     weights = {name: value.contiguous() for name, value in stored_weights(policy).items()}
-    save_file(weights, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as beside:
+        save_file(weights, beside)
 
 
 def load_policy(folder: Path) -> PolicyModule:

