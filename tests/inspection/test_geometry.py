@@ -99,7 +99,7 @@ def built(name: str, *, size: int = 96) -> tuple[nn.Module, Tensor]:
     if NETWORKS[name].kind == "dense network":
         return build_network(name, classes=2), torch.empty(1, 3, size, size)
     size = 32 if NETWORKS[name].fixed_size and name != "alexnet" else size
-    network = build_network(name, classes=None, image_size=size)
+    network = build_network(name, classes=None, channels=3, image_size=size)
     return Maps(network), torch.empty(1, 3, size, size)
 
 
