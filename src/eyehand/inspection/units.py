@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.inspection.geometry import AxisGeometry, MapGeometry
-from eyehand.inspection.operators import tensors
+from eyehand.inspection.nested import tensors
 from eyehand.inspection.pictures import Picture, as_picture, layer_output, submodule
 from eyehand.inspection.untouched import untouched
 
@@ -128,7 +128,7 @@ def nearest_patches(
         layer: Name as in ``named_modules``.
         channel: Axis 1 of its output.
         images: Pictures of a data set.
-        geometry: What the cells of this layer see, as `feature_map_geometry` gives it; without it,
+        geometry: What the cells of this layer see, as `measure_geometry` gives it; without it,
             or where a cell has no place of its own, the whole picture is shown.
         count: Patches.
 
@@ -183,7 +183,7 @@ def _cut(
     picture: Picture, axis: int, seen: AxisGeometry | None, cell: int
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Cut along one axis what a cell sees, padded with grey where that is outside."""
-    if seen is None or seen.low is None or seen.high is None:
+    if seen is None or seen.low is None or seen.jump is None:
         return picture
     start, size = round(seen.low + cell * seen.jump), seen.size
     shape = list(picture.shape)
