@@ -198,12 +198,7 @@ class _Gradients:
 
 
 def channels_last(x: Tensor) -> Float[Tensor, "position channel"]:
-    """Return a map as one row per position: channels are axis 1 of a picture, else the last.
-
-    Example:
-        >>> channels_last(torch.zeros(2, 3, 4, 5)).shape, channels_last(torch.zeros(2, 7, 3)).shape
-        (torch.Size([40, 3]), torch.Size([14, 3]))
-    """
+    """Return a map as one row per position: channels are axis 1 of a picture, else the last."""
     x = x.detach()
     return (x.movedim(1, -1) if x.ndim > 3 else x).flatten(end_dim=-2).float()
 
@@ -215,11 +210,6 @@ def doubled_share(x: Float[Tensor, "position channel"]) -> float | None:
 
     Returns:
         ``None`` for a single channel, more than 4,096, or fewer than 32 positions.
-
-    Example:
-        >>> x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
-        >>> doubled_share(torch.cat([x, 3 * x[:, :1] + 1, -x[:, 1:]], dim=1))
-        0.25
     """
     positions, channels = x.shape
     if positions < FEWEST_SAMPLES or not 1 < channels <= MOST_CHANNELS:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from eyehand.inspection.findings import Finding, Place, judge
 from eyehand.inspection.nested import tensors
 from eyehand.inspection.operators import (
+    RUNS,
     Operator,
     OperatorTrace,
-    RUNS,
     Precision,
     failure,
     traced,
@@ -266,8 +266,8 @@ def memory_bound(layers: Iterable[Layer], *, peak: float, bandwidth: float) -> F
             and layer.intensity < balance
             and layer.ms >= MEMORY_BOUND_SHARE * total
         ),
-        look="Make what these layers read smaller, or merge several passes over it into one: faster "
-        "arithmetic does not help them.",
+        look="Make what these layers read smaller, or merge several passes over it into one, since "
+        "faster arithmetic does not help them.",
         ok="No layer of 5 % of the time or more waits for memory: nothing to do.",
     )
 
@@ -280,10 +280,6 @@ def memory_bandwidth() -> float:
 
     Returns:
         Bytes per second, read and written counted together.
-
-    Example:
-        >>> memory_bandwidth() > 1e7
-        True
     """
     source = torch.ones(COPIED_BYTES // 4)
     target = torch.empty_like(source)

@@ -16,13 +16,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
-
-    Example:
-        >>> finding = judge("Dead units", [], look="Lower the rate.", ok="None: nothing to do.")
-        >>> finding.verdict, finding.advice
-        ('ok', 'None: nothing to do.')
-    """
+    """What one check found."""
 
     name: str
     """What was checked."""

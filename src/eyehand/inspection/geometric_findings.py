@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from eyehand.inspection.findings import Finding, Place, judge
-from eyehand.inspection.geometry import Geometry, last_map
+from eyehand.inspection.geometry import Geometry
 
 
 def geometric_findings(geometry: Geometry) -> list[Finding]:
@@ -24,24 +24,28 @@ def geometric_findings(geometry: Geometry) -> list[Finding]:
         >>> [place for found in findings if found.name == "Unread cells" for place in found.places]
         [Place(layer='the picture', text='75 % of its cells are never read')]
     """
-    last = last_map(geometry.maps)
     holes, small = [], []
-    if last is not None and last.height is not None and last.width is not None:
-        axes = last.height, last.width
-        field, picture = _by(a.size for a in axes), _by(a.pixels for a in axes)
-        if last.holes:
-            text = f"a cell leaves out {100 * last.holes:.0f} % of the pixels of its {field} field"
-            holes.append(Place(last.layer, text))
+    widest = max(
+        (found for found in geometry.maps if found.dims and found.height and found.width),
+        key=lambda found: sum(axis.size for axis in (found.height, found.width) if axis),
+        default=None,
+    )
+    if widest is not None and widest.height is not None and widest.width is not None:
+        axes = widest.height, widest.width
+        field, picture = _by(axis.size for axis in axes), _by(axis.pixels for axis in axes)
+        if widest.holes:
+            text = f"a cell leaves out {100 * widest.holes:.0f} % of the pixels of its {field} field"
+            holes.append(Place(widest.layer, text))
         if any(axis.size < axis.pixels for axis in axes):
-            text = f"a cell sees {field} pixels of a picture of {picture}"
-            small.append(Place(last.layer, text))
+            text = f"a cell sees {field} pixels of a picture of {picture}, no other map's sees more"
+            small.append(Place(widest.layer, text))
     return [
         judge(
             "Gridding",
             holes,
             look="Give dilated layers rates without a common factor, such as 1, 2, 5, so that "
             "neighbouring pixels are seen too.",
-            ok="Every pixel of the last map's field is seen: nothing to do.",
+            ok="The largest field has no holes: nothing to do.",
         ),
         judge(
             "Unread cells",
@@ -64,11 +68,11 @@ def geometric_findings(geometry: Geometry) -> list[Finding]:
             ok="No kernel is larger than the map that it reads: nothing to do.",
         ),
         judge(
-            "Field of the last map",
+            "Receptive field",
             small,
             look="If one cell must recognise something larger than its field, add depth, stride or "
             "dilation.",
-            ok="A cell of the last map can see the whole picture: nothing to do.",
+            ok="The largest field holds the whole picture: nothing to do.",
         ),
     ]
 

@@ -8,7 +8,6 @@ reaches into the padding. Branches, shortcuts, dilation and control flow need no
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -131,7 +130,7 @@ def measure_geometry(module: nn.Module, *inputs: object) -> Geometry:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
         >>> first, last, _ = measure_geometry(network, torch.zeros(1, 3, 16, 16)).maps
         >>> first.layer, first.height.size, last.layer, last.height.size, last.height.jump
-        ('0', 3, '1', 4, 2)
+        ('0', 3, '1', 4, 2.0)
     """
     windows: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
     run = SmoothRun(module, inputs, lambda *call: windows.update(_window(*call)))
@@ -195,16 +194,16 @@ def _examine(run: SmoothRun, output: Tensor) -> MapGeometry:
             for pixels, seen in zip(picture, middle[1].box, strict=True)
         )
         return geometry(height=height, width=width, holes=holes)
-    slack = _slack(middle[1].pixels.any(1)), _slack(middle[1].pixels.any(0))
     asked = [middle, *(ask(place) for place in (lambda _: 0, lambda _: 1, lambda size: size - 1))]
-    axes = [_axis(asked, axis, sizes[axis], picture[axis], slack[axis]) for axis in (0, 1)]
+    axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
     if not all(axis.exact for axis in axes):
         asked += [ask(lambda size, k=k: size // 2 + k) for k in range(1, NEIGHBOURS)]
         asked.append(ask(lambda size: size // 2 + _period(size)))
-        axes = [_axis(asked, axis, sizes[axis], picture[axis], slack[axis]) for axis in (0, 1)]
-    a_map = all(
-        axis.jump is not None or axis.everything or size == 1
-        for axis, size in zip(axes, sizes, strict=True)
+        axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
+    # Scores of attention move along one axis only; a map moves along both, or sees the same.
+    moves = [axis.jump is not None for axis in axes]
+    a_map = moves[0] == moves[1] or any(
+        axis.everything or size == 1 for axis, size in zip(axes, sizes, strict=True)
     )
     return geometry(dims=dims if a_map else None, height=axes[0], width=axes[1], holes=holes)
 
@@ -233,61 +232,47 @@ def _extent(line: Bool[Tensor, " pixel"]) -> range:
     return range(int(places[0]), int(places[-1]) + 1) if len(places) else range(0)
 
 
-def _slack(line: Bool[Tensor, " pixel"]) -> int:
-    """Return how far holes may move an edge: the longest run and the longest hole together."""
-    seen = _extent(line)
-    longest = {True: 0, False: 0}
-    for value, run in groupby(line[seen.start : seen.stop].tolist()):
-        longest[value] = max(longest[value], len(list(run)))
-    return longest[True] + longest[False] if longest[False] else 0
-
-
 def _axis(
-    asked: Sequence[tuple[list[int], _Sees]], axis: int, size: int, pixels: int, slack: int
+    asked: Sequence[tuple[list[int], _Sees]], axis: int, size: int, pixels: int
 ) -> AxisGeometry:
     """Work out jump, first and last pixel from what a few cells see along one axis."""
     seen = {cells[axis]: sees.box[axis] for cells, sees in asked}
-    middle, last = size // 2, size - 1
-    result = AxisGeometry(pixels, seen[middle], None, None, None, True)
+    last = size - 1
+    result = AxisGeometry(pixels, seen[size // 2], None, None, None, True)
     if size == 1:
         inside = seen[0].start > 0 and seen[0].stop < pixels
-        return result._replace(low=seen[0].start, high=seen[0].stop - 1) if inside else result
+        ends = float(seen[0].start), seen[0].stop - 1.0
+        return result._replace(low=ends[0], high=ends[1]) if inside else result
     if len(set(seen.values())) == 1 or seen[1].stop == pixels:
         return result  # the place makes no difference, or the field is too large to tell
-    jump = seen[1].stop - seen[0].stop
+    jump = float(seen[1].stop - seen[0].stop)
     low = seen[last].start - last * jump if seen[last].start > 0 else None
-    high = seen[0].stop - 1
+    high = seen[0].stop - 1.0
     for cell, found in seen.items():
-        start, stop = (low or 0) + cell * jump, high + cell * jump + 1
-        if low is None:
-            start = found.start
-        # Where holes meet the edge of the picture, the first pixel that is seen may lie behind it.
-        if not max(start, 0) <= found.start <= max(start, slack * (start < 0)) or not (
-            min(stop, pixels - slack * (stop > pixels)) <= found.stop <= min(stop, pixels)
-        ):
-            return _uneven(result, seen, middle, min(middle + _period(size), last))
+        start = found.start if low is None else max(0.0, low + cell * jump)
+        if (start, min(pixels, high + cell * jump + 1)) != (found.start, found.stop):
+            return _uneven(result, seen, size // 2, min(size // 2 + _period(size), last))
     return result._replace(jump=jump, low=low, high=high)
 
 
 def _uneven(axis: AxisGeometry, seen: Mapping[int, range], first: int, second: int) -> AxisGeometry:
-    """Describe cells that see differently far: the step over a period, and the hull."""
-    axis = axis._replace(jump=None, low=None, high=None, exact=False)
+    """Take the step over a period, and the hull of neighbours: cells see differently far.
+
+    So they do after a transposed convolution, and where a dilated kernel meets the padding.
+    """
     if second not in seen or second == first:
-        return axis
+        return axis._replace(exact=False)
     near, far = seen[first], seen[second]
     moved = far.stop - near.stop if far.stop < axis.pixels else far.start - near.start
-    if moved <= 0 or (far.stop == axis.pixels and near.start == 0):
+    inner = {cell: found for cell, found in seen.items() if first <= cell < first + NEIGHBOURS}
+    inside = all(found.start > 0 and found.stop < axis.pixels for found in inner.values())
+    if moved <= 0 or not inside:
         return axis
     jump = moved / (second - first)
-    inner = {cell: found for cell, found in seen.items() if first <= cell < first + NEIGHBOURS}
-    lows = [found.start - cell * jump for cell, found in inner.items() if found.start > 0]
-    highs = [
-        found.stop - 1 - cell * jump for cell, found in inner.items() if found.stop < axis.pixels
-    ]
-    whole = len(lows) == len(highs) == len(inner)
-    return axis._replace(
-        jump=jump, low=min(lows) if whole else None, high=max(highs) if whole else None
-    )
+    lows = [found.start - cell * jump for cell, found in inner.items()]
+    highs = [found.stop - 1 - cell * jump for cell, found in inner.items()]
+    low, high, exact = min(lows), max(highs), len(set(lows)) == len(set(highs)) == 1
+    return axis._replace(jump=jump, low=low, high=high, exact=exact)
 
 
 def _unread(run: SmoothRun) -> dict[str, float]:

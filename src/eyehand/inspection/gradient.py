@@ -161,11 +161,6 @@ def effective_receptive_field(
 
     References:
         Luo et al., 2016, https://arxiv.org/abs/1701.04128.
-
-    Example:
-        >>> layer = nn.Conv2d(1, 8, 3, padding=1)
-        >>> effective_receptive_field(layer, (torch.zeros(1, 1, 9, 9),), "").size
-        3.0
     """
     generator = torch.Generator().manual_seed(seed)
     before = find_picture(inputs)

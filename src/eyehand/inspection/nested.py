@@ -29,13 +29,7 @@ def tensors(value: object) -> Iterator[Tensor]:
 
 
 def map_tensors(change: Callable[[Tensor], Any], value: Any) -> Any:
-    """Return nested sequences and mappings with every tensor changed.
-
-    Example:
-        >>> import torch
-        >>> map_tensors(lambda x: x + 1, [torch.tensor(1), {"a": "text"}])
-        [tensor(2), {'a': 'text'}]
-    """
+    """Return nested sequences and mappings with every tensor changed."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):

@@ -291,12 +291,7 @@ def failure(error: Exception, trace: OperatorTrace) -> Finding:
 
 
 def name_of(func: Any) -> str:
-    """Return the name of an operator in ATen, without the underscore of the in-place form.
-
-    Example:
-        >>> name_of(torch.ops.aten.relu_.default)
-        'relu'
-    """
+    """Return the name of an operator in ATen, without the underscore of the in-place form."""
     return str(func.overloadpacket.__name__).removesuffix("_")
 
 

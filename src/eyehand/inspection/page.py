@@ -59,23 +59,13 @@ def html_page(inspection: Inspection) -> str:
 
 
 def as_png(picture: UInt8[np.ndarray, "height width 3"]) -> str:
-    """Return a picture as a data address, which needs no file.
-
-    Example:
-        >>> as_png(np.zeros((1, 1, 3), np.uint8))[:22]
-        'data:image/png;base64,'
-    """
+    """Return a picture as a data address, which needs no file."""
     file = BytesIO()
     Image.fromarray(picture).save(file, format="PNG", optimize=True)
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
 
 
 def shown_width(picture: UInt8[np.ndarray, "height width 3"]) -> int:
-    """Return the pixels at which a picture is shown: a small one enlarged by a whole factor.
-
-    Example:
-        >>> shown_width(np.zeros((9, 100, 3), np.uint8))
-        300
-    """
+    """Return the pixels at which a picture is shown: a small one enlarged by a whole factor."""
     width = picture.shape[1]
     return width * max(1, SHOWN_WIDTH // width)

@@ -41,10 +41,6 @@ def heat_map(
     Args:
         values: Any finite numbers.
         limits: What is darkest and brightest; ``None`` means the lowest and the highest.
-
-    Example:
-        >>> heat_map(np.array([[0.0, 1.0]])).tolist()
-        [[[68, 1, 84], [253, 231, 37]]]
     """
     low, high = (float(values.min()), float(values.max())) if limits is None else limits
     place = np.clip((values - low) / ((high - low) or 1.0), 0, 1) * (len(VIRIDIS) - 1)
@@ -61,10 +57,6 @@ def as_picture(
     Args:
         image: Numbers in any range.
         limits: What is black and white; ``None`` means the lowest and the highest.
-
-    Example:
-        >>> as_picture(torch.tensor([[[-1.0, 0.0, 1.0]]]))[..., 0].tolist()
-        [[0, 128, 255]]
     """
     if len(image) != 3:
         image = image.mean(dim=0, keepdim=True).expand(3, -1, -1)
@@ -79,10 +71,6 @@ def overlay(picture: Picture, values: Float[np.ndarray, "rows columns"]) -> Pict
     Args:
         picture: The picture.
         values: Numbers over the same field, at any resolution; enlarged without steps.
-
-    Example:
-        >>> overlay(np.zeros((4, 4, 3), np.uint8), np.eye(2)).shape
-        (4, 4, 3)
     """
     height, width = picture.shape[:2]
     shown = Image.fromarray(values.astype(np.float32)).resize(
@@ -98,10 +86,6 @@ def grid(pictures: Sequence[Picture]) -> UInt8[np.ndarray, "rows columns 3"]:
 
     Raises:
         ValueError: If there are none, or their sizes differ.
-
-    Example:
-        >>> grid([np.zeros((2, 2, 3), np.uint8)] * 3).shape
-        (5, 5, 3)
     """
     sizes = {picture.shape for picture in pictures}
     if len(sizes) != 1:
@@ -127,10 +111,6 @@ def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
 
     Raises:
         ValueError: If it has no two-dimensional convolution.
-
-    Example:
-        >>> filters(nn.Conv2d(3, 4, kernel_size=5)).shape
-        (11, 11, 3)
     """
     found = (part for part in module.modules() if isinstance(part, nn.Conv2d))
     first = next(found, None)
@@ -156,11 +136,6 @@ def layer_output(module: nn.Module, inputs: tuple[Any, ...], layer: str) -> Tens
 
     Raises:
         ValueError: If there is no such submodule, it is not called, or returns no tensor.
-
-    Example:
-        >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True))
-        >>> layer_output(network, (torch.zeros(1, 2),), "0").shape
-        torch.Size([1, 3])
     """
     found: list[Tensor] = []
 
@@ -183,10 +158,6 @@ def submodule(module: nn.Module, layer: str) -> nn.Module:
 
     Raises:
         ValueError: If there is none, with the names that come closest.
-
-    Example:
-        >>> submodule(nn.Sequential(nn.ReLU()), "0")
-        ReLU()
     """
     parts = dict(module.named_modules())
     if layer not in parts:
@@ -211,10 +182,6 @@ def activation_maps(
 
     Raises:
         ValueError: If the layer is missing, not called, or returns another shape.
-
-    Example:
-        >>> activation_maps(nn.Conv2d(3, 4, 3), (torch.zeros(1, 3, 8, 8),), "").shape
-        (13, 13, 3)
     """
     output = layer_output(module, inputs, layer)
     if output.ndim != 4:
@@ -245,10 +212,6 @@ def input_gradient(
 
     References:
         Simonyan et al., 2014, https://arxiv.org/abs/1312.6034, who call it a saliency map.
-
-    Example:
-        >>> input_gradient(nn.Conv2d(3, 1, 1), torch.ones(1, 3, 4, 4)).shape
-        (4, 4)
     """
     with untouched(module), torch.enable_grad():
         pixels = image.detach().clone().requires_grad_(True)

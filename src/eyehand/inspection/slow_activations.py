@@ -26,15 +26,6 @@ class SlowActivations:
     """Called after every operator of `operators.traced`, times the elementwise ones.
 
     Forward and backward are looked at one by one, since a fast activation may have a slow gradient.
-
-    Example:
-        >>> from torch import nn
-        >>> from eyehand.inspection.operators import traced
-        >>> watch, layer = SlowActivations(), nn.Tanh()
-        >>> with traced(layer, observe=watch):
-        ...     _ = layer(torch.zeros(200, 200))
-        >>> watch.losses  # nothing ran in bf16
-        []
     """
 
     def __init__(self) -> None:

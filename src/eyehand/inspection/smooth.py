@@ -25,11 +25,6 @@ def smooth_copy(module: nn.Module) -> nn.Module:
 
     Args:
         module: The network, which stays as it is; its large weights are not copied.
-
-    Example:
-        >>> layer = smooth_copy(nn.Linear(3, 2))
-        >>> layer.weight.dtype, bool((layer.weight > 0).all())
-        (torch.float64, True)
     """
     generator = torch.Generator().manual_seed(0)
     memo: dict[int, Any] = {}
@@ -48,11 +43,6 @@ class Smooth(TorchFunctionMode):
 
     Convolutions and linear layers read the mean of their channels: every one of them depends on the
     same pixels, and that is all that is asked.
-
-    Example:
-        >>> with Smooth():
-        ...     F.relu(torch.tensor(-1.0))
-        tensor(-1.)
     """
 
     def __torch_function__(

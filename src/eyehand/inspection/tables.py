@@ -47,15 +47,7 @@ class Table(NamedTuple):
 
 
 def headline(costs: Costs) -> list[tuple[str, str]]:
-    """Return the totals, each with its name.
-
-    Example:
-        >>> import torch
-        >>> from eyehand.inspection.costs import measure_costs
-        >>> costs = measure_costs(torch.nn.Linear(50, 40), (torch.zeros(5, 50),), repeats=1)
-        >>> headline(costs)[:2]
-        [('parameters', '2,040'), ('multiply-adds, forward', '0.01 M, 0.002 M for one of 5')]
-    """
+    """Return the totals, each with its name."""
     millions = costs.multiply_adds / 1e6
     each = f", {number(millions / costs.batch)} M for one of {costs.batch}" if costs.batch else ""
     times = f"{number(costs.forward_ms)} ms"
@@ -217,24 +209,14 @@ def activation_tables(activations: Activations) -> list[Table]:
 
 
 def number(value: float) -> str:
-    """Write a number with three digits, or all that it has before the point.
-
-    Example:
-        >>> [number(x) for x in (0.0, 0.01234, 3.14159, 12345.6)]
-        ['0', '0.0123', '3.14', '12,346']
-    """
+    """Write a number with three digits, or all that it has before the point."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def by(sizes: Iterable[object]) -> str:
-    """Write sizes.
-
-    Example:
-        >>> by((2, 3))
-        '2x3'
-    """
+    """Write sizes."""
     return "x".join(str(size) for size in sizes)
 
 

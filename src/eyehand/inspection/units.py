@@ -61,11 +61,6 @@ def gradient_ascent(
 
     References:
         Erhan et al., 2009, Technical Report 1341, University of Montreal.
-
-    Example:
-        >>> made = gradient_ascent(nn.Conv2d(3, 4, 3), "", 2, image_size=8, steps=5)
-        >>> made.picture.shape, made.after > made.before
-        ((8, 8, 3), True)
     """
     generator = torch.Generator().manual_seed(seed)
     pixels = 0.1 * torch.randn(1, channels, image_size, image_size, generator=generator)
@@ -137,12 +132,6 @@ def nearest_patches(
 
     References:
         Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901.
-
-    Example:
-        >>> images = torch.zeros(3, 1, 6, 6)
-        >>> images[1, 0, 2, 4] = 1
-        >>> nearest_patches(nn.ReLU(), "", 0, images, count=1).index
-        (1,)
     """
     best = [_peaks(module, layer, channel, part) for part in images.split(BATCH)]
     strength = torch.cat([values for values, _ in best])
