@@ -7,10 +7,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from eyehand.inspection import table
+from eyehand.inspection import terminal
 from eyehand.inspection.costs import measure_costs
-from eyehand.inspection.findings import Finding
-from eyehand.inspection.inspection import Inspection
+from eyehand.inspection.findings import Finding, Place
+from eyehand.inspection.tables import Inspection
 
 
 def printed(model: nn.Module, inputs: torch.Tensor, *, width: int = 200) -> str:
@@ -21,10 +21,13 @@ def printed(model: nn.Module, inputs: torch.Tensor, *, width: int = 200) -> str:
         costs=measure_costs(model, (inputs,), repeats=1),
         maps=(),
         activations=None,
-        findings=(Finding("a rule", "1", "is broken."), Finding("a rule", "", "here too.")),
+        findings=(
+            Finding("Dead units", "Do this.", (Place("1", "is dead"), Place("", "here too"))),
+            Finding("Gridding", "Nothing to do."),
+        ),
         figures=(),
     )
-    table.show(found, console)
+    terminal.show(found, console)
     file = console.file
     assert isinstance(file, StringIO)
     return file.getvalue()
@@ -35,13 +38,14 @@ def test_everything_is_printed_as_it_is() -> None:
     assert "[bold]net[/bold]" in text  # a name is no markup
     assert "Where the time goes" in text
     assert "ReLU" in text
-    assert text.count("not so: a rule") == 1
-    assert "  1: is broken." in text
-    assert "  (network): here too." in text
+    assert "  look here  Dead units: Do this." in text
+    assert "- 1: is dead" in text
+    assert "- (network): here too" in text
+    assert "  ok         Gridding: Nothing to do." in text
 
 
 def test_of_a_long_network_the_slowest_layers_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "ROWS", 2)
+    monkeypatch.setattr(terminal, "ROWS", 2)
     model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)), nn.Linear(2, 200_000))
     text = printed(model, torch.zeros(8, 2))
     assert "2 more on the page" in text

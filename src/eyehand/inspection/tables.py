@@ -36,7 +36,7 @@ class Inspection:
     figures: tuple[Figure, ...]
 
 
-class Sheet(NamedTuple):
+class Table(NamedTuple):
     """A table: its first column is text, the others are numbers or short words."""
 
     title: str
@@ -47,15 +47,7 @@ class Sheet(NamedTuple):
 
 
 def headline(costs: Costs) -> list[tuple[str, str]]:
-    """Return the totals, each with its name.
-
-    Example:
-        >>> import torch
-        >>> from eyehand.inspection.costs import measure_costs
-        >>> costs = measure_costs(torch.nn.Linear(50, 40), (torch.zeros(5, 50),), repeats=1)
-        >>> headline(costs)[:2]
-        [('parameters', '2,040'), ('multiply-adds, forward', '0.01 M, 0.002 M for one of 5')]
-    """
+    """Return the totals, each with its name."""
     millions = costs.multiply_adds / 1e6
     each = f", {number(millions / costs.batch)} M for one of {costs.batch}" if costs.batch else ""
     times = f"{number(costs.forward_ms)} ms"
@@ -77,23 +69,23 @@ def headline(costs: Costs) -> list[tuple[str, str]]:
     return found
 
 
-def sheets(inspection: Inspection) -> list[Sheet]:
+def tables(inspection: Inspection) -> list[Table]:
     """Return the tables that have rows.
 
     Args:
         inspection: What was found.
     """
     found = [
-        kind_sheet(inspection.costs.groups),
-        layer_sheet(inspection.costs.layers),
-        map_sheet(inspection.maps),
+        kind_table(inspection.costs.groups),
+        layer_table(inspection.costs.layers),
+        map_table(inspection.maps),
     ]
     if inspection.activations is not None:
-        found += activation_sheets(inspection.activations)
-    return [sheet for sheet in found if sheet.rows]
+        found += activation_tables(inspection.activations)
+    return [table for table in found if table.rows]
 
 
-def layer_sheet(layers: Iterable[Layer]) -> Sheet:
+def layer_table(layers: Iterable[Layer]) -> Table:
     """Return the costs of every layer."""
     layers = list(layers)
     total = sum(layer.ms for layer in layers) or 1.0
@@ -114,7 +106,7 @@ def layer_sheet(layers: Iterable[Layer]) -> Sheet:
                 "" if layer.intensity is None else number(layer.intensity),
             )
         )
-    return Sheet(
+    return Table(
         "Layers",
         "(own): what a parent runs itself, without its children. Multiply-adds of the forward pass "
         "for the whole batch; kept: from the forward to the backward pass; share: of the time of "
@@ -127,7 +119,7 @@ def layer_sheet(layers: Iterable[Layer]) -> Sheet:
     )
 
 
-def kind_sheet(groups: Iterable[Group]) -> Sheet:
+def kind_table(groups: Iterable[Group]) -> Table:
     """Return where the time goes, by kind of operator."""
     rows = [
         (
@@ -141,7 +133,7 @@ def kind_sheet(groups: Iterable[Group]) -> Sheet:
         )
         for group in groups
     ]
-    return Sheet(
+    return Table(
         "Where the time goes",
         "The backward pass counts for the operator whose gradient it is. Broadcasting: a small "
         "factor over a large map, as in FiLM, or a bias. FLOP and bytes of both passes; "
@@ -154,38 +146,38 @@ def kind_sheet(groups: Iterable[Group]) -> Sheet:
     )
 
 
-def map_sheet(maps: Iterable[MapGeometry]) -> Sheet:
-    """Return what the cells of every feature map see, of first calls and first outputs.
+def map_table(maps: Iterable[MapGeometry]) -> Table:
+    """Return what the cells of every feature map see.
 
     A map that sees what the row before it sees is left out: one after an activation, for example.
     """
     rows: list[tuple[str, ...]] = []
     for found in maps:
-        if found.call or found.output:
-            continue
         name, shape = found.layer or "(network)", by(found.shape)
         sees = ("", "", "", f"unknown: {found.unknown}")
         if found.height is not None and found.width is not None:
             axes = (found.height, found.width)
             sees = (
-                by(number(float(axis.jump)) for axis in axes),
+                _both([None if axis.jump is None else number(axis.jump) for axis in axes], "x"),
                 by(axis.size for axis in axes),
-                ", ".join("" if axis.centre is None else f"{axis.centre:g}" for axis in axes),
+                _both([None if a.centre is None else f"{a.centre:g}" for a in axes], ", "),
                 _remark(axes),
             )
         if not rows or rows[-1][2:] != (shape, *sees):
             rows.append((name, found.kind, shape, *sees))
-    return Sheet(
+    return Table(
         "What each map sees",
         "Height and width, in pixels. Jump: from one cell to the next; field: the theoretical "
         "receptive field, padding and holes included; centre: of the first cell's field, the first "
-        "pixel being 0. A map that sees what the row before it sees is left out.",
+        "pixel being 0. Measured by the gradient of a few cells; a field that no cell shows whole "
+        "is given as far as the picture goes. A map that sees what the row before it sees is left "
+        "out.",
         ("layer", "kind", "output", "jump", "field", "centre", "remark"),
         rows,
     )
 
 
-def activation_sheets(activations: Activations) -> list[Sheet]:
+def activation_tables(activations: Activations) -> list[Table]:
     """Return what units and gradients did on the batch."""
     units = [
         (
@@ -198,7 +190,7 @@ def activation_sheets(activations: Activations) -> list[Sheet]:
     ]
     gradients = [(row.layer or "(network)", f"{row.norm:.3g}") for row in activations.gradients]
     return [
-        Sheet(
+        Table(
             "Units on this batch",
             "Dead: channels of a ReLU that are zero over the whole batch; saturated: values of a "
             "sigmoid or tanh beyond 0.99 of the limit; doubled: channels that correlate above 0.99 "
@@ -206,7 +198,7 @@ def activation_sheets(activations: Activations) -> list[Sheet]:
             ("layer", "operator", "output", "dead", "saturated", "doubled"),
             units,
         ),
-        Sheet(
+        Table(
             "Gradients by depth",
             "Norm of the loss's gradient at the output of each layer with weights, in the order in "
             "which they ran.",
@@ -217,31 +209,26 @@ def activation_sheets(activations: Activations) -> list[Sheet]:
 
 
 def number(value: float) -> str:
-    """Write a number with three digits, or all that it has before the point.
-
-    Example:
-        >>> [number(x) for x in (0.0, 0.01234, 3.14159, 12345.6)]
-        ['0', '0.0123', '3.14', '12,346']
-    """
+    """Write a number with three digits, or all that it has before the point."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def by(sizes: Iterable[object]) -> str:
-    """Write sizes.
-
-    Example:
-        >>> by((2, 3))
-        '2x3'
-    """
+    """Write sizes."""
     return "x".join(str(size) for size in sizes)
+
+
+def _both(texts: list[str | None], between: str) -> str:
+    """Write two values, a dash for one that is missing, nothing if both are."""
+    return between.join(text or "-" for text in texts) if any(texts) else ""
 
 
 def _remark(axes: tuple[AxisGeometry, AxisGeometry]) -> str:
     """Return what the numbers alone do not say."""
     remarks = []
-    if any(axis.everything for axis in axes):
+    if all(axis.everything for axis in axes):
         remarks.append("sees the whole picture")
     if not all(axis.exact for axis in axes):
         remarks.append("at most so much")

@@ -7,8 +7,8 @@ from torch import nn
 from eyehand.inspection.activations import measure_activations
 from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.findings import Finding
-from eyehand.inspection.geometry import feature_map_geometry
-from eyehand.inspection.inspection import Figure, Inspection, headline, number, sheets
+from eyehand.inspection.geometry import measure_geometry
+from eyehand.inspection.tables import Figure, Inspection, headline, number, tables
 
 
 def inspect(module: nn.Module, *inputs: torch.Tensor, name: str = "net") -> Inspection:
@@ -16,9 +16,9 @@ def inspect(module: nn.Module, *inputs: torch.Tensor, name: str = "net") -> Insp
         name=name,
         facts={"command": "eyehand inspect net"},
         costs=measure_costs(module, inputs, repeats=1),
-        maps=tuple(feature_map_geometry(module, *inputs)),
+        maps=measure_geometry(module, *inputs).maps,
         activations=measure_activations(module, inputs),
-        findings=(Finding("a rule", "0", "is broken by 3."),),
+        findings=(Finding("a rule", "nothing to do"),),
         figures=(),
     )
 
@@ -31,19 +31,19 @@ def found() -> Inspection:
 
 
 def test_tables_hold_what_was_measured(found: Inspection) -> None:
-    tables = {sheet.title: sheet for sheet in sheets(found)}
-    assert list(tables) == [
+    by_title = {table.title: table for table in tables(found)}
+    assert list(by_title) == [
         "Where the time goes",
         "Layers",
         "What each map sees",
         "Units on this batch",
         "Gradients by depth",
     ]
-    for sheet in tables.values():
-        assert {len(row) for row in sheet.rows} == {len(sheet.head)}
-    first = tables["Layers"].rows[0]
+    for table in by_title.values():
+        assert {len(row) for row in table.rows} == {len(table.head)}
+    first = by_title["Layers"].rows[0]
     assert first[:5] == ("0", "Conv2d", "2x4x3x3", "112", number(2 * 4 * 9 * 27 / 1e6))
-    assert tables["What each map sees"].rows[0][:6] == (
+    assert by_title["What each map sees"].rows[0][:6] == (
         "0",
         "Conv2d",
         "2x4x3x3",
@@ -51,12 +51,12 @@ def test_tables_hold_what_was_measured(found: Inspection) -> None:
         "3x3",
         "1, 1",
     )
-    assert tables["Units on this batch"].rows[1][:2] == ("1", "relu 0")
-    assert [row[0] for row in tables["Gradients by depth"].rows] == ["0", "3"]
+    assert by_title["Units on this batch"].rows[1][:2] == ("1", "relu 0")
+    assert [row[0] for row in by_title["Gradients by depth"].rows] == ["0", "3"]
 
 
 def test_maps_that_see_the_same_are_one_row(found: Inspection) -> None:
-    (maps,) = (sheet for sheet in sheets(found) if sheet.title == "What each map sees")
+    (maps,) = (table for table in tables(found) if table.title == "What each map sees")
     assert [row[0] for row in maps.rows] == ["0", "2", "3"]  # the ReLU sees what it reads
 
 
@@ -72,9 +72,9 @@ def test_totals_are_for_the_batch_and_for_one(found: Inspection) -> None:
 
 def test_a_frozen_network_has_empty_cells_not_zeros() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3)).requires_grad_(False)
-    for sheet in sheets(inspect(model, torch.randn(1, 3, 8, 8))):
-        if "backward, ms" in sheet.head:
-            assert sheet.rows[0][sheet.head.index("backward, ms")] == ""
+    for table in tables(inspect(model, torch.randn(1, 3, 8, 8))):
+        if "backward, ms" in table.head:
+            assert table.rows[0][table.head.index("backward, ms")] == ""
 
 
 def test_figures_refuse_what_is_no_picture() -> None:
