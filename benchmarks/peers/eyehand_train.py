@@ -27,7 +27,7 @@ from benchmarks.peers.timing import seconds_of
 from eyehand.data.statistics import describe, to_statistics
 from eyehand.data.store import FrameStore, Pictures, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader
-from eyehand.evaluation.results import software_versions
+from eyehand.files import software_versions
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import build_policy, describe_policy
 from eyehand.recipes.bcz_metaworld import bcz_metaworld
@@ -137,7 +137,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         "inputs": [*policy.config.cameras, "state", "instruction"],
         "changes": {} if options.name == "bcz-landmarks" else {"landmarks": 0},
         "loader": "memory-mapped frames, one thread",
-        "versions": software_versions(),
+        "versions": software_versions(["mujoco", "metaworld"]),
     }
 
 
