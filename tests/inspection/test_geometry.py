@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from eyehand.models.registry import build_network
 from torch import Tensor, nn
 
 from eyehand.functional.receptive_field import Window, receptive_field
 from eyehand.inspection.geometry import PICTURE, MapGeometry, last_map, measure_geometry
+from eyehand.models.registry import build_network
 from eyehand.models.vision.patch_encoder import PatchEncoder
 from eyehand.models.vision.unet import UNet
 from eyehand.models.vision.vit import ViT
