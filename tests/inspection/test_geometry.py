@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eyehand.functional.receptive_field import Window, receptive_field
+from eyehand.functional.receptive_field import Kernel, receptive_field
 from eyehand.inspection.geometry import PICTURE, MapGeometry, last_map, measure_geometry
 from eyehand.models.registry import build_network
 from eyehand.models.vision.patch_encoder import PatchEncoder
@@ -44,7 +44,7 @@ def test_random_stacks_equal_the_formulas() -> None:
         layers, windows = [], ([], [])
         for _ in range(generator.randint(1, 4)):
             height, width = (
-                Window(generator.randint(1, 5), generator.randint(1, 3), 0, generator.randint(1, 3))
+                Kernel(generator.randint(1, 5), generator.randint(1, 3), 0, generator.randint(1, 3))
                 for _ in range(2)
             )
             height, width = (

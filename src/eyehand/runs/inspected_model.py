@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from eyehand.functional.names import unknown_name
 from eyehand.functional.picture import scale_image
-from eyehand.models.registry import NETWORKS, Pictures, build_network
+from eyehand.models.registry import NETWORKS, RandomPictures, build_network
 from eyehand.models.vision.pretrained import build_timm
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.normalization import blank_statistics
@@ -68,7 +68,9 @@ def find_inspected(
     """
     released = [path.name for path in RELEASED.iterdir() if path.is_dir()]
     examples = {name: made.example for name, made in NETWORKS.items()}
-    sees = {name: example for name, example in examples.items() if isinstance(example, Pictures)}
+    sees = {
+        name: example for name, example in examples.items() if isinstance(example, RandomPictures)
+    }
     known = [*POLICIES, *released, *sees]
     folder = RELEASED / name if name in released else Path(name)
     is_folder = folder.is_dir() and (name in released or name not in known)
@@ -83,7 +85,7 @@ def find_inspected(
         blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
         return _of_policy(build_policy(config, statistics=blank), pictures, batch)
     kind, separator, rest = name.partition(":")
-    example = sees.get(name, Pictures())
+    example = sees.get(name, RandomPictures())
     if name in sees:
         changed: dict[str, Any] = {} if channels is None else {"channels": channels}
         module = build_network(name, image_size=image_size, **changed)

@@ -25,7 +25,14 @@ from vla_eval.specs import IMAGE_RGB, LANGUAGE, RAW, DimSpec
 from eyehand.envs.execution import Execution
 from eyehand.policies.registry import find_checkpoint, load_policy
 from eyehand.runs.serve import interface_of, warm_up
-from eyehand.serving.observation import PROMPT, STATE, Bounds, Seen, read_observation, stack
+from eyehand.serving.observation import (
+    PROMPT,
+    STATE,
+    Bounds,
+    CheckedObservation,
+    read_observation,
+    stack,
+)
 from eyehand.types import InputError
 
 
@@ -98,7 +105,7 @@ class CheckpointServer(PredictModelServer):  # type: ignore[misc]
             self._robots[context.session_id] = next(self._numbers)
         return self._robots[context.session_id]
 
-    def _seen(self, observation: dict[str, Any]) -> Seen:
+    def _seen(self, observation: dict[str, Any]) -> CheckedObservation:
         keys = self.interface.picture_keys
         pictures = observation.get("images", {})
         names = self.cameras or list(pictures)

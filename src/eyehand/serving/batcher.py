@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from eyehand.serving.observation import Seen, stack
+from eyehand.serving.observation import CheckedObservation, stack
 from eyehand.types import Actor, InputError
 
 
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass
 class _Request:
-    seen: Seen
+    seen: CheckedObservation
     env_id: int
     answer: "asyncio.Future[Answer]"
     since: float = field(default_factory=time.perf_counter)
@@ -71,7 +71,7 @@ class Batcher:
         """Requests that wait."""
         return self._queue.qsize()
 
-    async def ask(self, seen: Seen, env_id: int) -> Answer:
+    async def ask(self, seen: CheckedObservation, env_id: int) -> Answer:
         """Return what the policy says to one robot.
 
         Raises:

@@ -28,7 +28,7 @@ MOST_AT_ONCE = 16
 """Robots that are asked for at the same time."""
 
 
-class Connection:
+class PolicyConnection:
     """One robot's connection to a policy server.
 
     Args:
@@ -116,9 +116,9 @@ class RemotePolicy:
 
     def __init__(self, address: str, *, token: str | None = None) -> None:
         self.address, self._token = address, token
-        first = Connection(address, token=token)
+        first = PolicyConnection(address, token=token)
         self.metadata = first.metadata
-        self._free, self._held = [first], dict[int, Connection]()
+        self._free, self._held = [first], dict[int, PolicyConnection]()
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE)
 
     def act(
@@ -162,10 +162,10 @@ class RemotePolicy:
         for connection in [*self._free, *self._held.values()]:
             connection.close()
 
-    def _connection(self, env_id: int) -> Connection:
+    def _connection(self, env_id: int) -> PolicyConnection:
         if env_id not in self._held:
             if not self._free:
-                self._free.append(Connection(self.address, token=self._token))
+                self._free.append(PolicyConnection(self.address, token=self._token))
             self._held[env_id] = self._free.pop()
             self._held[env_id].begin()
         return self._held[env_id]
@@ -197,7 +197,7 @@ class OverlappedChunks:
             robot.do(chunks.next_action(observe()))  # observe() is called at every control step
     """
 
-    def __init__(self, connection: Connection, *, ahead: int) -> None:
+    def __init__(self, connection: PolicyConnection, *, ahead: int) -> None:
         self.connection, self.ahead = connection, ahead
         self.waited = 0
         """Steps that had no action ready, and waited for one."""

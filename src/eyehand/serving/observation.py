@@ -56,7 +56,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Seen:
+class CheckedObservation:
     """One robot's observation, checked."""
 
     image: Mapping[str, UInt8[np.ndarray, "height width 3"]]
@@ -66,7 +66,7 @@ class Seen:
 
 def read_observation(
     message: Mapping[str, Any], interface: PolicyInterface, bounds: Bounds
-) -> Seen:
+) -> CheckedObservation:
     """Return what a message shows; pictures of another size are scaled with a box filter.
 
     Raises:
@@ -88,10 +88,10 @@ def read_observation(
         camera: _picture(key, _field(message, key), interface.image_size, bounds.image_side)
         for camera, key in interface.picture_keys.items()
     }
-    return Seen(image, state.astype(np.float32), instruction)
+    return CheckedObservation(image, state.astype(np.float32), instruction)
 
 
-def stack(seen: list[Seen], env_ids: list[int]) -> Observation:
+def stack(seen: list[CheckedObservation], env_ids: list[int]) -> Observation:
     """Return several robots' observations as one batch."""
     return Observation(
         image={

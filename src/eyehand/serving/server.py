@@ -182,7 +182,7 @@ class PolicyServer:
         self.sessions[session.number] = session
         self.metrics.clients.inc()
         try:
-            await socket.send_bytes(pack(describe(self.interface)))
+            await socket.send_bytes(pack(metadata_of(self.interface)))
             while True:
                 await self._answer(socket, session, await socket.receive())
         except (WebSocketDisconnect, RuntimeError):
@@ -262,7 +262,7 @@ class PolicyServer:
                     await self.batcher.forget(session.number)
 
 
-def describe(interface: PolicyInterface) -> dict[str, Any]:
+def metadata_of(interface: PolicyInterface) -> dict[str, Any]:
     """Return the metadata that every client gets first, as msgpack can hold it."""
     described = {
         name: list(value) if isinstance(value, tuple) else value
