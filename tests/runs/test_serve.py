@@ -174,4 +174,4 @@ def test_openpis_client_gets_actions_from_the_released_policy(peer: Path, addres
     assert found["type"] == "float32"
     assert found["largest"] <= 1
     assert found["same"]
-    assert "'observation/state' is finite numbers" in found["said"]
+    assert "'observation/state' must be finite numbers" in found["said"]

@@ -98,7 +98,7 @@ def test_an_answer_without_a_chunk_is_refused(foreign: Callable[..., str], actio
     address = foreign(lambda message: pack({"actions": actions}))
     with (
         closing(RemotePolicy(address)) as policy,
-        pytest.raises(InputError, match=r"must say `actions`, floats \(horizon, action\)"),
+        pytest.raises(InputError, match=r"must answer `actions`, floats \(horizon, action\)"),
     ):
         policy.act(robots(0))
 

@@ -62,13 +62,13 @@ def test_beyond_limits_is_clipped_and_counted(serve: Serve, observation: Make, e
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("hello", "a message is msgpack in bytes"),
+        ("hello", "a message must be msgpack in bytes"),
         (b"", "no msgpack"),
         (msgpack.packb([1]), "a map with names"),
         (pack({}), "lacks 'prompt'"),
         (pack({"__ctrl__": "explode"}), "'episode_start' or 'episode_end'"),
         (pack({"__ctrl__": np.zeros(2)}), "Got 'ndarray'"),
-        ({"prompt": "be no number"}, "no numbers: nothing is sent"),
+        ({"prompt": "be no number"}, "not finite: none are sent"),
         ({"prompt": "fail"}, "the policy failed: RuntimeError"),
         ({"prompt": "refuse"}, "the policy failed: InputError"),
     ],
@@ -188,7 +188,7 @@ def test_beyond_this_machine_a_token_is_needed(host: str) -> None:
 def test_an_address_in_use_is_refused_in_one_sentence() -> None:
     with listen("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-        with pytest.raises(InputError, match=f"cannot listen at 127.0.0.1:{port}.*--port"):
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port}.*--port"):
             listen("127.0.0.1", port)
 
 

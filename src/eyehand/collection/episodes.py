@@ -29,7 +29,7 @@ def replay_episode(
 
     Args:
         env: The environment of ``start.task``; its observations need no pictures.
-        start: Where it began, and what was told at last.
+        start: Start state, and the sentence that was told last.
         actions: What was executed.
         kept: Which steps to keep, such as those of a person; left out, all.
         labels: What is recorded as the action of each step; left out, what was executed.
@@ -39,7 +39,7 @@ def replay_episode(
     """
     kept = [True] * len(actions) if kept is None else kept
     if not any(kept):
-        raise InputError("no step of the episode is to be kept.")
+        raise InputError("no step of the episode is selected to be kept.")
     labels = actions if labels is None else labels
     pictures, states, places = [], [], []
     for moment in replay(env, start.seed, actions):
