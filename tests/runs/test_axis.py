@@ -1,3 +1,5 @@
+"""Axes of a comparison: values and ranges are read, combined and suggested; the rest is refused."""
+
 import optuna
 import pytest
 

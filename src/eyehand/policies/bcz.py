@@ -74,6 +74,7 @@ class BCZ(FramePolicy):
     """
 
     Config: ClassVar[type[BCZConfig]] = BCZConfig
+    eye_name: ClassVar[str] = "encoder"
     looks: ClassVar[str] = "saliency"
     config: BCZConfig
 

@@ -103,6 +103,8 @@ class Stages(NamedTuple):
 class PolicyModule(nn.Module, ABC):
     """A network that is an `Actor` and `Trainable` (:mod:`eyehand.types`) and knows its config."""
 
+    eye_name: ClassVar[str]
+    """Name of the submodule that takes the pictures."""
     looks: ClassVar[str]
     """By what `look` tells where it looks: attention or saliency."""
     config: PolicyConfig

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from eyehand.functional.picture import scale_image
 from eyehand.models.language.gated_language_model import GatedLanguageModel
 from eyehand.models.language.pretrained import load_language_model
+from eyehand.models.registry import names_of
 from eyehand.models.vision.eye import EyeTokens
 from eyehand.models.vision.patch_encoder import PatchTokens
 from eyehand.models.vision.pretrained import PretrainedVision, load_vision_model
-from eyehand.models.vision.registry import NETWORKS
 from eyehand.nn.gated_attention import GatedCrossAttention
 from eyehand.nn.resampler import Resampler, ResamplerLayer
 from eyehand.policies.contract import Stages, evaluation_mode
@@ -100,7 +100,7 @@ class RoboFlamingoConfig(FramePolicyConfig):
 def _vision(config: RoboFlamingoConfig) -> PatchTokens | EyeTokens | PretrainedVision:
     if config.vision == "small":
         return PatchTokens(config.vision_dims, image_size=config.image_size)
-    if config.vision in NETWORKS and config.vision != "efficientnet-lite0":
+    if config.vision in names_of("classifier") and config.vision != "efficientnet-lite0":
         return EyeTokens(config.vision, image_size=config.image_size)
     return load_vision_model(config.vision, image_size=config.image_size)
 
@@ -114,6 +114,7 @@ class RoboFlamingo(FramePolicy):
     """
 
     Config: ClassVar[type[RoboFlamingoConfig]] = RoboFlamingoConfig
+    eye_name: ClassVar[str] = "vision"
     looks: ClassVar[str] = "attention"
     config: RoboFlamingoConfig
 
