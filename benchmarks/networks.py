@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from eyehand.inspection.costs import measure_costs
-from eyehand.inspection.geometry import feature_map_geometry
+from eyehand.inspection.geometry import measure_geometry
 from eyehand.models.registry import NETWORKS, build_network
 from eyehand.runs.classify import ClassifyConfig, classify
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "handbook" / "networks.md"
 MARK, END = "<!-- table: benchmarks/networks.py -->", "<!-- end of table -->"
@@ -78,11 +78,22 @@ def describe(name: str) -> list[str]:
     (image,) = NETWORKS[name].example(torch.Generator())
     network = build_network(name).eval()
     costs = measure_costs(network, (image,), repeats=1)
-    last = feature_map_geometry(LastMap(network), image)[-1].height
-    assert last is not None, f"the receptive field of {name} is unknown"
-    field = "all" if last.everything else str(last.size)
+    field = field_of_last_map(LastMap(network), image)
     millions, billions = costs.parameters / 1e6, costs.multiply_adds / 1e9
     return [f"{millions:.2f}", f"{billions:.2f}", str(image.shape[-1]), field]
+
+
+def field_of_last_map(network: nn.Module, image: Tensor) -> str:
+    """Return the receptive field, asked on a long strip where it is larger than the picture."""
+    strip = torch.zeros(1, image.shape[1], 64, 4096)
+    for picture in (image, strip):
+        try:
+            last = measure_geometry(network, picture).maps[-1].width
+        except RuntimeError:
+            break  # attention over pictures of one size
+        if last is not None and last.high is not None:
+            return str(last.size)
+    return "all"
 
 
 def finished(file: Path, config: ClassifyConfig) -> dict[str, Any] | None:

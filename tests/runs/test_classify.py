@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from eyehand.runs.classify import ClassifyConfig, classify
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 from eyehand.types import InputError
 
 

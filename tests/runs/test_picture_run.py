@@ -14,7 +14,7 @@ from eyehand.runs.picture_run import (
     load_classifier,
     train_network,
 )
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 from eyehand.types import InputError
 
 LENET = NetworkConfig(name="lenet5", classes=2, channels=1, image_size=32)

@@ -13,7 +13,7 @@ from eyehand.envs.suite import Suite
 from eyehand.models.vision import unet
 from eyehand.runs import segment as module
 from eyehand.runs.segment import SegmentConfig, segment
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 from eyehand.types import InputError
 
 

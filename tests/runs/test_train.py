@@ -25,7 +25,7 @@ from eyehand.recipes import RECIPES, find_recipe
 from eyehand.runs import train as run_module
 from eyehand.runs.train import TrainingRun, run_training
 from eyehand.runs.trial import Trial, choose_parts, override
-from eyehand.training.loop import TrainConfig, TrainResult
+from eyehand.training.config import TrainConfig, TrainResult
 from eyehand.types import Batch, Episode, InputError, Observation, Statistics
 
 

@@ -45,6 +45,7 @@ def run(arguments: list[str]) -> None:
         run: Annotated[tyro.conf.AvoidSubcommands[TrainingRun], tyro.conf.arg(name="")] = recipe,
         minutes: float | None = None,
         steps: int | None = None,
+        threads: int | None = None,
         resume: bool = False,
         initial: Path | None = None,
     ) -> None:
@@ -56,11 +57,14 @@ def run(arguments: list[str]) -> None:
             run: The recipe.
             minutes: Train this long instead of what the recipe says.
             steps: Train this many steps instead of what the recipe says.
+            threads: Threads of torch; one is faster where other programs keep the cores busy.
             resume: Go on from the last checkpoint in the folder.
             initial: Begin with the weights of this checkpoint, or of this released policy.
         """
         if (minutes, steps) != (None, None):
             run = replace(run, training=replace(run.training, minutes=minutes, steps=steps))
+        if threads is not None:
+            run = replace(run, training=replace(run.training, threads=threads))
         begun = find_checkpoint(initial) if initial else None
         run_training(run, data, out, resume=resume, initial=begun)
 

@@ -33,8 +33,10 @@ from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
 from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.heads.registry import HeadConfig
 from eyehand.policies.look import ImportanceMap, attention_to_picture, watched
-from eyehand.types import Observation, Statistics
+from eyehand.types import Observation, ParameterGroup, Statistics
 
+GATES = "language.gates."
+"""How the names of the gated cross-attention's weights begin."""
 TOKEN_STEP = 16
 """When acting, sentences are padded to a multiple of so many tokens; nearly all fit in one."""
 
@@ -141,6 +143,11 @@ class RoboFlamingo(FramePolicy):
         self.head = self.build_head(self.language.dim + config.state_dim)
         if config.landmarks:
             self.to_landmarks = nn.Linear(self.language.dim, 2 * config.landmarks)
+
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        """Weight decay is for the gated cross-attention alone, as in the published code."""
+        rest = [name for name, _ in self.named_parameters() if not name.startswith(GATES)]
+        return {"all but the cross-attention": ParameterGroup(rest, decay_scale=0.0)}
 
     def landmark_distance(
         self, found: Float[Tensor, "row dim"], places: Float[Tensor, "row landmark 2"]

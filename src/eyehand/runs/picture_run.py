@@ -20,8 +20,10 @@ from eyehand.files import replace_text, replacing
 from eyehand.models.checkpoint import WEIGHTS, load_described
 from eyehand.models.registry import build_network
 from eyehand.models.vision.classifier import Classifier
-from eyehand.training.loop import TrainConfig, train
+from eyehand.training.config import TrainConfig
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError, PictureBatch
 
 TEST_BATCH = 100
@@ -138,7 +140,7 @@ def train_network(
     sizes = {"batch_size": learning.batch_size, "random_shift": learning.random_shift}
     description = {"network": asdict(config), "pictures": {**data, **sizes}}
     result = train(
-        classifier,
+        SupervisedUpdate(classifier, learning.training),
         batches,
         config=learning.training,
         folder=out,

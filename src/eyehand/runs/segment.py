@@ -29,7 +29,7 @@ from eyehand.runs.picture_run import (
     train_network,
     write_picture_results,
 )
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 from eyehand.training.processes import processes
 from eyehand.types import InputError
 

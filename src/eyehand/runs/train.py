@@ -13,8 +13,10 @@ from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
 from eyehand.policies.contract import PolicyConfig
 from eyehand.policies.registry import build_policy, describe_policy, load_policy, restore_config
-from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError
 
 FITTED_CHUNKS = 20_000
@@ -102,7 +104,7 @@ def run_training(
         "initial": str(initial) if initial else None,
     }
     return train(
-        policy,
+        SupervisedUpdate(policy, run.training),
         loader.batches,
         config=run.training,
         folder=out,

@@ -6,7 +6,7 @@ from eyehand.models.vision.eye import FINEST, Eye, EyeTokens
 from eyehand.types import InputError
 
 
-@pytest.mark.parametrize("name", ["alexnet", "mobilenet", "vit-tiny"])
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "mobilenet", "vit-tiny"])
 def test_reads_the_networks_own_maps_from_fine_to_coarse(name: str) -> None:
     torch.manual_seed(0)
     eye = Eye(name, image_size=96).eval()

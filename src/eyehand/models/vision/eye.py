@@ -58,7 +58,9 @@ class Eye(nn.Module):
 
     def __init__(self, name: str, *, image_size: int) -> None:
         super().__init__()
-        self.network = build_network(name, kind="classifier", classes=None, image_size=image_size)
+        self.network = build_network(
+            name, kind="classifier", classes=None, channels=3, image_size=image_size
+        )
         network = cast("VisionNetwork", self.network)
         self._read = [i for i, stride in enumerate(network.strides) if stride >= FINEST]
         self.dims = tuple(network.dims[i] for i in self._read)
