@@ -38,11 +38,11 @@ setup: .venv/ready .venv/graphics
 demo: setup
 	$(BIN)/eyehand demo --out $(OUT)
 
-# Another policy: make mt50 RECIPE=roboflamingo-mt50 OUT=outputs/mt50-roboflamingo
-mt50: RECIPE ?= bcz-mt50
+# Another policy: make mt50 RESULT=mt50-roboflamingo OUT=outputs/mt50-roboflamingo
+mt50: RESULT ?= mt50
 mt50: OUT = outputs/mt50
 mt50: setup
-	$(BIN)/eyehand mt50 $(RECIPE) --out $(OUT)
+	$(BIN)/eyehand reproduce $(RESULT) --out $(OUT)
 
 check: setup
 	$(BIN)/ruff check .

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from eyehand.functional.wire import pack, unpack
 from eyehand.serving import wire
 from eyehand.serving.client import Connection, OverlappedChunks, RemotePolicy
 from eyehand.serving.observation import Bounds, PolicyInterface
 from eyehand.serving.server import PolicyServer, ServeConfig, check_exposure, listen
-from eyehand.serving.wire import pack, unpack
 from eyehand.types import InputError, Observation
 
 Serve = Make = Callable[..., Any]

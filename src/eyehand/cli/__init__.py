@@ -7,7 +7,7 @@ from importlib import import_module
 
 VERBS = {
     "demo": "From nothing to a robot that obeys a sentence: record, train, evaluate, report.",
-    "mt50": "One policy for fifty tasks: record, train, correct, evaluate with controls.",
+    "reproduce": "Make a published result from nothing, such as mt50: fifty tasks, one policy.",
     "record": "Record demonstrations with the simulator's scripted experts.",
     "train": "Train a policy on a data set, by the recipe that you name.",
     "eval": "Measure a policy closed loop; write results.json and report.html.",

@@ -59,6 +59,11 @@ class PolicyModule(nn.Module, ABC):
     units: Normalization
     """Statistics of its training data."""
 
+    @property
+    def cameras(self) -> dict[str, int]:
+        """Height and width of the pictures that it reads, pixels, by camera."""
+        return dict.fromkeys(self.config.cameras, self.config.image_size)
+
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return scalar losses; the one to minimise is named ``"loss"``."""

@@ -48,23 +48,6 @@ def check_inputs(
             )
 
 
-def only_camera(cameras: Sequence[str]) -> str:
-    """Return the one camera of a policy, for simulators that give one picture.
-
-    Raises:
-        InputError: If it reads several.
-
-    Example:
-        >>> only_camera(("work_area",))
-        'work_area'
-    """
-    if len(cameras) != 1:
-        raise InputError(
-            f"the policy reads the cameras {list(cameras)}; Meta-World is evaluated with one."
-        )
-    return cameras[0]
-
-
 def row_seeds(
     state: Float[Tensor, "batch state"], generator: torch.Generator | None = None
 ) -> Int64[Tensor, " batch"]:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from eyehand.data.pictures import PICTURE_SETS, load_pictures
 from eyehand.data.store import open_store
 from eyehand.envs.masks import scene_masks
+from eyehand.envs.suite import find_suite
 from eyehand.functional.picture import scale_image
 from eyehand.inspection.activations import measure_activations
 from eyehand.inspection.class_activation import class_activation_map
@@ -279,6 +280,7 @@ def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count 
         return torch.from_numpy(one.copy()).expand(count, -1, -1, -1).contiguous()
     per_task = -(-count // len(SCENES))
     scenes = scene_masks(
+        find_suite("metaworld"),
         SCENES,
         seeds=range(FIRST_SEED, FIRST_SEED + per_task),
         image_size=size,

@@ -18,7 +18,7 @@ from rich.progress import track
 
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
-from eyehand.envs.metaworld import MASK_CLASSES, select_tasks
+from eyehand.envs.suite import find_suite
 from eyehand.functional.names import unknown_name
 from eyehand.functional.segmentation import segmentation_scores
 from eyehand.models.vision.registry import DENSE_NETWORKS
@@ -55,6 +55,8 @@ class SegmentConfig(PictureTraining):
     """Pictures in a batch."""
     tasks: str = "mt10"
     """Tasks with commas, tiers, mt10 or all."""
+    suite: str = "metaworld"
+    """The benchmark."""
     camera: str = "work_area"
     """Camera of the pictures."""
     image_size: int = 96
@@ -95,8 +97,9 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     """
     if name not in DENSE_NETWORKS:
         raise InputError(unknown_name("dense network", name, DENSE_NETWORKS))
-    tasks = select_tasks(config.tasks)
-    network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
+    suite = find_suite(config.suite)
+    tasks = suite.select_tasks(config.tasks)
+    network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
     # Before minutes of drawing.
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
     if out.exists() and not out.is_dir():
@@ -116,7 +119,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         "iou": {
             name: shared / both if both else None
             for name, shared, both in zip(
-                MASK_CLASSES, counts.diagonal().tolist(), union.tolist(), strict=True
+                suite.masks, counts.diagonal().tolist(), union.tolist(), strict=True
             )
         },
         "confusion": confusion.tolist(),
@@ -150,8 +153,9 @@ def _draw(
     else:
         if found != identity:
             raise InputError(f"{file} holds pictures of another run; name another folder.")
-        return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+        return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
     scenes = scene_masks(
+        find_suite(config.suite),
         tasks,
         seeds=range(first, first + count),
         image_size=config.image_size,
@@ -171,7 +175,7 @@ def _draw(
     with partial.open("wb") as stream:
         np.savez_compressed(stream, image=image, label=label, identity=np.array(identity))
     partial.replace(file)
-    return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+    return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
 
 
 def _picture(

@@ -11,7 +11,7 @@ import torch
 import tyro
 
 from eyehand.data.store import FrameStore, open_store
-from eyehand.envs.rollout import Execution
+from eyehand.envs.execution import Execution
 from eyehand.evaluation.comparison import ComparedRun
 from eyehand.evaluation.latency import measure_latency, passes_per_call
 from eyehand.evaluation.protocol import EvalConfig
