@@ -34,7 +34,7 @@ from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import load_policy
 from eyehand.recipes import find_recipe
 from eyehand.runs.train import run_training
-from eyehand.runs.trial import choose_head
+from eyehand.runs.trial import choose_parts
 
 DOCS = Path(__file__).parents[1] / "docs"
 SIZE = 48
@@ -83,12 +83,12 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
     recipe = find_recipe("bcz-metaworld")
     run = replace(
         recipe,
-        policy=BCZConfig(image_size=SIZE, gripper=False, dims=(16, 32, 64), keypoints=16),
+        policy=BCZConfig(image_size=SIZE, gripper=0, dims=(16, 32, 64), keypoints=16),
         training=replace(recipe.training, minutes=minutes),
         random_shift=0,
         color_jitter=0.0,
     )
-    run = choose_head(run, name)
+    run = choose_parts(run, {"policy.head": name})
     if run.policy.history > 1:  # frames lie as far apart as plans will
         run = replace(run, policy=replace(run.policy, history_stride=EXECUTED))
     run_training(run, [data], out, resume=True)

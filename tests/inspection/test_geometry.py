@@ -10,14 +10,8 @@ from torch.nn import functional as F
 
 from eyehand.functional.receptive_field import Window, receptive_field
 from eyehand.inspection.geometry import feature_map_geometry
+from eyehand.models.registry import NETWORKS, build_network, names_of
 from eyehand.models.vision.patch_encoder import PatchEncoder, PatchTokens
-from eyehand.models.vision.registry import (
-    DENSE_NETWORKS,
-    FIXED_SIZE,
-    NETWORKS,
-    build_dense_network,
-    build_network,
-)
 from eyehand.models.vision.unet import UNet
 from eyehand.models.vision.vit import ViT
 from eyehand.nn.squeeze_excitation import SqueezeExcitation
@@ -102,9 +96,9 @@ class Maps(nn.Module):
 
 
 def built(name: str, *, size: int = 96) -> tuple[nn.Module, Tensor]:
-    if name in DENSE_NETWORKS:
-        return build_dense_network(name, classes=2), torch.empty(1, 3, size, size)
-    size = 32 if name in FIXED_SIZE - {"alexnet"} else size
+    if NETWORKS[name].kind == "dense network":
+        return build_network(name, classes=2), torch.empty(1, 3, size, size)
+    size = 32 if NETWORKS[name].fixed_size and name != "alexnet" else size
     network = build_network(name, classes=None, image_size=size)
     return Maps(network), torch.empty(1, 3, size, size)
 
@@ -113,7 +107,7 @@ def chosen(names: set[str]) -> list[object]:
     """Return all networks, of which only some run by default."""
     return [
         pytest.param(name, marks=[] if name in names else [pytest.mark.slow])
-        for name in [*NETWORKS, *DENSE_NETWORKS]
+        for name in [*names_of("classifier"), *names_of("dense network")]
     ]
 
 

@@ -100,7 +100,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         "load_policy",
         lambda _: SimpleNamespace(
             config=SimpleNamespace(image_size=96),
-            get_submodule=lambda _: None,
+            stages=lambda: SimpleNamespace(act=None),
             reset=lambda _: None,
             parameters=policy.parameters,
         ),

@@ -30,7 +30,7 @@ from eyehand.evaluation.protocol import SEED_RANGES, EvalConfig
 from eyehand.runs.axis import Axis, cells_of, parse_axis
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import (
-    HEAD,
+    PARTS,
     Trial,
     acting_part,
     check_trial,
@@ -321,10 +321,11 @@ def _check_search(axes: Sequence[Axis], config: CompareConfig) -> None:
             f"a search chooses by what it measures, and --seed {config.seed} is not meant for "
             "that: take 10000 to 19999, and measure the best one once on evaluation seeds."
         )
-    if config.prune and HEAD in [axis.field for axis in axes]:
+    parts = [axis.field for axis in axes if axis.field in PARTS]
+    if config.prune and parts:
         raise InputError(
-            f"--prune compares training losses, and those of different heads ({HEAD}) cannot be "
-            "compared."
+            f"--prune compares training losses, and those of different parts ({parts[0]}) cannot "
+            "be compared."
         )
 
 

@@ -36,7 +36,7 @@ from eyehand.inspection.pictures import (
     submodule,
 )
 from eyehand.inspection.units import gradient_ascent, nearest_patches
-from eyehand.runs.subject import Subject, find_subject
+from eyehand.runs.inspected_model import InspectedModel, find_inspected
 from eyehand.training.profile import matrix_multiply_peak
 from eyehand.types import InputError
 
@@ -88,13 +88,13 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     """Look into a network.
 
     Args:
-        name: As `eyehand.runs.subject.find_subject` takes it.
+        name: As `eyehand.runs.inspected_model.find_inspected` takes it.
         config: On what it is looked at.
 
     Raises:
         InputError: If there is no such model, picture, data set or layer.
     """
-    subject = find_subject(
+    subject = find_inspected(
         name,
         pictures=lambda size, count: _pictures(config.image, size, count),
         image_size=config.image_size,
@@ -135,7 +135,7 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     )
 
 
-def _geometry(subject: Subject) -> tuple[list[MapGeometry], list[str]]:
+def _geometry(subject: InspectedModel) -> tuple[list[MapGeometry], list[str]]:
     """Return what the eye's maps see; of one that does not run, nothing and why."""
     try:
         return feature_map_geometry(subject.eye, subject.image[:1]), []
@@ -143,12 +143,12 @@ def _geometry(subject: Subject) -> tuple[list[MapGeometry], list[str]]:
         return [], [f"What each map sees: {type(error).__name__}: {error}."]
 
 
-def _full_name(subject: Subject, layer: str) -> str:
+def _full_name(subject: InspectedModel, layer: str) -> str:
     """Return the name that a layer of the eye has in the whole."""
     return ".".join(part for part in (subject.eye_name, layer) if part)
 
 
-def _layer_of_eye(subject: Subject, asked: str) -> str:
+def _layer_of_eye(subject: InspectedModel, asked: str) -> str:
     """Return the name that a layer has in the eye, or refuse it."""
     inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
     try:
@@ -178,7 +178,7 @@ def _is_map(found: MapGeometry) -> bool:
 
 
 def _figures(
-    subject: Subject,
+    subject: InspectedModel,
     chosen: MapGeometry | None,
     config: InspectConfig,
     searched: Float[Tensor, "count channel height width"] | None,
@@ -249,7 +249,7 @@ def _figures(
 
 
 def _cell(
-    subject: Subject, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
+    subject: InspectedModel, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
 ) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
     """Draw the theoretical field of the middle cell as a frame, the effective one as heat."""
     if not _is_map(chosen):
@@ -289,7 +289,7 @@ def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count 
     return torch.from_numpy(np.stack([picture for picture, _ in scenes]))[:count]
 
 
-def _searched(data: str, subject: Subject) -> Float[Tensor, "count channel height width"]:
+def _searched(data: str, subject: InspectedModel) -> Float[Tensor, "count channel height width"]:
     """Return pictures of a data set as the eye takes them."""
     size, channels = subject.image.shape[-1], subject.image.shape[1]
     held = (

@@ -1,10 +1,9 @@
-"""What can be inspected: a name of ours, a checkpoint, a model of timm, or anybody's module.
+"""What can be inspected: a name of eyehand, a checkpoint, a model of timm, or any torch module.
 
 Costs are those of the whole, as it is trained; what is seen is seen by the part that takes
 pictures, which for a policy is its encoder.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,28 +18,21 @@ from torch.nn.parameter import is_lazy
 
 from eyehand.functional.names import unknown_name
 from eyehand.functional.picture import scale_image
+from eyehand.models.registry import NETWORKS, Pictures, build_network
 from eyehand.models.vision.pretrained import build_timm
-from eyehand.models.vision.registry import (
-    DENSE_NETWORKS,
-    NETWORKS,
-    build_dense_network,
-    build_network,
-)
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.normalization import blank_statistics
-from eyehand.policies.registry import POLICIES, RELEASED, build_policy, load_policy, policy_class
-from eyehand.runs.picture_run import load_network
+from eyehand.policies.registry import POLICIES, RELEASED, build_policy, policy_class
+from eyehand.runs.checkpoint import Checkpoint, load_checkpoint
 from eyehand.types import Batch, InputError
 
-USUAL_SIZE = 224
-"""Height and width of the pictures of a network that does not say what it reads."""
-Pictures = Callable[[int, int], UInt8[Tensor, "count size size 3"]]
+Scenes = Callable[[int, int], UInt8[Tensor, "count size size 3"]]
 """Gives pictures of a size, pixels, and as many as are asked for."""
 SENTENCE = "pull the drawer towards you"
 
 
 @dataclass(frozen=True)
-class Subject:
+class InspectedModel:
     """A network and what it is run on."""
 
     module: nn.Module
@@ -57,10 +49,9 @@ class Subject:
     """Pictures as that part takes them."""
 
 
-def find_subject(
-    name: str, *, pictures: Pictures, image_size: int | None,
-    channels: int | None, batch: int,
-) -> Subject:  # fmt: skip
+def find_inspected(
+    name: str, *, pictures: Scenes, image_size: int | None, channels: int | None, batch: int
+) -> InspectedModel:
     """Return what ``name`` means, with random weights unless it is a checkpoint.
 
     Args:
@@ -76,60 +67,53 @@ def find_subject(
         InputError: If nothing has that name, or it cannot be built.
     """
     released = [path.name for path in RELEASED.iterdir() if path.is_dir()]
-    known = [*POLICIES, *released, *NETWORKS, *DENSE_NETWORKS]
+    examples = {name: made.example for name, made in NETWORKS.items()}
+    sees = {name: example for name, example in examples.items() if isinstance(example, Pictures)}
+    known = [*POLICIES, *released, *sees]
     folder = RELEASED / name if name in released else Path(name)
     is_folder = folder.is_dir() and (name in released or name not in known)
     if image_size is not None and (is_folder or name in POLICIES):
         raise InputError(f"{name} reads pictures of its own size: leave out --image-size.")
     if is_folder:
-        return _of_folder(folder, pictures, batch)
+        checkpoint = load_checkpoint(folder)
+        return _OF_CHECKPOINT[checkpoint.kind](checkpoint, pictures, batch)
+    torch.manual_seed(0)
     if name in POLICIES:
         config = policy_class(name).Config()
         blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
-        torch.manual_seed(0)
         return _of_policy(build_policy(config, statistics=blank), pictures, batch)
-    torch.manual_seed(0)
-    if name in NETWORKS:
-        published = (10, 1) if name == "lenet5" else (1000, 3)
-        classes, channels = published[0], channels or published[1]
-        module = build_network(name, classes=classes, channels=channels, image_size=image_size)
-        own: int = getattr(module, "image_size", USUAL_SIZE)
-        return _of_network(module, pictures, image_size or own, channels, batch)
-    size = image_size or USUAL_SIZE
-    if name in DENSE_NETWORKS:
-        module = build_dense_network(name, classes=21, channels=channels or 3)
-        return _of_network(module, pictures, size, channels or 3, batch)
     kind, separator, rest = name.partition(":")
-    if kind == "timm" and rest:
-        return _of_network(build_timm(rest), pictures, size, channels or 3, batch)
-    if separator and rest:
-        return _of_network(_imported(kind, rest), pictures, size, channels or 3, batch)
-    raise InputError(
-        f"{unknown_name('model', name, known)} It may be the folder of a checkpoint, timm:NAME "
-        "or module:factory."
-    )
+    example = sees.get(name, Pictures())
+    if name in sees:
+        changed: dict[str, Any] = {} if channels is None else {"channels": channels}
+        module = build_network(name, image_size=image_size, **changed)
+    elif kind == "timm" and rest:
+        module = build_timm(rest)
+    elif separator and rest:
+        module = _imported(kind, rest)
+    else:
+        raise InputError(
+            f"{unknown_name('model', name, known)} It may be the folder of a checkpoint, timm:NAME "
+            "or module:factory."
+        )
+    size, channels = image_size or example.size, channels or example.channels
+    return _of_network(module, pictures, size, channels, batch)
 
 
-def _of_folder(folder: Path, pictures: Pictures, batch: int) -> Subject:
-    try:
-        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"{folder} is no checkpoint: its config.json cannot be read.") from error
-    if "network" not in config:
-        return _of_policy(load_policy(folder), pictures, batch)
-    network = config["network"]
-    classifier = load_network(folder)
-    size = network["image_size"] or config["pictures"]["image_size"]
-    return _of_network(classifier.network, pictures, size, network["channels"], batch)
+def _of_classifier(checkpoint: Checkpoint, pictures: Scenes, batch: int) -> InspectedModel:
+    network = checkpoint.config["network"]
+    size = network["image_size"] or checkpoint.config["pictures"]["image_size"]
+    module = checkpoint.network.get_submodule("network")
+    return _of_network(module, pictures, size, network["channels"], batch)
 
 
 def _of_network(
     module: nn.Module,
-    pictures: Pictures,
+    pictures: Scenes,
     size: int,
     channels: int,
     batch: int,
-) -> Subject:
+) -> InspectedModel:
     image = scale_image(pictures(size, batch))
     if channels != 3:
         image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
@@ -146,10 +130,10 @@ def _of_network(
         )
     number = next((weight for weight in weights if weight.is_floating_point()), image)
     image = image.to(number).contiguous()  # of the same precision, on the same device
-    return Subject(module.eval(), (image,), None, module, "", image)
+    return InspectedModel(module.eval(), (image,), None, module, "", image)
 
 
-def _of_policy(policy: PolicyModule, pictures: Pictures, batch: int) -> Subject:
+def _of_policy(policy: PolicyModule, pictures: Scenes, batch: int) -> InspectedModel:
     config: Any = policy.config
     shown, history = pictures(config.image_size, batch), config.history
     windows = shown[:, None].expand(-1, history, -1, -1, -1).contiguous()
@@ -161,24 +145,30 @@ def _of_policy(policy: PolicyModule, pictures: Pictures, batch: int) -> Subject:
         history_mask=torch.ones(batch, history, dtype=torch.bool),
         instruction=[SENTENCE] * batch,
     )
-    eye_name = "encoder" if hasattr(policy, "encoder") else "vision"
-    return Subject(
+    return InspectedModel(
         policy.train(),
         (inputs,),
         policy.loss,
-        policy.get_submodule(eye_name),
-        eye_name,
+        policy.get_submodule(policy.eye_name),
+        policy.eye_name,
         scale_image(shown).contiguous(),
     )
 
 
+_OF_CHECKPOINT = {
+    "policy": lambda checkpoint, pictures, batch: _of_policy(checkpoint.network, pictures, batch),
+    "network": _of_classifier,
+}
+"""Kind of checkpoint (``eyehand.runs.checkpoint``) to how it is run."""
+
+
 def _imported(module: str, factory: str) -> nn.Module:
-    """Call somebody's function; modules are looked for in the working folder too, for good."""
+    """Call the factory. From then on modules are also looked for in the working folder."""
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, folder)
     try:
         made = getattr(import_module(module), factory)()
-    except (Exception, SystemExit) as error:  # whatever somebody's module raises
+    except (Exception, SystemExit) as error:  # any that the imported code raises
         raise InputError(
             f"{module}:{factory} cannot be made: {type(error).__name__}: {error}. It must be a "
             "function, or a class, that takes no arguments."

