@@ -4,8 +4,8 @@ import ctypes
 import sys
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
-"""Settings of glibc's mallopt: from how many freed bytes on the heap shrinks, and how many blocks may
-be mapped from the kernel one by one."""
+"""Settings of glibc's mallopt: how many freed bytes make the heap shrink; how many blocks may be
+mapped from the kernel one by one."""
 
 
 def keep_freed_memory() -> bool:
