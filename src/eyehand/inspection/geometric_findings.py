@@ -26,7 +26,7 @@ def geometric_findings(geometry: Geometry) -> list[Finding]:
     """
     holes, small = [], []
     widest = max(
-        (found for found in geometry.maps if found.dims and found.height and found.width),
+        (one for one in geometry.maps if one.height and (one.spatial or len(one.shape) == 3)),
         key=lambda found: sum(axis.size for axis in (found.height, found.width) if axis),
         default=None,
     )
@@ -34,7 +34,9 @@ def geometric_findings(geometry: Geometry) -> list[Finding]:
         axes = widest.height, widest.width
         field, picture = _by(axis.size for axis in axes), _by(axis.pixels for axis in axes)
         if widest.holes:
-            text = f"a cell leaves out {100 * widest.holes:.0f} % of the pixels of its {field} field"
+            text = (
+                f"a cell leaves out {100 * widest.holes:.0f} % of the pixels of its {field} field"
+            )
             holes.append(Place(widest.layer, text))
         if any(axis.size < axis.pixels for axis in axes):
             text = f"a cell sees {field} pixels of a picture of {picture}, no other map's sees more"
