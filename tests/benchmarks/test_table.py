@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import table
+from eyehand.envs.metaworld import METAWORLD
 from eyehand.evaluation.results import (
-    PROTOCOL_VERSION,
     EpisodeRecord,
     Results,
-    software_versions,
     task_mean,
     task_results,
     write_results,
@@ -35,12 +34,12 @@ def results(tasks: list[str], successes: int) -> Results:
         for task in tasks
         for number in range(4)
     ]
-    found = task_results(records)
+    found = task_results(METAWORLD, records)
     return Results(
-        protocol=PROTOCOL_VERSION, command="", checkpoint="", checkpoint_sha256="", tasks=found,
-        tiers={}, tier_mean=None, task_mean=task_mean(found), seeds=(1_000_000, 1_000_003),
+        protocol=METAWORLD.protocol, command="", checkpoint="", checkpoint_sha256="", tasks=found,
+        groups={}, score=None, task_mean=task_mean(found), seeds=(1_000_000, 1_000_003),
         seed_range="evaluation", observation={}, execution={}, probes={}, films=[], steps=1,
-        seconds=1.0, steps_per_second=1.0, commit="", versions=software_versions(),
+        seconds=1.0, steps_per_second=1.0, commit="", versions={},
         episodes=[(r.task, r.seed, r.success, r.steps) for r in records],
     )  # fmt: skip
 

@@ -12,7 +12,9 @@ from eyehand.envs.metaworld import MASK_CLASSES
 from eyehand.runs import segment
 
 
-def scenes(tasks: Sequence[str], *, seeds: range, image_size: int, camera: str) -> Iterator[Any]:
+def scenes(
+    suite: Any, tasks: Sequence[str], *, seeds: range, image_size: int, camera: str
+) -> Iterator[Any]:
     """Stripes of the five classes, each of a grey of its own, in the place of robot scenes."""
     for _ in tasks:
         for seed in seeds:
@@ -39,7 +41,7 @@ def test_the_command_goes_all_the_way_and_draws_its_pictures_once(
     assert 0 < results["mean_iou"] <= 1
     drawing = Image.open(out / "masks.png")
     assert drawing.size == (2 * 3 * 16, 2 * 6 * 16)
-    first = next(scenes(["a"], seeds=range(1_000_000, 1_000_001), image_size=16, camera=""))
+    first = next(scenes(None, ["a"], seeds=range(1_000_000, 1_000_001), image_size=16, camera=""))
     there = segment.COLOURS[first[1][0, 0]]
     np.testing.assert_array_equal(np.asarray(drawing)[0, 2 * 16], there)
     assert "mean iou" in capsys.readouterr().out
@@ -91,7 +93,9 @@ def test_a_class_that_is_nowhere_has_no_score(
 ) -> None:
     """Scores start at zero, so that everything is taken for the first class."""
 
-    def plain(tasks: Sequence[str], *, seeds: range, image_size: int, camera: str) -> Iterator[Any]:
+    def plain(
+        suite: Any, tasks: Sequence[str], *, seeds: range, image_size: int, camera: str
+    ) -> Iterator[Any]:
         for _ in seeds:
             yield np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
 

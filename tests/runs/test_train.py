@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from eyehand.data.columns import landmark_columns
 from eyehand.data.lerobot import Dataset
 from eyehand.data.windows import WindowLoader
 from eyehand.data.writer import DatasetWriter
@@ -36,7 +37,7 @@ def make_data(
         state_dim=7,
         action_dim=5,
         robot="toy",
-        landmarks=points,
+        columns=landmark_columns(points),
     ) as writer:
         for seed in range(first, first + 3):
             place = random.uniform(-1, 1, (9, len(points), 3)).astype(np.float32)
@@ -136,7 +137,7 @@ def test_landmarks_are_taught_where_the_data_has_them(data: Path, tmp_path: Path
         assert config["policy"]["landmarks"] == count
         (line,) = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         assert ("landmark" in json.loads(line)) == (count > 0)
-    with pytest.raises(InputError, match=r"'landmarks': 2\} and .*'landmarks': None\}"):
+    with pytest.raises(InputError, match=r"'landmarks': 'float32 \[2, 3\]'\}\} and .*\{\}\}"):
         run_training(tiny(1), [points, data], tmp_path / "both", resume=False)
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import websockets.sync.server
 
+from eyehand.functional.wire import pack, unpack
 from eyehand.serving.client import Connection, OverlappedChunks, RemotePolicy
-from eyehand.serving.wire import pack, unpack
 from eyehand.types import InputError, Observation
 
 Serve = Make = Callable[..., Any]

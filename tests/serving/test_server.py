@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from eyehand.serving import wire
+from eyehand.functional import wire
+from eyehand.functional.wire import pack, unpack
 from eyehand.serving.client import Connection
 from eyehand.serving.observation import Bounds, PolicyInterface
 from eyehand.serving.server import ServeConfig, check_exposure, listen
-from eyehand.serving.wire import pack, unpack
 from eyehand.types import InputError
 
 Serve = Make = Callable[..., Any]

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Float32
 
+from eyehand.data.columns import landmark_columns
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.replay import replay
 from eyehand.envs.robot_env import Landmarks, RobotEnv
@@ -74,7 +75,7 @@ def dataset_writer(folder: Path, suite: Suite, cameras: Mapping[str, int]) -> Da
         state_dim=len(suite.state),
         action_dim=len(suite.action),
         robot=suite.name,
-        landmarks=suite.landmarks,
+        columns=landmark_columns(suite.landmarks),
     )
 
 

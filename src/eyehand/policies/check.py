@@ -187,6 +187,8 @@ def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
         history_mask=batch.history_mask[rows],
         instruction=[batch.instruction[row] for row in rows],
         landmarks=None if batch.landmarks is None else batch.landmarks[rows],
+        extra=_pick(batch.extra, rows),
+        extra_mask=_pick(batch.extra_mask, rows),
     )
 
 

@@ -59,13 +59,14 @@ def run_training(
         InputError: If a data set is broken or does not fit the run, ``initial`` is of another
             policy, or ``out`` holds another run.
     """
-    store = join_stores([open_store(one, image_size=run.policy.image_size) for one in data])
+    size, needed = run.policy.image_size, ("state", "action")
+    store = join_stores([open_store(one, image_size=size, needed=needed) for one in data])
     policy_config = replace(
         run.policy,
         cameras=tuple(store.image),
         state_dim=store.state.shape[-1],
         action_dim=store.action.shape[-1],
-        landmarks=0 if store.landmarks is None else store.landmarks.shape[1],
+        landmarks=store.columns["landmarks"].shape[1] if "landmarks" in store.columns else 0,
     )
     torch.manual_seed(run.training.seed)
     policy = build_policy(policy_config, statistics=store.statistics)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from eyehand.serving.wire import DTYPES, pack, unpack
+from eyehand.functional.wire import DTYPES, pack, unpack
 from eyehand.types import InputError
 
 NUMBERS = st.sampled_from(sorted(DTYPES)).flatmap(
