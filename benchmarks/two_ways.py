@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 
 from eyehand.collection.record import RecordConfig, record
 from eyehand.envs.execution import Execution
@@ -28,13 +29,12 @@ from eyehand.envs.two_ways import (
     TWO_WAYS,
     TwoWaysEnv,
 )
-from eyehand.functional.interval import wilson_interval
 from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import load_policy
 from eyehand.recipes import find_recipe
 from eyehand.runs.train import run_training
-from eyehand.runs.trial import choose_head
+from eyehand.runs.trial import choose_parts
 
 DOCS = Path(__file__).parents[1] / "docs"
 SIZE = 48
@@ -83,12 +83,12 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
     recipe = find_recipe("bcz-metaworld")
     run = replace(
         recipe,
-        policy=BCZConfig(image_size=SIZE, gripper=False, dims=(16, 32, 64), keypoints=16),
+        policy=BCZConfig(image_size=SIZE, gripper=0, dims=(16, 32, 64), keypoints=16),
         training=replace(recipe.training, minutes=minutes),
         random_shift=0,
         color_jitter=0.0,
     )
-    run = choose_head(run, name)
+    run = choose_parts(run, {"policy.head": name})
     if run.policy.history > 1:  # frames lie as far apart as plans will
         run = replace(run, policy=replace(run.policy, history_stride=EXECUTED))
     run_training(run, [data], out, resume=True)
@@ -96,7 +96,7 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
 
 def percent(count: int, total: int) -> str:
     """Return a rate with its interval."""
-    low, high = 100 * wilson_interval(count, total)
+    low, high = (100 * end for end in binomtest(count, total).proportion_ci(method="wilson"))
     return f"{100 * count / total:.0f} ({low:.0f}-{high:.0f})"
 
 

@@ -34,6 +34,7 @@ from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.runs.train import TrainingRun
 from eyehand.training.loop import train as train_loop
 from eyehand.training.optimizer import build_optimizer
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import Observation
 
 
@@ -116,7 +117,11 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     preparation = perf_counter() - began
     description = {"policy": describe_policy(policy.config), "windows": asdict(windows)}
     done = train_loop(
-        policy, loader.batches, config=training, folder=options.out, description=description
+        SupervisedUpdate(policy, training),
+        loader.batches,
+        config=training,
+        folder=options.out,
+        description=description,
     )
     counts = {True: 0, False: 0}
     for value in policy.parameters():

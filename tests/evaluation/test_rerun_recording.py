@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rerun.chunk import RrdReader
 
 from eyehand.envs.metaworld import METAWORLD
 from eyehand.envs.rollout import Start
 from eyehand.evaluation.rerun_recording import RerunRecording, lit, record_episodes
 from eyehand.types import InputError, Observation
+
+pytest.importorskip("rerun", reason="rerun is not installed: make extras")
+from rerun.chunk import RrdReader
 
 
 def look(observation: Observation) -> torch.Tensor:

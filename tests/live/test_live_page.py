@@ -12,18 +12,18 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from eyehand.data.lerobot import Dataset
 from eyehand.data.store import open_store
+
+pytest.importorskip("playwright", reason="playwright is not installed: make extras")
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 SLOW = 60_000
 """Longest wait for what a simulator and a policy do on a busy machine, milliseconds."""
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium is found: apt-get install chromium"
-)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium: make extras")
 
 
 @pytest.fixture(scope="module")

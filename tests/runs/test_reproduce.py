@@ -20,7 +20,7 @@ from eyehand.recipes.mt50 import mt50
 from eyehand.runs import reproduce as reproduce_module
 from eyehand.runs.reproduce import ReproduceConfig, reproduce
 from eyehand.runs.train import TrainingRun
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 
 def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
