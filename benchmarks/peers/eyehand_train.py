@@ -27,13 +27,14 @@ from benchmarks.peers.timing import seconds_of
 from eyehand.data.statistics import describe, to_statistics
 from eyehand.data.store import FrameStore, Pictures, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader
-from eyehand.evaluation.results import software_versions
+from eyehand.files import software_versions
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import build_policy, describe_policy
 from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.runs.train import TrainingRun
 from eyehand.training.loop import train as train_loop
 from eyehand.training.optimizer import build_optimizer
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import Observation
 
 
@@ -116,7 +117,11 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     preparation = perf_counter() - began
     description = {"policy": describe_policy(policy.config), "windows": asdict(windows)}
     done = train_loop(
-        policy, loader.batches, config=training, folder=options.out, description=description
+        SupervisedUpdate(policy, training),
+        loader.batches,
+        config=training,
+        folder=options.out,
+        description=description,
     )
     counts = {True: 0, False: 0}
     for value in policy.parameters():
@@ -137,7 +142,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         "inputs": [*policy.config.cameras, "state", "instruction"],
         "changes": {} if options.name == "bcz-landmarks" else {"landmarks": 0},
         "loader": "memory-mapped frames, one thread",
-        "versions": software_versions(),
+        "versions": software_versions(["mujoco", "metaworld"]),
     }
 
 

@@ -21,8 +21,7 @@ from eyehand.collection.record import RecordConfig, record
 from eyehand.data.check import check_dataset
 from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.lerobot import Dataset
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import LANDMARKS, MetaWorldEnv
+from eyehand.envs.metaworld import MAX_STEPS, METAWORLD, MetaWorldEnv
 from eyehand.types import Actor, Episode, InputError
 
 Attempt = Callable[[str, int, RecordConfig], EncodedEpisode | None]
@@ -44,13 +43,13 @@ def fake_attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode |
     number = np.random.default_rng(seed)
     length, size = 3 + seed % 5, config.image_size
     episode = Episode(
-        image={config.camera: number.integers(0, 256, (length, size, size, 3), dtype=np.uint8)},
+        image={METAWORLD.camera: number.integers(0, 256, (length, size, size, 3), dtype=np.uint8)},
         state=number.normal(size=(length, 4)).astype(np.float32),
         action=number.normal(size=(length, 4)).astype(np.float32),
         instruction=task,
         task=task,
         seed=seed,
-        landmarks=number.normal(size=(length, len(LANDMARKS), 3)).astype(np.float32),
+        landmarks=number.normal(size=(length, len(METAWORLD.landmarks), 3)).astype(np.float32),
     )
     return encode_episode(episode, fps=80)
 
@@ -88,7 +87,7 @@ def test_order_sentences_and_failures(tmp_path: Path, use_attempt: Any) -> None:
     assert result.failures == {"reach": 6, "push": 6}  # seeds 0, 3, ... 15
     assert result.frames == len(Dataset(tmp_path))
     told = [Dataset(tmp_path).episode(number).instruction for number in range(12)]
-    sentences = instructions("reach")
+    sentences = METAWORLD.instructions("reach")
     ten = [sentences.canonical, *sentences.training]
     assert told == [*ten, *ten[:2]]
 
@@ -284,21 +283,23 @@ def test_an_attempt_leads_with_the_policy_and_keeps_the_rest(
     """Told the seed's own sentence of ten, it drives; what the expert does then is the episode."""
     told: list[str] = []
 
-    def counted(policy: object, environment: object, *, seed: int, instruction: str) -> Any:
+    def counted(
+        suite: object, policy: object, environment: object, *, seed: int, instruction: str
+    ) -> Any:
         told.append(instruction)
-        return lead_of(policy, environment, seed=seed, instruction=instruction)
+        return lead_of(suite, policy, environment, seed=seed, instruction=instruction)
 
     monkeypatch.setattr(record_module, "lead_of", counted)
     monkeypatch.setattr(record_module, "_policy", still_policy)
     monkeypatch.setattr(record_module, "_environments", {})
-    monkeypatch.setattr("eyehand.collection.demonstrate.LONGEST_LEAD", 40)
+    monkeypatch.setattr("eyehand.collection.demonstrate.LONGEST_LEAD", 40 / MAX_STEPS)
     settings = config(Path("out"), policy=Path("some"), image_size=16, perturbation=0.3)
     got = record_module._attempt("drawer-close", 12, settings)
-    sentences = instructions("drawer-close")
+    sentences = METAWORLD.instructions("drawer-close")
     assert told == [[sentences.canonical, *sentences.training][12 % 10]]
     (environment,) = record_module._environments.values()
-    lead = lead_of(still_policy, environment, seed=12, instruction=told[0])
-    want = demonstrate(environment, seed=12, perturbation=0.3, lead=lead)
+    lead = lead_of(METAWORLD, still_policy, environment, seed=12, instruction=told[0])
+    want = demonstrate(METAWORLD, environment, seed=12, perturbation=0.3, lead=lead)
     assert got is not None
     assert want is not None
     np.testing.assert_array_equal(got.state, want.state)
@@ -315,7 +316,7 @@ def test_a_real_recording(tmp_path: Path) -> None:
     environment = MetaWorldEnv("drawer-open", cameras={"corner4": 24}, render_observations=False)
     for number in range(2):
         got, want = Dataset(tmp_path).episode(number), demonstrate(
-            environment, seed=number, perturbation=0.0
+            METAWORLD, environment, seed=number, perturbation=0.0
         )  # fmt: skip
         assert want is not None
         np.testing.assert_array_equal(got.state, want.state)
@@ -328,7 +329,7 @@ def test_a_real_recording(tmp_path: Path) -> None:
         "suite": "metaworld",
         "seed": 0,
         "perturbation": 0.0,
-        "camera": "corner4",
+        "cameras": ["corner4"],
         "image_size": 24,
         "policy": None,
     }

@@ -16,6 +16,8 @@ from eyehand.data.columns import Column, landmark_columns
 from eyehand.data.encoding import encode_episode
 from eyehand.data.lerobot import Dataset
 from eyehand.data.statistics import describe
+from eyehand.data.store import open_store
+from eyehand.data.windows import WindowConfig, WindowLoader
 from eyehand.data.writer import DatasetWriter
 from eyehand.types import Episode, InputError
 
@@ -342,6 +344,10 @@ def test_plain_video_is_a_data_set(
     dataset = Dataset(tmp_path)
     for number, episode in enumerate(episodes):
         assert_same(dataset.episode(number), episode)
+    batch = WindowLoader(open_store(tmp_path), WindowConfig(batch_size=4, history=2)).batch(0)
+    assert batch.image["top"].shape == (4, 2, 16, 16, 3)
+    assert batch.action.shape == (4, 2, 16, 0)
+    assert set(batch.instruction) <= {"", "A cat walks by."}
     assert not {"action", "observation.state"} & set(dataset.info["features"])
     assert not {"action", "observation.state"} & set(
         pq.read_table(next(tmp_path.glob("data/*/*"))).column_names

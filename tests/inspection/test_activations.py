@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.inspection import activations
 from eyehand.inspection.activations import (
     Activations,
     channels_last,
@@ -18,8 +17,12 @@ from eyehand.inspection.activations import (
 )
 
 
+def told(found: Activations) -> list[str]:
+    return [place.text for one in found.findings for place in one.places]
+
+
 def rules(found: Activations) -> list[tuple[str, str]]:
-    return [(finding.rule, finding.layer) for finding in found.findings]
+    return [(one.name, place.layer) for one in found.findings for place in one.places]
 
 
 class Functional(nn.Module):
@@ -43,8 +46,8 @@ def test_dead_units_of_functional_relu_are_found_in_the_parent() -> None:
     found = measure_activations(model, (x,))
     dead = {(row.layer, row.operator): row.dead for row in found.rows if row.dead is not None}
     assert dead == {("", "relu"): 3 / 8, ("relu", "relu"): 0.0}
-    assert rules(found) == [(activations.DEAD, "")]
-    assert "3 of 8 channels" in found.findings[0].message
+    assert rules(found) == [("Dead units", "")]
+    assert "3 of 8 channels" in told(found)[0]
 
 
 def test_a_unit_that_fires_once_is_alive() -> None:
@@ -64,8 +67,8 @@ def test_saturation_is_the_share_beyond_the_limit(layer: nn.Module, limit: float
     x = torch.tensor([[limit + 1e-3, -limit - 1e-3, limit - 1e-3, 0.0]])
     found = measure_activations(layer, (x,))
     assert found.rows[0].saturated == 0.5
-    assert rules(found) == [(activations.SATURATED, "")]
-    assert measure_activations(layer, (x[:, 2:],)).findings == ()
+    assert rules(found) == [("Saturated units", "")]
+    assert rules(measure_activations(layer, (x[:, 2:],))) == []
 
 
 def test_correlations_equal_numpys() -> None:
@@ -92,8 +95,8 @@ def test_near_copies_are_found_in_the_layer_that_makes_them() -> None:
     with torch.no_grad():
         model[3].weight[5] = 2 * model[3].weight[1]
     found = measure_activations(model, (torch.randn(2, 3, 12, 12),))
-    assert rules(found) == [(activations.DOUBLED, "3")]
-    assert "1 of 8 channels" in found.findings[0].message
+    assert rules(found) == [("Doubled channels", "3")]
+    assert "1 of 8 channels" in told(found)[0]
 
 
 def deep(gain: float, *, depth: int = 12) -> nn.Sequential:
@@ -107,9 +110,9 @@ def deep(gain: float, *, depth: int = 12) -> nn.Sequential:
 @pytest.mark.parametrize(
     ("gain", "want"),
     [
-        (0.5, [(activations.VANISHING, "0")]),
+        (0.5, [("Gradient through depth", "0")]),
         (1.0, []),
-        (2.0, [(activations.EXPLODING, "0")]),
+        (2.0, [("Gradient through depth", "0")]),
     ],
 )
 def test_gradients_through_depth(gain: float, want: list[tuple[str, str]]) -> None:
@@ -140,7 +143,7 @@ def test_a_gradient_that_is_lost_is_told() -> None:
             return x * 0
 
     found = measure_activations(nn.Sequential(nn.Linear(3, 3), Cut()), (torch.randn(2, 3),))
-    assert rules(found) == [(activations.UNREACHED, "0")]
+    assert rules(found) == [("Gradient at every layer", "0")]
     frozen = nn.Linear(3, 3).requires_grad_(False)
     assert measure_activations(frozen, (torch.randn(2, 3),)).gradients == ()
 
@@ -174,7 +177,7 @@ def test_a_loss_of_none_is_no_loss() -> None:
             return {"loss": None, "logits": self.net(x)}
 
     found = measure_activations(Hugging(), (torch.randn(2, 3),))
-    assert found.findings == ()
+    assert rules(found) == []
     assert found.gradients[0].norm > 0
 
 
@@ -182,9 +185,9 @@ def test_layers_before_one_that_starts_from_zeros_are_told_once() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3))
     nn.init.zeros_(model[2].weight)
     nn.init.zeros_(model[2].bias)
-    (found,) = measure_activations(model, (torch.randn(2, 3),)).findings
-    assert (found.rule, found.layer) == (activations.UNREACHED, "1")
-    assert found.message == "The gradient at its output has norm 0, and at 1 layers before it."
+    found = measure_activations(model, (torch.randn(2, 3),))
+    assert rules(found) == [("Gradient at every layer", "1")]
+    assert told(found) == ["the gradient at its output has norm 0, as at the 1 layers before it"]
 
 
 def test_a_backward_pass_that_stops_tells_no_gradients() -> None:
@@ -206,7 +209,7 @@ def test_a_backward_pass_that_stops_tells_no_gradients() -> None:
             return Stops.apply(self.net(x))
 
     found = measure_activations(Network(), (torch.randn(2, 3),))
-    assert ["no way back" in finding.message for finding in found.findings] == [True]
+    assert ["no way back" in text for text in told(found)] == [True]
     assert found.gradients == ()
 
 
@@ -240,10 +243,8 @@ def test_what_fails_is_told_and_nothing_is_changed() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.ReLU(), Fails())
     before = copy.deepcopy(model.state_dict())
     found = measure_activations(model, (torch.randn(4, 3),))
-    assert [(finding.layer, finding.rule) for finding in found.findings] == [
-        ("2", "every layer runs, forward and backward")
-    ]
-    assert "7 is not 8" in found.findings[0].message
+    assert rules(found) == [("Forward and backward pass", "2")]
+    assert "7 is not 8" in told(found)[0]
     assert [row.layer for row in found.rows] == ["1"]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())

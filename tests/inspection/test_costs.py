@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from eyehand.inspection import costs as costs_file
 from eyehand.inspection.costs import Layer, measure_costs, memory_bound
+from eyehand.inspection.operators import RUNS
 from eyehand.models.vision.patch_encoder import PatchEncoder
 from eyehand.nn.film import FiLM
 
@@ -143,12 +144,10 @@ def test_memory_bound_layers_are_those_under_the_machines_balance() -> None:
         layer("waits shortly", flops=0, moved_bytes=100, milliseconds=4.0),
         layer("moves nothing", flops=0, moved_bytes=0, milliseconds=1.0),
     ]
-    (found,) = memory_bound(layers, peak=1000.0, bandwidth=100.0)
-    assert found.rule == costs_file.MEMORY_BOUND
+    (found,) = memory_bound(layers, peak=1000.0, bandwidth=100.0).places
     assert found.layer == "waits"
-    assert "9.0 FLOP per byte" in found.message
-    assert "10" in found.message
-    assert "55%" in found.message
+    assert found.text == ("55% of the time, at 9.0 FLOP per byte where this machine can do 10")
+    assert memory_bound(layers, peak=1.0, bandwidth=100.0).verdict == "ok"
 
 
 def test_frozen_networks_have_no_backward_pass() -> None:
@@ -156,7 +155,7 @@ def test_frozen_networks_have_no_backward_pass() -> None:
     assert found.backward_ms is None
     assert found.layers[0].backward_ms is None
     assert found.groups[0].backward_share is None
-    assert found.findings == ()
+    assert [one.verdict for one in found.findings] == ["ok"]
 
 
 class Fails(nn.Module):
@@ -182,11 +181,12 @@ def test_an_error_is_told_for_its_layer_and_nothing_is_changed(backward: bool) -
     before = copy.deepcopy(model.state_dict())
     found = measure_costs(model, (torch.randn(2, 3),), repeats=1)
     (finding,) = found.findings
-    assert finding.rule == costs_file.RUNS
-    assert finding.layer == "2"
+    assert finding.name == RUNS
+    ((where, text),) = finding.places
+    assert where == "2"
     assert found.backward_ms is None
     assert found.multiply_adds == 2 * 3 * 4
-    assert ("no gradient here" if backward else "the shapes do not fit") in finding.message
+    assert ("no gradient here" if backward else "the shapes do not fit") in text
     assert len(found.layers) == 4 if backward else 2
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())

@@ -43,6 +43,9 @@ NETWORKS = {
     "layer norm": lambda: nn.Sequential(nn.Conv2d(2, 2, 3), nn.LayerNorm(7)),
     "group norm": lambda: nn.Sequential(nn.Conv2d(2, 2, 3), nn.GroupNorm(2, 2)),
     "instance norm": lambda: nn.Sequential(nn.Conv2d(2, 2, 3), nn.InstanceNorm2d(2)),
+    "grouped": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3, groups=2), nn.Hardswish(), nn.Conv2d(4, 4, 2, stride=2, groups=4)
+    ),
     "softmax": lambda: nn.Sequential(nn.Conv2d(2, 2, 3), nn.Softmax(dim=3)),
 }  # fmt: skip
 
@@ -62,7 +65,7 @@ def test_support_is_what_changes(name: str) -> None:
 def test_support_has_the_holes_of_the_usage_map() -> None:
     network = nn.Sequential(*(nn.Conv2d(1, 1, 3, dilation=d, padding=d) for d in (2, 2, 4)))
     picture = torch.zeros(1, 1, 17, 17)
-    got = gradient_support(network, {"input": picture}, "2", (0, 0, 8, 8))
+    got = gradient_support(network, (picture,), "2", (0, 0, 8, 8))
     assert np.array_equal(got.numpy(), usage_map([2, 2, 4], kernel_size=3) > 0)
 
 
@@ -89,12 +92,10 @@ def test_the_layer_must_have_a_gradient() -> None:
             return self.look(x).sum() + x
 
     inputs = (torch.zeros(1, 3, 5, 5),)
-    with pytest.raises(ValueError, match="No gradient flows from layer 'inner'"):
+    with pytest.raises(ValueError, match="Of layer 'inner' no gradient flows back"):
         gradient_support(Frozen(), inputs, "inner", (0,))
     with pytest.raises(ValueError, match="no layer 'outer'"):
         gradient_support(Frozen(), inputs, "outer", (0,))
-    with pytest.raises(ValueError, match="ran 1 times; there is no call 1"):
-        gradient_support(Frozen(), inputs, "inner", (0,), call=1)
 
 
 def test_effective_field_of_one_convolution_is_its_weight() -> None:
@@ -130,7 +131,7 @@ def test_effective_field_leaves_the_network_alone() -> None:
     state = torch.get_rng_state()
     field = effective_receptive_field(network, (torch.zeros(2, 1, 7, 7),), "1", samples=2)
     assert field.heat.max() == 1
-    with pytest.raises(ValueError, match=r"layer '2' must be .* Got \(2, 2, 25\)"):
+    with pytest.raises(ValueError, match=r"layer '2' must be .* Got \[\(2, 2, 25\)\]"):
         effective_receptive_field(network, (torch.zeros(2, 1, 7, 7),), "2")
     assert torch.equal(network[0].weight.grad, torch.ones_like(network[0].weight))
     assert network[0].weight.requires_grad

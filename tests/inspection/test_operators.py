@@ -2,17 +2,17 @@
 
 import warnings
 from collections import Counter
-from time import perf_counter
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from eyehand.inspection.operators import OperatorTrace, tensors, traced
+from eyehand.inspection.operators import OperatorTrace, traced
 
 
 class Block(nn.Module):
@@ -222,11 +222,6 @@ def test_a_child_whose_exception_was_caught_is_left() -> None:
     assert [row.layer for row in trace.operators] == ["1"]
 
 
-def test_tensors_are_found_in_nested_outputs() -> None:
-    a, b = torch.zeros(1), torch.ones(2)
-    assert [x.shape for x in tensors([{"x": a}, (b, None, "text"), 3])] == [(1,), (2,)]
-
-
 def test_a_scripted_part_is_its_parents_work() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -236,15 +231,26 @@ def test_a_scripted_part_is_its_parents_work() -> None:
     assert sum(row.flops for row in found.operators if not row.backward) == 2 * 36
 
 
-@pytest.mark.slow
-def test_operators_take_nearly_all_of_the_time() -> None:
-    """Both from one pass, so that a busy machine slows them alike."""
-    model, x = nn.Sequential(Block(), Block()), torch.randn(8, 4, 256, 256)
-    step(model, x)
-    with traced(model, held=(x,)) as trace:
-        start = perf_counter()
-        output = model(x)
-        trace.backward = True
-        output.sum().backward()
-        whole = perf_counter() - start
-    assert 0.8 * whole < sum(row.seconds for row in trace.operators) < whole
+def test_every_operator_of_a_step_is_seen_and_has_its_layer_and_time() -> None:
+    """Against torch's own record of the same step: none is missed, none is told twice."""
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            names.append(func.overloadpacket.__name__.removesuffix("_"))
+            return func(*args, **(kwargs or {}))
+
+    names: list[str] = []
+    model, x = nn.Sequential(Block(), Block()), torch.randn(2, 4, 8, 8)
+    with Names():
+        model(x).sum().backward()
+    rows = step(model, x).operators
+    both = {"add", "relu", "threshold_backward", "gelu", "gelu_backward"}
+    both |= {"convolution", "convolution_backward", "native_batch_norm_backward"}
+    seen = Counter(row.name for row in rows if row.name in both)
+    assert seen == Counter(name for name in names if name in both)
+    assert set(seen) == both
+    layers = {row.layer for row in rows if row.name.startswith("convolution")}
+    assert layers == {"0.first", "0.second", "1.first", "1.second"}
+    assert all(row.seconds > 0 for row in rows)

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import nn
 
 from eyehand.inspection.costs import measure_costs
-from eyehand.inspection.findings import Finding
-from eyehand.inspection.inspection import Figure, Inspection
+from eyehand.inspection.findings import Finding, Place
 from eyehand.inspection.page import html_page, write_page
+from eyehand.inspection.tables import Figure, Inspection
 
 EVIL = '<script>alert("1")</script>&'
 VOID = {"meta", "img"}
@@ -32,7 +32,11 @@ def found() -> Inspection:
         costs=measure_costs(model, (torch.zeros(4, 3),), repeats=1),
         maps=(),
         activations=None,
-        findings=(Finding(EVIL, EVIL, EVIL), Finding("rule", "", "text")),
+        findings=(
+            Finding(EVIL, EVIL, (Place(EVIL, EVIL),)),
+            Finding("Dead units", "Do this.", (Place("", "text"),)),
+            Finding("Gridding", "Nothing to do."),
+        ),
         figures=(Figure(EVIL, EVIL, picture),),
     )
 
@@ -68,7 +72,7 @@ def test_all_text_is_escaped(found: Inspection) -> None:
     page = html_page(found)
     assert EVIL not in page
     assert page.count("<script>") == 1
-    assert page.count("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;") >= 9
+    assert page.count("&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;") >= 9
 
 
 def test_pictures_are_in_the_page_and_small_ones_are_enlarged(found: Inspection) -> None:
@@ -79,16 +83,19 @@ def test_pictures_are_in_the_page_and_small_ones_are_enlarged(found: Inspection)
     assert f"width:{320 // 7 * 7}px" in page
 
 
-def test_findings_stand_under_their_rule(found: Inspection) -> None:
+def test_a_finding_has_a_verdict_a_name_and_what_to_do(found: Inspection) -> None:
     page = html_page(found)
-    assert "<h3>Not so: rule</h3><ul><li><code>(network)</code> text</li></ul>" in page
-    assert "every rule that was checked holds" in html_page(replace(found, findings=()))
+    assert '<h3><span class="look">look here</span> Dead units</h3>\n<p>Do this.</p>' in page
+    assert "<li><code>(network)</code> text</li>" in page
+    ok = '<dt><span class="ok">ok</span> Gridding</dt><dd>Nothing to do.</dd>'
+    assert ok in page
+    assert ok not in html_page(replace(found, findings=found.findings[:2]))
 
 
 def test_bars_are_the_shares(found: Inspection) -> None:
     page = html_page(found)
     for group in found.costs.groups:
-        assert f"<i class=forward style='width:{100 * group.forward_share:.2f}%'>" in page
+        assert f'<i class="forward" style="width:{100 * group.forward_share:.2f}%">' in page
 
 
 def test_the_page_replaces_an_older_one(found: Inspection, tmp_path: Path) -> None:

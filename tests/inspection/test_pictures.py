@@ -12,10 +12,9 @@ from eyehand.inspection.pictures import (
     filters,
     grid,
     heat_map,
+    input_gradient,
     layer_output,
     overlay,
-    saliency,
-    top_score,
 )
 
 
@@ -104,32 +103,29 @@ def test_activation_maps_share_one_scale() -> None:
     assert (sheet[:, 3:] == want[1:]).all()
 
 
-def test_saliency_of_a_linear_network_is_its_largest_weight() -> None:
+def test_the_input_gradient_of_a_linear_network_is_its_largest_weight() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 3 * 4, 5)).double().train()
     image = torch.randn(1, 2, 3, 4).double()
     top = int(model(image).argmax())
     want = model[1].weight[top].detach().reshape(2, 3, 4).abs().amax(dim=0)
-    np.testing.assert_allclose(saliency(model, image), want.numpy(), rtol=0, atol=1e-12)
-    second = saliency(model, image, score=lambda logits: logits[0, 1])
-    want = model[1].weight[1].detach().reshape(2, 3, 4).abs().amax(dim=0)
-    np.testing.assert_allclose(second, want.numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(input_gradient(model, image), want.numpy(), rtol=0, atol=1e-12)
     assert model[1].weight.grad is None
     assert model.training
 
 
-def test_saliency_says_where_there_is_none() -> None:
+def test_the_input_gradient_says_where_there_is_none() -> None:
     class Cut(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.detach()
 
     with pytest.raises(ValueError, match="Cut's output reaches the picture"):
-        saliency(Cut(), torch.ones(1, 3, 2, 2))
+        input_gradient(Cut(), torch.ones(1, 3, 2, 2))
 
 
-def test_the_score_is_the_top_logit_or_all_numbers() -> None:
-    assert top_score(torch.tensor([[1.0, -3.0]])).item() == 1
-    assert top_score((torch.tensor([[1.0, -3.0]]), torch.tensor(2.0))).item() == 14
+def test_the_gradient_of_a_map_is_that_of_all_its_squares() -> None:
+    image = torch.tensor([[[[1.0, -2.0]]]])
+    assert input_gradient(nn.Identity(), image).tolist() == [[2.0, 4.0]]
 
 
 def test_an_overlay_is_bright_where_the_numbers_are() -> None:

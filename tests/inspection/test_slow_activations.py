@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from eyehand.inspection import slow_activations
 from eyehand.inspection.costs import measure_costs
-from eyehand.inspection.operators import tensors
+from eyehand.inspection.nested import tensors
 
 
 @pytest.fixture
@@ -39,11 +39,12 @@ class Net(nn.Module):
 
 def test_only_what_is_slower_is_told_with_both_times(clock: list[str]) -> None:
     found = measure_costs(Net(), (torch.randn(8, 3, 16, 16),), precision="bf16", repeats=1)
-    (finding,) = found.findings
-    assert (finding.rule, finding.layer) == (slow_activations.SLOW, "gate")
-    assert "`tanh` on 8x8x16x16 (forward pass)" in finding.message
-    assert "30000.00 ms in bf16" in finding.message
-    assert "10000.00 ms in fp32" in finding.message
+    (finding,) = (one for one in found.findings if one.name == "Slower in bf16")
+    (place,) = finding.places
+    assert place.layer == "gate"
+    assert "`tanh` on 8x8x16x16 (forward pass)" in place.text
+    assert "30000.00 ms in bf16" in place.text
+    assert "10000.00 ms in fp32" in place.text
     assert {"aten::relu", "aten::threshold_backward", "aten::tanh_backward"} <= set(clock)
 
 
@@ -67,4 +68,4 @@ def test_what_is_lost_in_a_hundredth_of_the_time_is_not_told(
 
     monkeypatch.setattr(slow_activations, "seconds", seconds)
     found = measure_costs(Net(), (torch.randn(8, 3, 16, 16),), precision="bf16", repeats=1)
-    assert found.findings == ()
+    assert {one.verdict for one in found.findings} == {"ok"}

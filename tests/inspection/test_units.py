@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from eyehand.inspection.geometry import feature_map_geometry
+from eyehand.inspection.geometry import measure_geometry
 from eyehand.inspection.units import gradient_ascent, nearest_patches
 
 
@@ -43,7 +43,7 @@ def test_patches_are_cut_where_the_unit_looks() -> None:
     images[7, 0, 4:7, 9] = 0.5
     images[33, 0, 8:11, 5] = 1.0  # in the second batch
     images[12, 0, :, 15] = 0.25  # its strongest place is the border
-    geometry = next(row for row in feature_map_geometry(model, images[:1]) if row.layer == "1")
+    geometry = next(row for row in measure_geometry(model, images[:1]).maps if row.layer == "1")
     found = nearest_patches(model, "1", 0, images, geometry=geometry, count=3)
     assert found.index == (33, 7, 12)
     assert found.activation == (3.0, 1.5, 0.75)
@@ -58,7 +58,7 @@ def test_outside_of_the_picture_is_grey() -> None:
     images[0, 0, 0] = 1.0
     model = nn.Conv2d(1, 1, 3, padding=1, bias=False)
     nn.init.ones_(model.weight)
-    geometry = feature_map_geometry(model, images)[0]
+    geometry = measure_geometry(model, images).maps[0]
     # Three bright pixels at the top row, all but the corners of which are equally good.
     found = nearest_patches(model, "", 0, images, geometry=geometry, count=1)
     patch = found.pictures[0, ..., 0]

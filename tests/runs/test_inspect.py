@@ -37,7 +37,7 @@ def test_a_network_is_seen_whole(
     assert found.costs.parameters == 112 + 50
     titles = [figure.title for figure in found.figures]
     assert titles == [
-        "The picture", "Filters", "Saliency", "Class activation map", "Activations",
+        "The picture", "Filters", "Input gradient", "Class activation map", "Activations",
         "What one cell sees", "What excites a unit", "Nearest patches",
     ]  # fmt: skip
     assert found.activations is not None
@@ -56,9 +56,10 @@ def test_a_network_that_does_not_run_is_told_as_far_as_it_ran(
     found = inspect_model("broken_network:build", InspectConfig(image=picture, image_size=8))
     assert found.costs.layers[0].calls == 1
     assert found.maps == ()
-    stopped = [finding.layer for finding in found.findings if "stopped" in finding.message]
-    assert stopped == ["2"]  # told once
-    assert "cannot be multiplied" in found.findings[0].message
+    ((layer, text),) = found.findings[0].places  # told once
+    assert (layer, found.findings[0].verdict) == ("2", "look here")
+    assert "the forward pass stopped" in text
+    assert "cannot be multiplied" in text
     assert [figure.title for figure in found.figures] == ["The picture", "Filters"]
 
 

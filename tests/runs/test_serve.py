@@ -19,8 +19,8 @@ from websockets.sync.server import ServerConnection, serve
 from eyehand.cli import main
 from eyehand.evaluation.protocol import checkpoint_sha256
 from eyehand.evaluation.results import read_results
+from eyehand.functional.wire import pack, unpack
 from eyehand.policies.registry import RELEASED
-from eyehand.serving.wire import pack, unpack
 
 
 @pytest.fixture(scope="module")

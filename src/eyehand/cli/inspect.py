@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from eyehand.inspection.page import write_page
-from eyehand.inspection.table import show
+from eyehand.inspection.terminal import show
 from eyehand.runs.inspect import InspectConfig, inspect_model
 from eyehand.types import InputError
 

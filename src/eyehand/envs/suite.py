@@ -173,11 +173,25 @@ class Suite:
 def find_suite(name: str) -> Suite:
     """Return the suite of this name.
 
+    Args:
+        name: A name of ``SUITES``; the address of a simulator, such as ``ws://127.0.0.1:8001``; or
+            ``module:object``, where a module of yours has a suite.
+
     Raises:
         InputError: If there is none.
     """
-    if name not in SUITES:
-        raise InputError(unknown_name("suite", name, SUITES))
-    module, attribute = SUITES[name].split(":")
-    suite: Suite = getattr(import_module(module), attribute)
+    if "://" in name:
+        found: Suite = import_module("eyehand.envs.remote_suite").remote_suite(name)
+        return found
+    if name not in SUITES and ":" not in name:
+        raise InputError(
+            f"{unknown_name('suite', name, SUITES)} It may also be ws://HOST:PORT or module:object."
+        )
+    module, attribute = SUITES.get(name, name).split(":", 1)
+    try:
+        suite = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the suite {name} cannot be imported: {error}.") from error
+    if not isinstance(suite, Suite):
+        raise InputError(f"{name} must be a Suite. Got {type(suite).__name__}.")
     return suite

@@ -39,10 +39,10 @@ class PlayConfig:
 
     task: str
     """Name of the task, e.g. drawer-open."""
-    suite: str = "metaworld"
-    """The benchmark that the task is of."""
     out: Path = Path("film.mp4")
     """The film, an .mp4 file."""
+    suite: str = "metaworld"
+    """The benchmark that the task is of."""
     instruction: str | None = None
     """What the robot is told; left out, the task's own sentence."""
     seed: int = 1_000_000

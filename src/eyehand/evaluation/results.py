@@ -13,10 +13,11 @@ from typing import Any
 import dacite
 import numpy as np
 from rich.table import Table
+from scipy.stats import binomtest
 
 from eyehand.envs.suite import Suite, find_suite
 from eyehand.files import replace_text
-from eyehand.functional.interval import bootstrap_interval, wilson_interval
+from eyehand.functional.interval import bootstrap_interval
 from eyehand.types import InputError
 
 
@@ -154,7 +155,7 @@ def rate(records: Sequence[EpisodeRecord]) -> Rate:
         ValueError: If there are none.
     """
     successes = sum(record.success for record in records)
-    low, high = wilson_interval(successes, len(records)).tolist()
+    low, high = map(float, binomtest(successes, len(records)).proportion_ci(method="wilson"))
     return Rate(len(records), successes, successes / len(records), (low, high))
 
 

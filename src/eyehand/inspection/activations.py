@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch._ops import OpOverload
 
-from eyehand.inspection.costs import failure
-from eyehand.inspection.findings import Finding
-from eyehand.inspection.operators import Operator, tensors, traced
+from eyehand.inspection.findings import Finding, Place, judge
+from eyehand.inspection.nested import tensors
+from eyehand.inspection.operators import Operator, failure, traced
 
 DEAD_SHARE = 0.1
 SATURATED_SHARE = 0.5
@@ -28,13 +27,6 @@ FEWEST_SAMPLES = 32
 """With fewer positions unrelated channels correlate by chance."""
 MOST_CHANNELS = 4096
 GRADIENT_RATIO = 1000.0
-
-DEAD = "the units of a ReLU fire somewhere on a batch"
-SATURATED = "sigmoid and tanh stay off their limits, where their gradient is zero"
-DOUBLED = "no channel is nearly a copy of another"
-VANISHING = "the gradient at the first layer is at least a thousandth of that at the last"
-EXPLODING = "the gradient at the first layer is at most a thousand times that at the last"
-UNREACHED = "a finite gradient, other than zero, reaches every layer"
 
 
 @dataclass(frozen=True)
@@ -135,12 +127,14 @@ def measure_activations(
             complete = False
             findings.append(failure(error, trace))
     norms = gradients.norms() if complete else ()
-    findings += [*_unit_findings(watch.rows), *_gradient_findings(norms)]
+    findings += _unit_findings(watch.rows)
+    if norms:
+        findings += _gradient_findings(norms)
     return Activations(tuple(watch.rows), norms, tuple(findings))
 
 
 class _Watch:
-    """Observer of `operators.traced` that takes the figures of each operator at once."""
+    """Takes the figures of each operator of `operators.traced` at once."""
 
     def __init__(self) -> None:
         self.rows: list[Activation] = []
@@ -150,7 +144,7 @@ class _Watch:
     def __call__(
         self,
         operator: Operator,
-        func: OpOverload,
+        func: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         result: Any,
@@ -204,12 +198,7 @@ class _Gradients:
 
 
 def channels_last(x: Tensor) -> Float[Tensor, "position channel"]:
-    """Return a map as one row per position: channels are axis 1 of a picture, else the last.
-
-    Example:
-        >>> channels_last(torch.zeros(2, 3, 4, 5)).shape, channels_last(torch.zeros(2, 7, 3)).shape
-        (torch.Size([40, 3]), torch.Size([14, 3]))
-    """
+    """Return a map as one row per position: channels are axis 1 of a picture, else the last."""
     x = x.detach()
     return (x.movedim(1, -1) if x.ndim > 3 else x).flatten(end_dim=-2).float()
 
@@ -221,11 +210,6 @@ def doubled_share(x: Float[Tensor, "position channel"]) -> float | None:
 
     Returns:
         ``None`` for a single channel, more than 4,096, or fewer than 32 positions.
-
-    Example:
-        >>> x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
-        >>> doubled_share(torch.cat([x, 3 * x[:, :1] + 1, -x[:, 1:]], dim=1))
-        0.25
     """
     positions, channels = x.shape
     if positions < FEWEST_SAMPLES or not 1 < channels <= MOST_CHANNELS:
@@ -255,42 +239,79 @@ def _default_loss(outputs: object) -> Tensor:
 
 
 def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:
-    findings = []
+    """Judge dead, saturated and doubled units."""
+    dead, saturated, doubled = [], [], []
     for row in rows:
-        where = f"`{row.operator}` {row.call} on {'x'.join(map(str, row.shape))}"
+        where = f"`{row.operator}` {row.call} ({'x'.join(map(str, row.shape))})"
         channels = row.shape[1] if len(row.shape) > 3 else row.shape[-1]
         if row.dead is not None and row.dead >= DEAD_SHARE:
             count = round(row.dead * channels)
-            text = f"{where}: {count} of {channels} channels are zero over the whole batch."
-            findings.append(Finding(DEAD, row.layer, text))
+            text = f"{count} of {channels} channels of {where} are zero over the whole batch"
+            dead.append(Place(row.layer, text))
         if row.saturated is not None and row.saturated >= SATURATED_SHARE:
-            text = f"{where}: {row.saturated:.0%} of its values are beyond 0.99 of its limit."
-            findings.append(Finding(SATURATED, row.layer, text))
+            text = f"{row.saturated:.0%} of the values of {where} are beyond 0.99 of the limit"
+            saturated.append(Place(row.layer, text))
         if row.doubled:
             count = round(row.doubled * channels)
-            text = f"{where}: {count} of {channels} channels correlate above 0.99 with another."
-            findings.append(Finding(DOUBLED, row.layer, text))
-    return findings
+            text = f"{count} of {channels} channels of {where} are nearly copies of others"
+            doubled.append(Place(row.layer, text))
+    return [
+        judge(
+            "Dead units",
+            dead,
+            look="Look again on a larger batch and after training; if they stay dead, lower the "
+            "learning rate or use a leaky ReLU.",
+            ok="No ReLU has 10 % of its units at zero over the whole batch: nothing to do.",
+        ),
+        judge(
+            "Saturated units",
+            saturated,
+            look="Make what enters these layers smaller, by normalization or smaller weights: at "
+            "its limit a sigmoid or tanh passes on no gradient.",
+            ok="No sigmoid or tanh has half of its values at the limit: nothing to do.",
+        ),
+        judge(
+            "Doubled channels",
+            doubled,
+            look="Use fewer channels, or check how the weights begin: a copy costs time and adds "
+            "nothing.",
+            ok="No channel is nearly a copy of another: nothing to do.",
+        ),
+    ]
 
 
 def _gradient_findings(norms: tuple[Gradient, ...]) -> list[Finding]:
-    findings = []
+    """Judge the gradients at the outputs of layers with weights."""
+    lost, uneven = [], []
     for norm, run in groupby(norms, key=lambda row: f"{row.norm:g}"):
         rows = list(run)
         if rows[0].norm == 0 or not math.isfinite(rows[0].norm):
-            text = f"The gradient at its output has norm {norm}"
-            text += f", and at {len(rows) - 1} layers before it." if len(rows) > 1 else "."
-            findings.append(Finding(UNREACHED, rows[-1].layer, text))
-    if len(norms) < 2 or findings:
-        return findings
-    first, last = norms[0], norms[-1]
-    ratio = first.norm / last.norm
-    text = (
-        f"From {last.norm:.2g} at the output of {last.layer or 'the network'!r} it goes to "
-        f"{first.norm:.2g} here, {ratio:.1e} times as much over {len(norms)} layers with weights."
-    )
-    if ratio < 1 / GRADIENT_RATIO:
-        findings.append(Finding(VANISHING, first.layer, text))
-    if ratio > GRADIENT_RATIO:
-        findings.append(Finding(EXPLODING, first.layer, text))
-    return findings
+            text = f"the gradient at its output has norm {norm}"
+            if len(rows) > 1:
+                text += f", as at the {len(rows) - 1} layers before it"
+            lost.append(Place(rows[-1].layer, text))
+    if len(norms) > 1 and not lost:
+        first, last = norms[0], norms[-1]
+        ratio = first.norm / last.norm
+        if not 1 / GRADIENT_RATIO <= ratio <= GRADIENT_RATIO:
+            text = (
+                f"the gradient {'vanishes' if ratio < 1 else 'explodes'}: {first.norm:.2g} here, "
+                f"{last.norm:.2g} at {last.layer or 'the network'!r}, {len(norms)} layers later"
+            )
+            uneven.append(Place(first.layer, text))
+    return [
+        judge(
+            "Gradient at every layer",
+            lost,
+            look="Check that these layers are meant to learn: behind a layer that starts from "
+            "zeros the gradient comes after a step, behind a cut it never does.",
+            ok="A finite gradient, other than zero, reaches every layer: nothing to do.",
+        ),
+        judge(
+            "Gradient through depth",
+            uneven,
+            look="Add shortcuts or normalization, or correct the scale of the first weights: the "
+            "first layers learn at another speed than the last.",
+            ok="First and last gradient differ by less than 1,000 times: nothing to do.",
+        ),
+    ]

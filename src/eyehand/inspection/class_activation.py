@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch._ops import OpOverload
 
-from eyehand.inspection.operators import Operator, tensors, traced
+from eyehand.inspection.nested import tensors
+from eyehand.inspection.operators import Operator, traced
 
 REMEMBERED = 16
 """Maps before the last layer that may be the one that is averaged."""
@@ -72,7 +72,7 @@ def class_activation_map(
 
 
 class _Ending:
-    """Observer of `operators.traced` that finds the last linear layer and the map that it reads."""
+    """Called after every operator, finds the last linear layer and the map that it reads."""
 
     def __init__(self) -> None:
         self.logits: Tensor | None = None
@@ -82,7 +82,7 @@ class _Ending:
     def __call__(
         self,
         operator: Operator,
-        func: OpOverload,
+        func: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         result: Any,

@@ -12,8 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyehand.inspection.findings import Finding
-from eyehand.inspection.operators import Operator, OperatorTrace, Precision, tensors, traced
+from eyehand.inspection.findings import Finding, Place, judge
+from eyehand.inspection.nested import tensors
+from eyehand.inspection.operators import (
+    RUNS,
+    Operator,
+    OperatorTrace,
+    Precision,
+    failure,
+    traced,
+)
 from eyehand.inspection.slow_activations import SlowActivations
 from eyehand.inspection.untouched import untouched
 
@@ -23,9 +31,6 @@ MEMORY_BOUND_SHARE = 0.05
 """Share of the time from which on it is worth telling that a layer waits for memory."""
 SLOW_SHARE = 0.01
 """Share of the time from which on it is worth telling that an operator loses it by bf16."""
-
-RUNS = "every layer runs, forward and backward"
-MEMORY_BOUND = "what takes time computes: no layer of 5 % of the time waits for memory"
 
 
 @dataclass(frozen=True)
@@ -187,13 +192,15 @@ def measure_costs(
             break
     else:
         traces, seconds = traces[1:], seconds[1:]
+    if not findings:
+        findings.append(Finding(RUNS, "What ran, ran to its end: nothing to do."))
     trace, operators = traces[-1], _fastest(traces)
     forward, backward = min(
         seconds, key=lambda pair: pair[0] + (pair[1] or 0.0), default=(0.0, None)
     )
     layers = tuple(_layers(module, trace, operators, backward is not None))
     if peak is not None:
-        findings += memory_bound(layers, peak=peak, bandwidth=memory_bandwidth())
+        findings.append(memory_bound(layers, peak=peak, bandwidth=memory_bandwidth()))
     if precision == "bf16" and seconds:
         watch = SlowActivations()
         with traced(module, observe=watch) as looking:
@@ -202,7 +209,13 @@ def measure_costs(
             except Exception as error:
                 findings.append(failure(error, looking))
         total = sum(operator.seconds for operator in operators)
-        findings += [one for lost, one in watch.losses if lost >= SLOW_SHARE * total]
+        slow = judge(
+            "Slower in bf16",
+            [place for lost, place in watch.losses if lost >= SLOW_SHARE * total],
+            look="Run these operators in fp32, or use others: bf16 costs time here.",
+            ok="No elementwise operator loses 1 % of the step by bf16: nothing to do.",
+        )
+        findings.append(slow)
     flops = sum(layer.flops for layer in layers)
     first = next(tensors(inputs), None)
     return Costs(
@@ -222,7 +235,7 @@ def measure_costs(
     )
 
 
-def memory_bound(layers: Iterable[Layer], *, peak: float, bandwidth: float) -> list[Finding]:
+def memory_bound(layers: Iterable[Layer], *, peak: float, bandwidth: float) -> Finding:
     """Find the layers that wait for memory and take a good part of the time.
 
     A layer is bound by memory if it does fewer FLOP per byte than the machine can do while it moves
@@ -235,23 +248,28 @@ def memory_bound(layers: Iterable[Layer], *, peak: float, bandwidth: float) -> l
         bandwidth: Bytes per second.
 
     Returns:
-        One finding a layer, the slowest first.
+        A finding with a place for each of them, the slowest first.
     """
     rows = sorted(layers, key=lambda layer: -layer.ms)
     total = sum(layer.ms for layer in rows) or 1.0
     balance = peak / bandwidth
-    return [
-        Finding(
-            MEMORY_BOUND,
-            layer.name,
-            f"It does {layer.intensity:.1f} FLOP per byte, this machine can do {balance:.0f}: it "
-            f"waits for memory, for {layer.ms / total:.0%} of the time of all layers.",
-        )
-        for layer in rows
-        if layer.intensity is not None
-        and layer.intensity < balance
-        and layer.ms >= MEMORY_BOUND_SHARE * total
-    ]
+    return judge(
+        "Waiting for memory",
+        (
+            Place(
+                layer.name,
+                f"{layer.ms / total:.0%} of the time, at {layer.intensity:.1f} FLOP per byte where "
+                f"this machine can do {balance:.0f}",
+            )
+            for layer in rows
+            if layer.intensity is not None
+            and layer.intensity < balance
+            and layer.ms >= MEMORY_BOUND_SHARE * total
+        ),
+        look="Make what these layers read smaller, or merge several passes over it into one, since "
+        "faster arithmetic does not help them.",
+        ok="No layer of 5 % of the time or more waits for memory: nothing to do.",
+    )
 
 
 @cache
@@ -262,10 +280,6 @@ def memory_bandwidth() -> float:
 
     Returns:
         Bytes per second, read and written counted together.
-
-    Example:
-        >>> memory_bandwidth() > 1e7
-        True
     """
     source = torch.ones(COPIED_BYTES // 4)
     target = torch.empty_like(source)
@@ -276,18 +290,6 @@ def memory_bandwidth() -> float:
         target.copy_(source)
         best = min(best, perf_counter() - start)
     return 2 * COPIED_BYTES / best
-
-
-def failure(error: Exception, trace: OperatorTrace) -> Finding:
-    """Return what failed as a finding for the layer that ran.
-
-    Args:
-        error: What was raised.
-        trace: The trace during which it was.
-    """
-    which = "backward" if trace.backward else "forward"
-    text = " ".join(str(error).split())
-    return Finding(RUNS, trace.current, f"The {which} pass stopped: {type(error).__name__}: {text}")
 
 
 def _step(

@@ -1,344 +1,318 @@
-"""What every feature map of a network sees of the picture: jump, receptive field and its centre.
+"""What every feature map of a network sees of the picture: jump, receptive field, centre, holes.
 
-The network really runs, and each operator moves what its inputs see into its outputs
-(`eyehand.inspection.rules`). So branches, residual paths, dilation, transposed convolutions and
-control flow need no special case, and a module needs no kind that is known here.
+The network runs once, smoothed, and a few cells of every map are asked which pixels their gradient
+reaches (`eyehand.inspection.gradient`): the first two, the last and the middle one. The first cells
+tell where a field ends, the last one where it begins, so that a field is known even where it
+reaches into the padding. Branches, shortcuts, dilation and control flow need no special case.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
-from eyehand.functional.receptive_field import Window
-from eyehand.inspection.dimension import Dim, Factor, Span, Tokens, still
-from eyehand.inspection.operator_call import Call, Seen
-from eyehand.inspection.operators import tensors
-from eyehand.inspection.sight import (
-    Sight,
-    hull,
-    pick,
-    sight,
-    straight,
-    take,
-    widen,
-)
-from eyehand.inspection.untouched import untouched
-from eyehand.inspection.watch import Watch
-from eyehand.inspection.window_rules import pool_settings
+from eyehand.functional.convolution import effective_kernel_size
+from eyehand.inspection.gradient import SmoothRun
+from eyehand.inspection.nested import tensors
+
+PICTURE = "the picture"
+"""Stands for the network's input among the names of its layers."""
+NEIGHBOURS = 4
+"""Cells in a row that are compared where not all see equally far, as after a transposed
+convolution."""
 
 
 class AxisGeometry(NamedTuple):
     """What the cells of a feature map see along one axis of the picture.
 
     Pixel ``i`` has its centre at ``i``, as in `eyehand.functional.receptive_field`. Cell ``c`` sees
-    the pixels from ``low + c * jump`` to ``high + c * jump``, and besides those of ``reach``.
+    the pixels from ``low + c * jump`` to ``high + c * jump``.
     """
 
     pixels: int
     """Size of the picture."""
-    dim: int | None
-    """Dimension of the map that runs along this axis; None if none or several do."""
-    jump: Fraction
-    """Pixels from one cell to the next; 0 where the map does not run along this axis."""
-    low: Fraction | None
-    """First pixel of the first cell, negative in the padding; None if a cell's place makes no
-    difference."""
-    high: Fraction | None
+    middle: range
+    """Pixels from the first to the last that the middle cell sees, inside the picture."""
+    jump: float | None
+    """Pixels from one cell to the next; None where that makes no difference, or cannot be told
+    because even the outer cells see the whole picture."""
+    low: float | None
+    """First pixel of the first cell, negative in the padding; None where it cannot be told."""
+    high: float | None
     """Last pixel of the first cell."""
-    reach: Span | None
-    """Pixels that every cell sees, wherever it is: through attention, pooling over the picture,
-    squeeze-and-excitation, normalization over the picture."""
     exact: bool
     """False where cells see differently far, as after interpolation or a transposed convolution:
-    ``low`` and ``high`` then hold what any of them sees."""
+    ``low`` and ``high`` then hold what any of those that were asked sees."""
 
     @property
     def size(self) -> int:
-        """Theoretical receptive field in pixels, padding and holes included.
-
-        That of a cell's own place where it has one (through windows), else ``reach``.
-        """
-        span = self._span
-        return 0 if span is None else math.floor(span[1] - span[0]) + 1
+        """Theoretical receptive field in pixels, holes and, where it can be told, padding too."""
+        if self.low is None or self.high is None:
+            return len(self.middle)
+        return int(self.high - self.low) + 1
 
     @property
     def centre(self) -> float | None:
-        """Centre of the first cell's receptive field, in pixels; None if it sees nothing."""
-        span = self._span
-        return None if span is None else float(sum(span) / 2)
+        """Centre of the first cell's receptive field, in pixels; None where it cannot be told."""
+        return None if self.low is None or self.high is None else (self.low + self.high) / 2
 
     @property
     def everything(self) -> bool:
-        """Whether every cell sees the whole picture."""
-        return self.reach is not None and self.reach[0] <= 0 and self.reach[1] >= self.pixels - 1
-
-    @property
-    def _span(self) -> Span | None:
-        if self.low is None or self.high is None:
-            return self.reach
-        return self.low, self.high
-
-
-class SlidingWindow(NamedTuple):
-    """A convolution or a pooling that ran, with what its cells see before and after."""
-
-    order: int
-    """Counts all that ran."""
-    operator: str
-    """``convolution``, ``transposed convolution`` or ``pooling``."""
-    axes: tuple[Window, Window]
-    """Along the height and the width."""
-    sizes: tuple[int, int]
-    """Height and width of the map that it read."""
-    before: tuple[AxisGeometry, AxisGeometry]
-    """What the cells that it read see."""
-    after: tuple[AxisGeometry, AxisGeometry]
-    """What its own cells see."""
+        """Whether the middle cell sees the whole picture."""
+        return len(self.middle) == self.pixels
 
 
 @dataclass(frozen=True)
 class MapGeometry:
-    """What one output of a submodule sees of the picture."""
+    """What the first tensor that a submodule returned in its first call sees of the picture."""
 
     layer: str
     """Name of the submodule, as in ``named_modules``; the network itself is the empty name."""
     kind: str
     """Its class."""
-    call: int
-    """Counts the calls of this submodule."""
-    output: int
-    """Counts the tensors that it returned."""
     shape: tuple[int, ...]
+    dims: tuple[int, int] | None
+    """Dimensions that run along the height and the width; None where the tensor is no map."""
     unknown: str | None
-    """Why nothing can be said, such as ``no rule for ...``; the axes are None then."""
+    """Why nothing can be said; the axes are None then."""
     height: AxisGeometry | None
     width: AxisGeometry | None
-    windows: tuple[SlidingWindow, ...]
-    """Windows that the submodule slid itself, not by one of its own submodules."""
-    sights: tuple[Sight, Sight] | None = field(repr=False)
+    holes: float
+    """Share of the middle cell's field, from its first to its last pixel, that the cell does not
+    see: gridding."""
 
-    def support(self, index: Sequence[int | slice]) -> tuple[range, range]:
-        """Return the rows and columns that elements of the map see, inside the picture.
 
-        Args:
-            index: As for the tensor: one entry per dimension, fewer mean all of the rest.
+@dataclass(frozen=True)
+class Geometry:
+    """What the maps of a network see, and what nothing sees."""
 
-        Returns:
-            The smallest rectangle of pixels; cells of it may be holes, as in dilated stacks.
+    maps: tuple[MapGeometry, ...]
+    """In the order in which the submodules ended."""
+    unread: Mapping[str, float]
+    """Share of the cells that nothing reads which runs later, of every map where such cells lie
+    between others; the picture itself is `PICTURE`."""
+    oversized: Mapping[str, tuple[tuple[int, int], tuple[int, int]]]
+    """Span of the kernel, holes included, and size of the map, where a layer's kernel is larger
+    than the map that it slides over: the rest is padding."""
 
-        Raises:
-            ValueError: If the geometry is unknown.
-        """
-        if self.sights is None or self.height is None or self.width is None:
-            raise ValueError(f"The geometry of layer {self.layer!r} is unknown: {self.unknown}.")
-        pixels = self.height.pixels, self.width.pixels
-        rows, columns = (
-            _pixels(x, index, size) for x, size in zip(self.sights, pixels, strict=True)
+    def inside(self, name: str) -> "Geometry":
+        """Return the same with the names that the layers have in a network around this one."""
+
+        def full(layer: str) -> str:
+            return layer if layer == PICTURE else ".".join(part for part in (name, layer) if part)
+
+        return Geometry(
+            tuple(replace(found, layer=full(found.layer)) for found in self.maps),
+            {full(layer): share for layer, share in self.unread.items()},
+            {full(layer): sizes for layer, sizes in self.oversized.items()},
         )
-        return rows, columns
 
 
-def feature_map_geometry(
-    module: nn.Module, *inputs: Any, axes: tuple[int, int] = (2, 3), **keywords: Any
-) -> list[MapGeometry]:
-    """Return the geometry of every output of every submodule, in the order in which they ended.
+def measure_geometry(module: nn.Module, *inputs: object) -> Geometry:
+    """Ask what every submodule's output sees.
 
-    The network runs once, in evaluation mode, on the given inputs, and is left as it was. An
-    operator without a rule is not fatal: what depends on it is reported as unknown. What depends on
-    the picture only through control flow or Python numbers (``.item()``) is not seen. Intervals are
-    never too small inside the picture, and may be too large: holes and groups are ignored, and
-    what is written into a part of a tensor, as circular padding is, counts as seen all over it.
+    A copy of the network runs once, in evaluation mode, on one picture. Only what can be
+    differentiated is seen: a layer that runs under ``no_grad``, or in inference mode, is reported
+    as unknown. Padding that repeats the picture, as reflection, counts as what it repeats.
 
     Args:
         module: The network.
         *inputs: What it is called with. The picture is the first tensor with four dimensions or
-            more, one of floating point before others.
-        axes: Dimensions of the picture that are its height and width; (1, 2) for channels last.
-        **keywords: What it is called with by name.
+            more, one of floating point before others; its last two are the height and the width.
 
     Raises:
         ValueError: If there is no picture among the inputs.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
-        >>> first, last, _ = feature_map_geometry(network, torch.zeros(1, 3, 16, 16))
-        >>> first.layer, first.height.size, last.layer, last.height.size, int(last.height.jump)
-        ('0', 3, '1', 4, 2)
-        >>> last.support((0, 0, 0, 3))
-        (range(0, 3), range(5, 9))
+        >>> first, last, _ = measure_geometry(network, torch.zeros(1, 3, 16, 16)).maps
+        >>> first.layer, first.height.size, last.layer, last.height.size, last.height.jump
+        ('0', 3, '1', 4, 2.0)
     """
-    picture = find_picture((inputs, keywords))
-    sizes = picture.shape[axes[0]], picture.shape[axes[1]]
-    recorder = _Recorder(sizes)
-    watch = Watch(picture, _beginning(picture, axes), recorder.observe)
-    with untouched(module):
-        recorder.follow(module, watch)
-        with torch.no_grad(), watch:
-            module.eval()(*inputs, **keywords)
-    return recorder.maps
+    windows: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
+    run = SmoothRun(module, inputs, lambda *call: windows.update(_window(*call)))
+    known: dict[int, MapGeometry] = {}
+    maps = []
+    for layer, output in run.outputs.items():
+        kind = type(module.get_submodule(layer)).__name__
+        if id(output) not in known:  # a ReLU passes on what it reads
+            known[id(output)] = _examine(run, output)
+        maps.append(replace(known[id(output)], layer=layer, kind=kind))
+    oversized = {
+        layer: (kernel, size)
+        for layer, (kernel, size) in windows.items()
+        if kernel[0] > size[0] or kernel[1] > size[1]
+    }
+    return Geometry(tuple(maps), _unread(run), oversized)
 
 
-def find_picture(inputs: object) -> Tensor:
-    """Return the first tensor with four dimensions or more, one of floating point before others.
+def last_map(maps: Sequence[MapGeometry]) -> MapGeometry | None:
+    """Return the last map with more than one cell along both axes, of a named layer if any is."""
+    wide = [one for one in maps if one.dims and min(one.shape[dim] for dim in one.dims) > 1]
+    named = [one for one in wide if one.layer] or wide
+    return named[-1] if named else None
 
-    Raises:
-        ValueError: If there is none.
+
+class _Sees(NamedTuple):
+    """What one cell sees: the pixels, and their first to last row and column."""
+
+    pixels: Bool[Tensor, "height width"]
+    box: tuple[range, range]
+
+
+def _examine(run: SmoothRun, output: Tensor) -> MapGeometry:
+    """Return what the cells of a tensor see."""
+    picture, shape = (run.picture.shape[-2], run.picture.shape[-1]), tuple(output.shape)
+    dims = _layout(shape, picture)
+    sizes = [shape[dim] for dim in dims]
+
+    def ask(place: Callable[[int], int]) -> tuple[list[int], _Sees]:
+        """Ask the cell that stands at a place of both axes, told by their sizes."""
+        cells = [max(0, min(place(size), size - 1)) for size in sizes]
+        index: list[int | slice] = [slice(None)] * len(shape)
+        for dim, cell in zip(dims, cells, strict=True):
+            index[dim] = cell
+        pixels = run.support(output, tuple(index))
+        return cells, _Sees(pixels, (_extent(pixels.any(1)), _extent(pixels.any(0))))
+
+    def geometry(**found: object) -> MapGeometry:
+        nothing = {"dims": None, "unknown": None, "height": None, "width": None, "holes": 0.0}
+        return MapGeometry(**{"layer": "", "kind": "", "shape": shape, **nothing, **found})  # type: ignore[arg-type]
+
+    try:
+        middle = ask(lambda size: size // 2)
+    except ValueError as error:
+        return geometry(unknown=str(error))
+    area = len(middle[1].box[0]) * len(middle[1].box[1])
+    holes = 1 - int(middle[1].pixels.sum()) / area if area else 0.0
+    if len(dims) < 2:  # tokens or a vector
+        height, width = (
+            AxisGeometry(pixels, seen, None, None, None, True)
+            for pixels, seen in zip(picture, middle[1].box, strict=True)
+        )
+        return geometry(height=height, width=width, holes=holes)
+    asked = [middle, *(ask(place) for place in (lambda _: 0, lambda _: 1, lambda size: size - 1))]
+    axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
+    if not all(axis.exact for axis in axes):
+        for beside in range(1, NEIGHBOURS):
+            asked.append(ask(lambda size, beside=beside: size // 2 + beside))  # type: ignore[misc]  # mypy does not infer it
+        asked.append(ask(lambda size: size // 2 + _period(size)))
+        axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
+    # Scores of attention move along one axis only; a map moves along both, or sees the same.
+    moves = [axis.jump is not None for axis in axes]
+    a_map = moves[0] == moves[1] or any(
+        axis.everything or size == 1 for axis, size in zip(axes, sizes, strict=True)
+    )
+    return geometry(dims=dims if a_map else None, height=axes[0], width=axes[1], holes=holes)
+
+
+def _layout(shape: Sequence[int], picture: tuple[int, int]) -> tuple[int, ...]:
+    """Return the dimensions of a tensor's cells: of tokens one, of a map two."""
+    if len(shape) != 4:
+        return (1,) if len(shape) == 3 else ()
+    # Channels last, if only that has the proportions of the picture.
+    proportions = [
+        dims for dims in ((2, 3), (1, 2))
+        if shape[dims[0]] * picture[1] == shape[dims[1]] * picture[0]
+    ]  # fmt: skip
+    return proportions[0] if proportions else (2, 3)
+
+
+def _period(size: int) -> int:
+    """Return a step after which cells see alike again, where maps were enlarged by 2, 3, 4, ..."""
+    factor = 3 if size >= 12 else 1
+    return factor << max(0, (size // 4 // factor).bit_length() - 1)
+
+
+def _extent(line: Bool[Tensor, " pixel"]) -> range:
+    """Return the range from the first to the last that is true."""
+    places = line.nonzero()
+    return range(int(places[0]), int(places[-1]) + 1) if len(places) else range(0)
+
+
+def _axis(
+    asked: Sequence[tuple[list[int], _Sees]], axis: int, size: int, pixels: int
+) -> AxisGeometry:
+    """Work out jump, first and last pixel from what a few cells see along one axis."""
+    seen = {cells[axis]: sees.box[axis] for cells, sees in asked}
+    last = size - 1
+    result = AxisGeometry(pixels, seen[size // 2], None, None, None, True)
+    if size == 1:
+        inside = seen[0].start > 0 and seen[0].stop < pixels
+        ends = float(seen[0].start), seen[0].stop - 1.0
+        return result._replace(low=ends[0], high=ends[1]) if inside else result
+    if len(set(seen.values())) == 1 or seen[1].stop == pixels:
+        return result  # the place makes no difference, or the field is too large to tell
+    jump = float(seen[1].stop - seen[0].stop)
+    low = seen[last].start - last * jump if seen[last].start > 0 else None
+    high = seen[0].stop - 1.0
+    for cell, found in seen.items():
+        start = found.start if low is None else max(0.0, low + cell * jump)
+        if (start, min(pixels, high + cell * jump + 1)) != (found.start, found.stop):
+            return _uneven(result, seen, size // 2, min(size // 2 + _period(size), last))
+    return result._replace(jump=jump, low=low, high=high)
+
+
+def _uneven(axis: AxisGeometry, seen: Mapping[int, range], first: int, second: int) -> AxisGeometry:
+    """Take the step over a period, and the hull of neighbours: cells see differently far.
+
+    So they do after a transposed convolution, and where a dilated kernel meets the padding.
     """
-    found = [tensor for tensor in tensors(inputs) if tensor.ndim >= 4]
-    if not found:
-        shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]
-        raise ValueError(
-            f"A picture is a tensor with at least 4 dimensions; the inputs have shapes {shapes}."
-        )
-    return next((tensor for tensor in found if tensor.is_floating_point()), found[0])
+    if second not in seen or second == first:
+        return axis._replace(exact=False)
+    near, far = seen[first], seen[second]
+    moved = far.stop - near.stop if far.stop < axis.pixels else far.start - near.start
+    inner = {cell: found for cell, found in seen.items() if first <= cell < first + NEIGHBOURS}
+    inside = all(found.start > 0 and found.stop < axis.pixels for found in inner.values())
+    if moved <= 0 or not inside:
+        return axis
+    jump = moved / (second - first)
+    lows = [found.start - cell * jump for cell, found in inner.items()]
+    highs = [found.stop - 1 - cell * jump for cell, found in inner.items()]
+    low, high, exact = min(lows), max(highs), len(set(lows)) == len(set(highs)) == 1
+    return axis._replace(jump=jump, low=low, high=high, exact=exact)
 
 
-def _beginning(picture: Tensor, axes: tuple[int, int]) -> tuple[Sight, Sight]:
-    """Return what the pixels see: themselves."""
-    height, width = (axis % picture.ndim for axis in axes)
-    sights = []
-    for axis in (height, width):
-        dims = [still(size) for size in picture.shape]
-        dims[axis] = (Factor(picture.shape[axis], Fraction(1)),)
-        sights.append(sight(dims, moving=(Fraction(0), Fraction(0))))
-    return sights[0], sights[1]
-
-
-class _Recorder:
-    """Collects maps and windows while the network runs."""
-
-    def __init__(self, sizes: tuple[int, int]) -> None:
-        self.maps: list[MapGeometry] = []
-        self._sizes = sizes
-        self._calls: dict[str, int] = {}
-        self._running: list[tuple[str, list[SlidingWindow]]] = [("", [])]
-        self._order = 0
-
-    def follow(self, module: nn.Module, watch: Watch) -> None:
-        """Hook every submodule."""
-        for name, part in module.named_modules():
-            if isinstance(part, torch.jit.ScriptModule):
-                continue  # takes no hooks
-            part.register_forward_pre_hook(partial(self._enter, name))
-            part.register_forward_hook(partial(self._leave, name, watch))
-
-    def _enter(self, name: str, _: nn.Module, __: Any) -> None:
-        self._running.append((name, []))
-
-    def _leave(self, name: str, watch: Watch, part: nn.Module, _: Any, result: Any) -> None:
-        entered, windows = self._running.pop()
-        while entered != name:  # a child whose exception its parent caught was never left
-            entered, windows = self._running.pop()
-        call = self._calls[name] = self._calls.get(name, -1) + 1
-        for output, tensor in enumerate(tensors(result)):
-            seen, shape = watch.seen(tensor), tuple(tensor.shape)
-            kind, own = type(part).__name__, tuple(windows)
-            self.maps.append(self._map(name, kind, call, output, shape, seen, own))
-
-    def _map(
-        self,
-        layer: str,
-        kind: str,
-        call: int,
-        output: int,
-        shape: tuple[int, ...],
-        seen: Seen,
-        windows: tuple[SlidingWindow, ...],
-    ) -> MapGeometry:
-        unknown, sights, height, width = None, None, None, None
-        if isinstance(seen, str):
-            unknown = seen
-        else:
-            nothing = sight([still(size) for size in shape])
-            sights = (nothing, nothing) if seen is None else seen
-            height, width = _axes(sights, self._sizes)
-        return MapGeometry(
-            layer, kind, call, output, shape, unknown, height, width, windows, sights
-        )
-
-    def observe(
-        self, name: str, arguments: Mapping[str, Any], output: Tensor, before: Seen, after: Seen
-    ) -> None:
-        """Note a window that slid over a map."""
-        kinds = {"convolution": "convolution", "avg_pool2d": "pooling"}
-        kind = kinds.get(name, "pooling" if name.startswith("max_pool2d") else "")
-        if not kind or not isinstance(before, tuple) or not isinstance(after, tuple):
-            return
-        kind = "transposed convolution" if arguments.get("transposed") else kind
-        read, made = _axes(before, self._sizes), _axes(after, self._sizes)
-        call = Call(name, arguments, [tuple(output.shape)], {}, 0)
-        axes, sizes = [], []
-        for axis in read:
-            if axis.dim is None or axis.dim < output.ndim - 2:
-                return
-            axes.append(_window(call, axis.dim - output.ndim + 2))
-            sizes.append(before[0].shape[axis.dim])
-        window = SlidingWindow(
-            self._order, kind, (axes[0], axes[1]), (sizes[0], sizes[1]), read, made
-        )
-        self._order += 1
-        self._running[-1][1].append(window)
-
-
-def _window(call: Call, axis: int) -> Window:
-    """Return the settings of a convolution or a pooling along one of its last two dimensions."""
-    if call.name != "convolution":
-        return Window(*pool_settings(call, axis))
-    stride, padding, dilation = (
-        call.setting(name, axis) for name in ("stride", "padding", "dilation")
+def _unread(run: SmoothRun) -> dict[str, float]:
+    """Return the share of cells without any gradient from the outputs, where there are gaps."""
+    names = {id(run.picture): (PICTURE, run.picture)}
+    for layer, output in run.outputs.items():
+        if output.ndim == 4 and output.requires_grad:
+            names[id(output)] = layer, output
+    roots = [x.sum() for x in tensors(run.result) if x.requires_grad]
+    if not roots:
+        return {}
+    gradients = torch.autograd.grad(
+        torch.stack(roots).sum(), [output for _, output in names.values()], allow_unused=True
     )
-    return Window(call.arguments["weight"].shape[axis + 2], stride, padding, dilation)
+    shares = {}
+    for (layer, output), gradient in zip(names.values(), gradients, strict=True):
+        if gradient is None:
+            continue  # a branch that ended
+        dims = _layout(output.shape, (run.picture.shape[-2], run.picture.shape[-1]))
+        read = gradient.abs().movedim(dims, (-2, -1)).flatten(0, -3).sum(0) > 0
+        box = len(_extent(read.any(1))) * len(_extent(read.any(0)))
+        if 0 < int(read.sum()) < box:
+            shares[layer] = 1 - float(read.double().mean())
+    return shares
 
 
-def _axes(sights: tuple[Sight, Sight], sizes: tuple[int, int]) -> tuple[AxisGeometry, AxisGeometry]:
-    height, width = sights
-    return _axis(height, width, sizes[0]), _axis(width, height, sizes[1])
-
-
-def _axis(x: Sight, other: Sight, pixels: int) -> AxisGeometry:
-    """Describe what cells see along one axis, given also what they see along the other."""
-    dims = x.carrying
-    for index in dims:
-        if index not in other.carrying:  # else rows of patches, one behind the other
-            x = straight(x, index)
-    steps = [step for index in dims for step in _steps(x.dims[index])]
-    low, high = (None, None) if x.moving is None else x.moving
-    return AxisGeometry(
-        pixels=pixels,
-        dim=dims[0] if len(dims) == 1 and x.moving is not None else None,
-        jump=min(steps, key=abs, default=Fraction(0)),
-        low=low,
-        high=high,
-        reach=x.fixed,
-        exact=x.exact,
+def _window(
+    layer: str, part: nn.Module, read: object
+) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
+    """Return the span of a layer's kernel and the size of the map that it read, by its name."""
+    x = next(tensors(read), None)
+    if not isinstance(part, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) or x is None:
+        return {}
+    kernel, dilation = (
+        (value, value) if isinstance(value, int) else value
+        for value in (part.kernel_size, getattr(part, "dilation", 1))
     )
-
-
-def _steps(dim: Dim) -> Iterable[Fraction]:
-    """Yield the steps of a dimension that are not zero."""
-    for part in dim:
-        if isinstance(part, Tokens):
-            yield from _steps(part.factors)
-        elif part.step:
-            yield part.step
-
-
-def _pixels(x: Sight, index: Sequence[int | slice], pixels: int) -> range:
-    """Return the pixels that the elements at an index see."""
-    for dim in reversed(range(len(x.dims))):
-        part = index[dim] if dim < len(index) else slice(None)
-        if isinstance(part, slice):
-            start, stop, step = part.indices(x.shape[dim])
-            x = widen(take(x, dim, start, len(range(start, stop, step)), step=step), [dim])
-        else:
-            x = pick(x, dim, range(x.shape[dim])[part])
-    span = hull(x.moving, x.fixed)
-    if span is None:
-        return range(0)
-    return range(max(0, math.ceil(span[0])), min(pixels, math.floor(span[1]) + 1))
+    spans = [
+        effective_kernel_size(taps, dilation=step)
+        for taps, step in zip(kernel, dilation, strict=True)
+    ]
+    return {layer: ((spans[0], spans[1]), (x.shape[-2], x.shape[-1]))}

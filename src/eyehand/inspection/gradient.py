@@ -1,61 +1,104 @@
-"""Which pixels a cell depends on, asked of its gradient: the truth that geometry is held against.
-
-And how much: the effective receptive field, which is a small part of the theoretical one.
-"""
+"""Which pixels a cell depends on, asked of its gradient, and how much each of them moves it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
-from eyehand.inspection.geometry import find_picture
-from eyehand.inspection.operators import tensors
+from eyehand.inspection.nested import map_tensors, tensors
+from eyehand.inspection.smooth import Smooth, smooth_copy
 from eyehand.inspection.untouched import untouched
 
-Inputs = Sequence[Any] | Mapping[str, Any]
-"""What a network is called with: by position or by name."""
+Index = tuple[int | slice, ...]
 
 
-def gradient_support(
-    module: nn.Module,
-    inputs: Inputs,
-    layer: str,
-    index: tuple[int | slice, ...],
-    *,
-    call: int = 0,
-    output: int = 0,
-    axes: tuple[int, int] = (2, 3),
-) -> Bool[Tensor, "height width"]:
-    """Return which pixels an element of a layer's output can depend on.
-
-    The gradient of a copy of the network, in float64, with positive random weights, maxima replaced
-    by means, activations and batch normalization by the identity, and other normalizations by
-    adding the mean: nothing is cut off and nothing cancels. So this is what the architecture can
-    see, not what these weights look at.
+class SmoothRun:
+    """One run of a network's `smooth_copy`, whose layers can then be asked for their pixels.
 
     Args:
         module: The network.
-        inputs: As for `eyehand.inspection.geometry.feature_map_geometry`, in a tuple or a dict.
-        layer: Name of a submodule.
+        inputs: What it is called with. The picture is the first tensor of four dimensions, one of
+            floating point before others; its last two are the height and the width.
+        observe: Told of every call: the name of a submodule, itself, and what it read.
+
+    Raises:
+        ValueError: If there is no picture among the inputs.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: tuple[Any, ...],
+        observe: Callable[[str, nn.Module, Any], None] | None = None,
+    ) -> None:
+        network = smooth_copy(module)
+        shape = find_picture(inputs).shape
+        generator = torch.Generator().manual_seed(0)
+        self.picture = torch.rand(shape, generator=generator, dtype=torch.float64)
+        self.picture.requires_grad_(True)
+        self.outputs: dict[str, Tensor] = {}
+        """First tensor that the first call of each submodule returned, in the order of their end.
+        Layers that only pass on what they read, as a ReLU does here, hold the same tensor."""
+        for name, part in network.named_modules():
+            if not isinstance(part, torch.jit.ScriptModule):  # takes no hooks
+                part.register_forward_hook(self._keep(name, observe))
+        with Smooth(), torch.enable_grad():
+            self.result = network(*_with_picture(inputs, self.picture))
+
+    def _keep(self, name: str, observe: Callable[[str, nn.Module, Any], None] | None) -> Any:
+        def keep(part: nn.Module, read: Any, result: Any) -> None:
+            if observe is not None:
+                observe(name, part, read)
+            first = next(tensors(result), None)
+            if first is not None:
+                self.outputs.setdefault(name, first)
+
+        return keep
+
+    def support(self, output: Tensor, index: Index) -> Bool[Tensor, "height width"]:
+        """Return where the gradient of elements of an output is not zero.
+
+        Raises:
+            ValueError: If no gradient flows: it ran under ``no_grad``, or the picture makes no
+                difference to it.
+        """
+        gradient = None
+        if output.requires_grad:
+            (gradient,) = torch.autograd.grad(
+                output[index].sum(), self.picture, retain_graph=True, allow_unused=True
+            )
+        if gradient is None:
+            raise ValueError(
+                "no gradient flows back to the picture: the layer runs under no_grad, or the "
+                "picture makes no difference to it"
+            )
+        return _per_pixel(gradient.abs()) > 0
+
+
+def gradient_support(
+    module: nn.Module, inputs: tuple[Any, ...], layer: str, index: Index
+) -> Bool[Tensor, "height width"]:
+    """Return which pixels an element of a layer's output can depend on.
+
+    The gradient of a smooth copy of the network (`eyehand.inspection.smooth`), in which nothing is
+    cut off and nothing cancels. So this is what the architecture can see, not what these weights
+    look at.
+
+    Args:
+        module: The network.
+        inputs: As for `SmoothRun`.
+        layer: Name of a submodule, of whose first call the first tensor is meant.
         index: Element of its output; slices ask for several at once.
-        call: Which call of the submodule.
-        output: Which of the tensors that it returns.
-        axes: Dimensions of the picture that are its height and width.
 
     Returns:
         True where the gradient is not zero.
 
     Raises:
-        ValueError: If the layer does not exist or did not run, or no gradient flows: it ran under
-            ``no_grad``, or the picture makes no difference to it.
+        ValueError: If the layer does not exist or did not run, or no gradient flows.
 
     Example:
         >>> layer = nn.Conv2d(3, 2, 3, dilation=2, padding=2)
@@ -66,18 +109,13 @@ def gradient_support(
                 [0, 0, 0, 0, 0],
                 [1, 0, 1, 0, 1]], dtype=torch.int32)
     """
-    generator = torch.Generator().manual_seed(0)
-    network = deepcopy(module).double().eval().requires_grad_(False)
-    for weight in network.parameters():
-        # Scaled by what they add up over, so that sums stay near 1 however deep the network is.
-        fan_in = weight[0].numel() if weight.ndim > 1 else 1
-        weight.uniform_(0.5 / fan_in, 1.5 / fan_in, generator=generator)
-    picture = torch.rand(find_picture(inputs).shape, generator=generator, dtype=torch.float64)
-    picture.requires_grad_(True)
-    with _Smooth():
-        result = _layer_output(network, _with_picture(inputs, picture), layer, call, output)
-    (gradient,) = torch.autograd.grad(result[index].sum(), picture)
-    return _per_pixel(gradient.abs(), axes) > 0
+    run = SmoothRun(module, inputs)
+    if layer not in run.outputs:
+        raise ValueError(f"There is no layer {layer!r} that ran and returned a tensor.")
+    try:
+        return run.support(run.outputs[layer], index)
+    except ValueError as error:
+        raise ValueError(f"Of layer {layer!r} {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -102,13 +140,7 @@ class EffectiveField:
 
 
 def effective_receptive_field(
-    module: nn.Module,
-    inputs: Inputs,
-    layer: str,
-    *,
-    samples: int = 20,
-    seed: int = 0,
-    axes: tuple[int, int] = (2, 3),
+    module: nn.Module, inputs: tuple[Any, ...], layer: str, *, samples: int = 20, seed: int = 0
 ) -> EffectiveField:
     """Measure how much each pixel moves the central cell of a layer (Luo et al., 2016).
 
@@ -119,52 +151,65 @@ def effective_receptive_field(
 
     Args:
         module: The network; its pictures are of floating point.
-        inputs: As for `gradient_support`; the picture gives the shape only.
+        inputs: As for `SmoothRun`; the picture gives the shape only.
         layer: Name of a submodule whose output is ``(batch, channel, height, width)``.
         samples: Batches of noise.
         seed: Decides them.
-        axes: Dimensions of the picture that are its height and width.
 
     Raises:
         ValueError: If the output has no height and width, or no gradient reaches the picture.
 
     References:
         Luo et al., 2016, https://arxiv.org/abs/1701.04128.
-
-    Example:
-        >>> layer = nn.Conv2d(1, 8, 3, padding=1)
-        >>> effective_receptive_field(layer, (torch.zeros(1, 1, 9, 9),), "").size
-        3.0
     """
     generator = torch.Generator().manual_seed(seed)
     before = find_picture(inputs)
-    heat = torch.zeros(before.shape[axes[0]], before.shape[axes[1]], dtype=torch.float64)
-    with untouched(module):
+    heat = torch.zeros(before.shape[-2:], dtype=torch.float64)
+    found: list[Tensor] = []
+    with untouched(module), torch.enable_grad():
+        part = module.get_submodule(layer)
+        part.register_forward_hook(lambda _, __, result: found.extend(tensors(result)))
         module.eval().requires_grad_(False)
         for _ in range(samples):
             picture = torch.randn(before.shape, generator=generator).to(before)
             picture.requires_grad_(True)
-            result = _layer_output(module, _with_picture(inputs, picture), layer, 0, 0)
-            if result.ndim != 4:
+            found.clear()
+            module(*_with_picture(inputs, picture))
+            if not found or found[0].ndim != 4:
                 raise ValueError(
                     f"The output of layer {layer!r} must be (batch, channel, height, width) to "
-                    f"have a central cell. Got {tuple(result.shape)}."
+                    f"have a central cell. Got {[tuple(x.shape) for x in found]}."
                 )
-            cell = result[:, :, result.shape[2] // 2, result.shape[3] // 2]
+            cell = found[0][:, :, found[0].shape[2] // 2, found[0].shape[3] // 2]
             signs = torch.randint(2, cell.shape, generator=generator) * 2 - 1
             (gradient,) = torch.autograd.grad((cell * signs.to(cell)).sum(), picture)
-            heat += _per_pixel(gradient.double() ** 2, axes).cpu()
+            heat += _per_pixel(gradient.double() ** 2).cpu()
     if not heat.max() > 0:
         raise ValueError(f"No gradient of layer {layer!r} reaches the picture: it is all zero.")
     return EffectiveField((heat / heat.max()).sqrt())
 
 
-def _per_pixel(gradient: Tensor, axes: tuple[int, int]) -> Tensor:
+def find_picture(inputs: object) -> Tensor:
+    """Return the first tensor with four dimensions or more, one of floating point before others.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = [tensor for tensor in tensors(inputs) if tensor.ndim >= 4]
+    if not found:
+        shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]
+        raise ValueError(
+            f"A picture is a tensor with at least 4 dimensions; the inputs have shapes {shapes}."
+        )
+    return next((tensor for tensor in found if tensor.is_floating_point()), found[0])
+
+
+def _per_pixel(gradient: Tensor) -> Tensor:
     """Sum over everything but the height and the width."""
-    return gradient.movedim(axes, (-2, -1)).flatten(0, -3).sum(0)
+    return gradient.flatten(0, -3).sum(0)
 
 
-def _with_picture(inputs: Inputs, picture: Tensor) -> Inputs:
+def _with_picture(inputs: tuple[Any, ...], picture: Tensor) -> Sequence[Any]:
     """Put another picture in the place of the inputs' own, and cast the others to its type."""
     before = find_picture(inputs)
 
@@ -173,110 +218,4 @@ def _with_picture(inputs: Inputs, picture: Tensor) -> Inputs:
             return picture
         return tensor.to(picture.dtype) if tensor.is_floating_point() else tensor
 
-    return tree_map_only(Tensor, put, inputs)
-
-
-def _layer_output(module: nn.Module, inputs: Inputs, layer: str, call: int, output: int) -> Tensor:
-    """Run a network and return what one of its submodules returned."""
-    results: list[Tensor] = []
-    parts = dict(module.named_modules())
-    if layer not in parts:
-        raise ValueError(f"The network has no layer {layer!r}.")
-
-    def keep(_: nn.Module, __: Any, result: Any) -> None:
-        results.append(list(tensors(result))[output])
-
-    handle = parts[layer].register_forward_hook(keep)
-    try:
-        with torch.enable_grad():
-            _ = module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
-    finally:
-        handle.remove()
-    if call >= len(results):
-        raise ValueError(f"Layer {layer!r} ran {len(results)} times; there is no call {call}.")
-    if not results[call].requires_grad:
-        raise ValueError(
-            f"No gradient flows from layer {layer!r} to the picture: it runs under no_grad, or the "
-            "picture makes no difference to it."
-        )
-    return results[call]
-
-
-class _Smooth(TorchFunctionMode):
-    """Replaces what cuts gradients off by what lets them through."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Run a function of torch, or its replacement."""
-        replacement = _REPLACEMENTS.get(getattr(func, "__name__", ""), func)
-        return replacement(*args, **(kwargs or {}))
-
-
-def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x
-
-
-def _add_mean(x: Tensor, dim: int | list[int], *_: Any, **__: Any) -> Tensor:
-    return x + x.mean(dim, keepdim=True)
-
-
-def _layer_norm(x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(-len(normalized_shape), 0)))
-
-
-def _group_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(1, x.ndim)))
-
-
-def _instance_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(2, x.ndim)))
-
-
-def _mean_pool(
-    x: Tensor,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    padding: int | tuple[int, ...] = 0,
-    dilation: int | tuple[int, ...] = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor:
-    """Average over the windows of a max pooling: average pooling itself knows no dilation."""
-    stride = stride or kernel_size
-    kernel, steps, pads = (
-        (value, value) if isinstance(value, int) else value
-        for value in (kernel_size, stride, padding)
-    )
-    height, width = F.max_pool2d(
-        x.detach(), kernel_size, stride, padding, dilation, ceil_mode
-    ).shape[-2:]
-    # Windows over the far edge, which ceil_mode admits, read the same zeros as padding.
-    x = F.pad(x, (pads[1], pads[1] + steps[1], pads[0], pads[0] + steps[0]))
-    weight = x.new_full((x.shape[1], 1, *kernel), 1 / math.prod(kernel))
-    pooled = F.conv2d(x, weight, stride=steps, dilation=dilation, groups=x.shape[1])
-    return pooled[..., :height, :width]
-
-
-def _adaptive_mean_pool(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
-    return F.adaptive_avg_pool2d(x, output_size)
-
-
-_PASSED_THROUGH = (
-    "relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ gelu silu mish "
-    "hardswish hardsigmoid hardtanh hardtanh_ sigmoid sigmoid_ tanh tanh_ softplus softsign "
-    "logsigmoid prelu rrelu threshold tanhshrink softshrink hardshrink batch_norm"
-)
-_REPLACEMENTS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(_PASSED_THROUGH.split(), _identity),
-    **dict.fromkeys(("softmax", "log_softmax"), _add_mean),
-    "layer_norm": _layer_norm,
-    "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
-    "max_pool2d": _mean_pool,
-    "adaptive_max_pool2d": _adaptive_mean_pool,
-}
+    return map_tensors(put, inputs)

@@ -12,14 +12,13 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from math import prod
 from time import perf_counter
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import (
     conv_flop_count,
@@ -28,9 +27,13 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from eyehand.inspection.findings import Finding, Place
+from eyehand.inspection.nested import tensors
 from eyehand.inspection.untouched import untouched
 
 Precision = Literal["bf16", "fp32"]
+RUNS = "Forward and backward pass"
+"""Name of the finding that tells whether both ran."""
 
 COPIES = "copies and layout"
 KINDS = {
@@ -68,26 +71,6 @@ class Operator:
     """Of matrix products, convolutions, attention and recurrence; elsewhere 0."""
     bytes: int
     """Read and written, each tensor once; 0 for a view."""
-
-
-def tensors(value: object) -> Iterator[Tensor]:
-    """Yield the tensors in nested sequences, mappings and dataclasses.
-
-    Example:
-        >>> [x.item() for x in tensors({"a": torch.tensor(1), "b": (torch.tensor(2), "text")})]
-        [1, 2]
-    """
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from tensors(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from tensors(part)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            yield from tensors(getattr(value, field.name))
 
 
 def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
@@ -141,15 +124,15 @@ class CallStack:
         return leave
 
 
-Observer = Callable[[Operator, OpOverload, tuple[Any, ...], dict[str, Any], Any], None]
-"""Told of every operator after it ran: itself, the function, its arguments, what it returned."""
+AfterOperator = Callable[[Operator, Any, tuple[Any, ...], dict[str, Any], Any], None]
+"""Called after every operator: itself, torch's function, its arguments, what it returned."""
 
 
 class OperatorTrace(TorchDispatchMode):
     """Record of every operator that ran, as `traced` makes it."""
 
     def __init__(
-        self, module: nn.Module, *, held: object = (), observe: Observer | None = None
+        self, module: nn.Module, *, held: object = (), observe: AfterOperator | None = None
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's gap
         self.stack = CallStack(module)
@@ -163,7 +146,7 @@ class OperatorTrace(TorchDispatchMode):
         """Bytes that each layer kept for its backward pass; counted by `keep`."""
         self._observe = observe
         owned = [*module.parameters(), *module.buffers(), *tensors(held)]
-        self._not_counted = {s._cdata for x in owned if (s := storage_of(x)) is not None}
+        self._not_counted = {0, *(s.data_ptr() for x in owned if (s := storage_of(x)) is not None)}
         self._alive: dict[int, int] = {}
         self._alive_bytes = 0
         self._kept: set[int] = set()
@@ -184,16 +167,17 @@ class OperatorTrace(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: OpOverload,
+        func: Any,
         types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one operator and write down what it was."""
         kwargs = kwargs or {}
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
-            with self:  # as in inference mode, where composite operators arrive whole
-                return func.decompose(*args, **kwargs)
+        with self:  # in inference mode composite operators arrive whole
+            parts = func.decompose(*args, **kwargs)
+        if parts is not NotImplemented:
+            return parts
         node = torch._C._autograd._get_sequence_nr() - 1
         start = perf_counter()
         result = func(*args, **kwargs)
@@ -201,7 +185,7 @@ class OperatorTrace(TorchDispatchMode):
         read = list(tensors((args, kwargs)))
         written = list(tensors(result))
         self._remember(written)
-        name = func._schema.name.split("::")[-1].removesuffix("_")
+        name = name_of(func)
         kind = kind_of(func, read, written)
         if not self._in_forward():
             made_by = self._made_by_forward()
@@ -249,7 +233,7 @@ class OperatorTrace(TorchDispatchMode):
             storage = storage_of(tensor)
             if storage is None:
                 continue
-            key = storage._cdata
+            key = storage.data_ptr()
             if key not in self._not_counted and key not in self._alive:
                 self._alive[key] = storage.nbytes()
                 self._alive_bytes += storage.nbytes()
@@ -264,7 +248,7 @@ class OperatorTrace(TorchDispatchMode):
         storage = storage_of(tensor)
         if storage is None:
             return tensor
-        key = storage._cdata
+        key = storage.data_ptr()
         if key not in self._not_counted and key not in self._kept:
             self._kept.add(key)
             self.kept_bytes[self.stack.current] += storage.nbytes()
@@ -273,7 +257,7 @@ class OperatorTrace(TorchDispatchMode):
 
 @contextmanager
 def traced(
-    module: nn.Module, *, held: object = (), observe: Observer | None = None
+    module: nn.Module, *, held: object = (), observe: AfterOperator | None = None
 ) -> Iterator[OperatorTrace]:
     """Record every operator that runs inside the block, and leave the network `untouched`.
 
@@ -298,13 +282,26 @@ def traced(
             yield trace
 
 
-def kind_of(func: OpOverload, read: list[Tensor], written: list[Tensor]) -> str:
+def failure(error: Exception, trace: OperatorTrace) -> Finding:
+    """Return what was raised during a trace as a finding for the layer that ran."""
+    which = "backward" if trace.backward else "forward"
+    text = f"the {which} pass stopped: {type(error).__name__}: {' '.join(str(error).split())}"
+    advice = "Mend this layer first: all other findings cover only what ran before it."
+    return Finding(RUNS, advice, (Place(trace.current, text),))
+
+
+def name_of(func: Any) -> str:
+    """Return the name of an operator in ATen, without the underscore of the in-place form."""
+    return str(func.overloadpacket.__name__).removesuffix("_")
+
+
+def kind_of(func: Any, read: list[Tensor], written: list[Tensor]) -> str:
     """Return the kind of an operator: by its name, else by its tags and the shapes.
 
     Broadcasting is elementwise work where one factor is smaller than the result, as FiLM and a
     bias do it; its gradient ends in a sum over the whole map.
     """
-    name = func._schema.name.split("::")[-1].removesuffix("_")
+    name = name_of(func)
     if name in MATRIX_PRODUCTS:
         return "matrix product"
     if name == "cat" or func.is_view:
@@ -321,36 +318,32 @@ def kind_of(func: OpOverload, read: list[Tensor], written: list[Tensor]) -> str:
     return "other"
 
 
-def flops_of(
-    func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: object
-) -> int:
+def flops_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: object) -> int:
     """Return the floating-point operations of an operator, by torch's formulas.
 
     Three are ours: torch 2.13 has none for attention and recurrence as they run on a CPU, and
     counts the backward pass of a grouped convolution as if it had no groups. A causal mask saves
     nothing here.
     """
-    match func._schema.name:
-        case "aten::convolution_backward":
+    match str(func.overloadpacket):
+        case "aten.convolution_backward":
             gradient, x, weight = args[:3]
             transposed, (to_input, to_weight, _) = args[7], args[-1]
             once = conv_flop_count(x.shape, weight.shape, gradient.shape, transposed=transposed)
             return int(once) * (to_input + to_weight)
-        case "aten::_scaled_dot_product_flash_attention_for_cpu":
+        case "aten._scaled_dot_product_flash_attention_for_cpu":
             return int(sdpa_flop_count(*(x.shape for x in args[:3])))
-        case "aten::_scaled_dot_product_flash_attention_for_cpu_backward":
+        case "aten._scaled_dot_product_flash_attention_for_cpu_backward":
             return int(sdpa_backward_flop_count(*(x.shape for x in args[:4])))
-        case "aten::mkldnn_rnn_layer" | "aten::mkldnn_rnn_layer_backward":
+        case "aten.mkldnn_rnn_layer" | "aten.mkldnn_rnn_layer_backward":
             steps = prod(args[0].shape[:2])
             products = 2 * steps * (args[1].numel() + args[2].numel())
-            return products * (2 if "backward" in func._schema.name else 1)
-        case "aten::mv" | "aten::addmv":
-            matrix = args[0] if "addmv" not in func._schema.name else args[1]
+            return products * (2 if "backward" in str(func.overloadpacket) else 1)
+        case "aten.mv" | "aten.addmv":
+            matrix = args[0] if "addmv" not in str(func.overloadpacket) else args[1]
             return 2 * matrix.numel()
-    packet = func._overloadpacket
-    if packet not in flop_registry:
-        return 0
-    return int(flop_registry[packet](*args, **kwargs, out_val=result))
+    count = flop_registry.get(func.overloadpacket)
+    return 0 if count is None else int(count(*args, **kwargs, out_val=result))
 
 
 def _node_number() -> int | None:

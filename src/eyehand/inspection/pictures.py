@@ -1,11 +1,11 @@
-"""Pictures of what a network sees: filters, activations, saliency; and how numbers become colors.
+"""Pictures of what a network sees: filters, activations, gradients; how numbers become colors.
 
 Every function returns ``uint8`` pictures of three channels or plain arrays, runs the network in
 evaluation mode and leaves it `untouched`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from eyehand.inspection.operators import tensors
+from eyehand.inspection.nested import tensors
 from eyehand.inspection.untouched import untouched
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -41,10 +41,6 @@ def heat_map(
     Args:
         values: Any finite numbers.
         limits: What is darkest and brightest; ``None`` means the lowest and the highest.
-
-    Example:
-        >>> heat_map(np.array([[0.0, 1.0]])).tolist()
-        [[[68, 1, 84], [253, 231, 37]]]
     """
     low, high = (float(values.min()), float(values.max())) if limits is None else limits
     place = np.clip((values - low) / ((high - low) or 1.0), 0, 1) * (len(VIRIDIS) - 1)
@@ -61,10 +57,6 @@ def as_picture(
     Args:
         image: Numbers in any range.
         limits: What is black and white; ``None`` means the lowest and the highest.
-
-    Example:
-        >>> as_picture(torch.tensor([[[-1.0, 0.0, 1.0]]]))[..., 0].tolist()
-        [[0, 128, 255]]
     """
     if len(image) != 3:
         image = image.mean(dim=0, keepdim=True).expand(3, -1, -1)
@@ -79,10 +71,6 @@ def overlay(picture: Picture, values: Float[np.ndarray, "rows columns"]) -> Pict
     Args:
         picture: The picture.
         values: Numbers over the same field, at any resolution; enlarged without steps.
-
-    Example:
-        >>> overlay(np.zeros((4, 4, 3), np.uint8), np.eye(2)).shape
-        (4, 4, 3)
     """
     height, width = picture.shape[:2]
     shown = Image.fromarray(values.astype(np.float32)).resize(
@@ -98,10 +86,6 @@ def grid(pictures: Sequence[Picture]) -> UInt8[np.ndarray, "rows columns 3"]:
 
     Raises:
         ValueError: If there are none, or their sizes differ.
-
-    Example:
-        >>> grid([np.zeros((2, 2, 3), np.uint8)] * 3).shape
-        (5, 5, 3)
     """
     sizes = {picture.shape for picture in pictures}
     if len(sizes) != 1:
@@ -109,11 +93,11 @@ def grid(pictures: Sequence[Picture]) -> UInt8[np.ndarray, "rows columns 3"]:
     ((height, width, _),) = sizes
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
-    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
+    whole = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
     for index, picture in enumerate(pictures):
         top, left = index // columns * (height + 1), index % columns * (width + 1)
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
+        whole[top : top + height, left : left + width] = picture
+    return whole
 
 
 def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -127,10 +111,6 @@ def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
 
     Raises:
         ValueError: If it has no two-dimensional convolution.
-
-    Example:
-        >>> filters(nn.Conv2d(3, 4, kernel_size=5)).shape
-        (11, 11, 3)
     """
     found = (part for part in module.modules() if isinstance(part, nn.Conv2d))
     first = next(found, None)
@@ -146,28 +126,16 @@ def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
     return grid(cells)
 
 
-def layer_output(
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    layer: str,
-    *,
-    call: Callable[..., Any] | None = None,
-) -> Tensor:
+def layer_output(module: nn.Module, inputs: tuple[Any, ...], layer: str) -> Tensor:
     """Return what a submodule returned first, as it was then: later in-place operators aside.
 
     Args:
         module: The network, run in evaluation mode without gradients.
         inputs: Positional arguments.
         layer: Name as in ``named_modules``; the network itself is the empty name.
-        call: Run in place of the network itself, such as a policy's ``act``.
 
     Raises:
         ValueError: If there is no such submodule, it is not called, or returns no tensor.
-
-    Example:
-        >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True))
-        >>> layer_output(network, (torch.zeros(1, 2),), "0").shape
-        torch.Size([1, 3])
     """
     found: list[Tensor] = []
 
@@ -177,8 +145,7 @@ def layer_output(
 
     with untouched(module), torch.no_grad():
         submodule(module, layer).register_forward_hook(keep)
-        module.eval()
-        (module if call is None else call)(*inputs)
+        module.eval()(*inputs)
     if not found:
         raise ValueError(
             f"Layer {layer!r} of {type(module).__name__} was not called on this input."
@@ -191,10 +158,6 @@ def submodule(module: nn.Module, layer: str) -> nn.Module:
 
     Raises:
         ValueError: If there is none, with the names that come closest.
-
-    Example:
-        >>> submodule(nn.Sequential(nn.ReLU()), "0")
-        ReLU()
     """
     parts = dict(module.named_modules())
     if layer not in parts:
@@ -205,12 +168,7 @@ def submodule(module: nn.Module, layer: str) -> nn.Module:
 
 
 def activation_maps(
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    layer: str,
-    *,
-    call: Callable[..., Any] | None = None,
-    channels: int = 64,
+    module: nn.Module, inputs: tuple[Any, ...], layer: str, *, channels: int = 64
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Show the channels of a feature map for the first picture of the batch.
 
@@ -220,17 +178,12 @@ def activation_maps(
         module: The network.
         inputs: Positional arguments.
         layer: Name of a submodule that returns ``(batch, channel, height, width)``.
-        call: Run in place of the network itself, such as a policy's ``act``.
         channels: The first so many are shown.
 
     Raises:
         ValueError: If the layer is missing, not called, or returns another shape.
-
-    Example:
-        >>> activation_maps(nn.Conv2d(3, 4, 3), (torch.zeros(1, 3, 8, 8),), "").shape
-        (13, 13, 3)
     """
-    output = layer_output(module, inputs, layer, call=call)
+    output = layer_output(module, inputs, layer)
     if output.ndim != 4:
         raise ValueError(
             f"Only a map (batch, channel, height, width) can be shown. "
@@ -241,36 +194,28 @@ def activation_maps(
     return grid([heat_map(one, limits=limits) for one in maps])
 
 
-def saliency(
-    module: nn.Module,
-    image: Float[Tensor, "1 channel height width"],
-    *,
-    score: Callable[[Any], Tensor] | None = None,
+def input_gradient(
+    module: nn.Module, image: Float[Tensor, "1 channel height width"]
 ) -> Float[np.ndarray, "height width"]:
-    """Return how much each pixel moves the score (Simonyan et al., 2014, sec. 3.1).
+    """Return how much each pixel moves the output (Simonyan et al., 2014, sec. 3.1).
 
-    The gradient's magnitude, the largest over the channels. It tells which pixels would change the
-    score if they changed a little, not which ones made it.
+    The gradient's magnitude, the largest over the channels: of the largest number of an output
+    ``(1, classes)``, else of the sum of squares of all numbers. It tells which pixels would change
+    the output if they changed a little, not which ones made it.
 
     Args:
         module: A network that reads the picture alone.
         image: One picture.
-        score: Scalar of what the network returned. By default the largest number of an output
-            ``(1, classes)``, else the sum of squares of all numbers.
 
     Raises:
-        ValueError: If no gradient of the score reaches the picture.
+        ValueError: If no gradient of the output reaches the picture.
 
     References:
-        Simonyan et al., 2014, https://arxiv.org/abs/1312.6034.
-
-    Example:
-        >>> saliency(nn.Conv2d(3, 1, 1), torch.ones(1, 3, 4, 4)).shape
-        (4, 4)
+        Simonyan et al., 2014, https://arxiv.org/abs/1312.6034, who call it a saliency map.
     """
     with untouched(module), torch.enable_grad():
         pixels = image.detach().clone().requires_grad_(True)
-        value = (top_score if score is None else score)(module.eval()(pixels))
+        value = _score(module.eval()(pixels))
         gradient = None
         if value.requires_grad:
             (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
@@ -282,13 +227,8 @@ def saliency(
     return gradient[0].abs().amax(dim=0).cpu().numpy()
 
 
-def top_score(outputs: object) -> Tensor:
-    """Return the largest number of an output ``(1, classes)``, else the sum of squares of all.
-
-    Example:
-        >>> top_score(torch.tensor([[1.0, 3.0, 2.0]])).item(), top_score(torch.ones(4)).item()
-        (3.0, 4.0)
-    """
+def _score(outputs: object) -> Tensor:
+    """Return the largest number of an output ``(1, classes)``, else the sum of squares of all."""
     found = [x for x in tensors(outputs) if x.is_floating_point()]
     if not isinstance(outputs, Mapping) and len(found) == 1 and found[0].ndim == 2:
         return found[0].max()

@@ -9,12 +9,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
 
-from eyehand.inspection.findings import Finding
-from eyehand.inspection.operators import Operator, tensors
+from eyehand.inspection.findings import Place
+from eyehand.inspection.nested import map_tensors, tensors
+from eyehand.inspection.operators import Operator
 
 SMALLEST = 16_384
 """Elements from which on an operator is timed; below, calling it costs as much as running it."""
@@ -22,33 +20,23 @@ SLOWER = 1.2
 """How many times the time in fp32 it takes to be told: less is noise."""
 RUNS = 7
 """The fastest of so many runs counts."""
-SLOW = "an activation is not slower in bf16 than in fp32"
 
 
 class SlowActivations:
-    """Observer of `operators.traced` that times the elementwise operators it sees.
+    """Called after every operator of `operators.traced`, times the elementwise ones.
 
     Forward and backward are looked at one by one, since a fast activation may have a slow gradient.
-
-    Example:
-        >>> from torch import nn
-        >>> from eyehand.inspection.operators import traced
-        >>> watch, layer = SlowActivations(), nn.Tanh()
-        >>> with traced(layer, observe=watch):
-        ...     _ = layer(torch.zeros(200, 200))
-        >>> watch.losses  # nothing ran in bf16
-        []
     """
 
     def __init__(self) -> None:
-        self.losses: list[tuple[float, Finding]] = []
+        self.losses: list[tuple[float, Place]] = []
         """Seconds lost by an operator on one shape in one layer, and what is to be told."""
         self._seen: set[object] = set()
 
     def __call__(
         self,
         operator: Operator,
-        func: OpOverload,
+        func: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         result: Any,
@@ -67,7 +55,7 @@ class SlowActivations:
         if key in self._seen:
             return
         self._seen.add(key)
-        single = tree_map_only(Tensor, lambda x: x.float() if x.is_floating_point() else x, args)
+        single = map_tensors(lambda x: x.float() if x.is_floating_point() else x, args)
         # In turns, so that other work on the machine slows both.
         runs = [(seconds(func, args, kwargs), seconds(func, single, kwargs)) for _ in range(RUNS)]
         in_bf16, in_fp32 = (min(times) for times in zip(*runs, strict=True))
@@ -76,14 +64,14 @@ class SlowActivations:
             shape = "x".join(str(length) for length in max(shapes, key=len))
             text = (
                 f"`{operator.name}` on {shape} ({pass_} pass) takes {1000 * in_bf16:.2f} ms in "
-                f"bf16 and {1000 * in_fp32:.2f} ms in fp32."
+                f"bf16 and {1000 * in_fp32:.2f} ms in fp32"
             )
-            self.losses.append((in_bf16 - in_fp32, Finding(SLOW, operator.layer, text)))
+            self.losses.append((in_bf16 - in_fp32, Place(operator.layer, text)))
 
 
-def seconds(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
+def seconds(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
     """Return how long one run takes; the arguments are not written to."""
-    copied = tree_map_only(Tensor, torch.clone, args)  # the operator may work in place
+    copied = map_tensors(torch.clone, args)  # the operator may work in place
     start = perf_counter()
     func(*copied, **kwargs)
     return perf_counter() - start

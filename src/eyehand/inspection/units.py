@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.inspection.geometry import AxisGeometry, MapGeometry
-from eyehand.inspection.operators import tensors
+from eyehand.inspection.nested import tensors
 from eyehand.inspection.pictures import Picture, as_picture, layer_output, submodule
 from eyehand.inspection.untouched import untouched
 
@@ -61,11 +61,6 @@ def gradient_ascent(
 
     References:
         Erhan et al., 2009, Technical Report 1341, University of Montreal.
-
-    Example:
-        >>> made = gradient_ascent(nn.Conv2d(3, 4, 3), "", 2, image_size=8, steps=5)
-        >>> made.picture.shape, made.after > made.before
-        ((8, 8, 3), True)
     """
     generator = torch.Generator().manual_seed(seed)
     pixels = 0.1 * torch.randn(1, channels, image_size, image_size, generator=generator)
@@ -128,7 +123,7 @@ def nearest_patches(
         layer: Name as in ``named_modules``.
         channel: Axis 1 of its output.
         images: Pictures of a data set.
-        geometry: What the cells of this layer see, as `feature_map_geometry` gives it; without it,
+        geometry: What the cells of this layer see, as `measure_geometry` gives it; without it,
             or where a cell has no place of its own, the whole picture is shown.
         count: Patches.
 
@@ -137,12 +132,6 @@ def nearest_patches(
 
     References:
         Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901.
-
-    Example:
-        >>> images = torch.zeros(3, 1, 6, 6)
-        >>> images[1, 0, 2, 4] = 1
-        >>> nearest_patches(nn.ReLU(), "", 0, images, count=1).index
-        (1,)
     """
     best = [_peaks(module, layer, channel, part) for part in images.split(BATCH)]
     strength = torch.cat([values for values, _ in best])
@@ -183,7 +172,7 @@ def _cut(
     picture: Picture, axis: int, seen: AxisGeometry | None, cell: int
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Cut along one axis what a cell sees, padded with grey where that is outside."""
-    if seen is None or seen.low is None or seen.high is None:
+    if seen is None or seen.low is None or seen.jump is None:
         return picture
     start, size = round(seen.low + cell * seen.jump), seen.size
     shape = list(picture.shape)

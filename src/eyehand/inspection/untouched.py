@@ -24,13 +24,6 @@ def untouched(module: nn.Module) -> Iterator[None]:
 
     Args:
         module: The network that will be run.
-
-    Example:
-        >>> layer = nn.BatchNorm1d(2)
-        >>> with untouched(layer):
-        ...     _ = layer.eval().requires_grad_(False)(torch.ones(3, 2))
-        >>> layer.training, layer.weight.requires_grad
-        (True, True)
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002  # theirs
     parts = [(part, dict(vars(part)), _containers(part)) for part in module.modules()]

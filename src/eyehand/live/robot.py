@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
+from scipy.stats import binomtest
 
 from eyehand.envs.execution import Execution, Plan
 from eyehand.envs.robot_env import Projects, RobotEnv
@@ -22,7 +23,6 @@ from eyehand.envs.rollout import Start, observe, policy_threads
 from eyehand.envs.suite import Suite
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
-from eyehand.functional.interval import wilson_interval
 from eyehand.types import Actor, InputError
 
 VIEW_SIZE = 480
@@ -196,7 +196,8 @@ class Robot:
         """Return the message that shows the robot, without its pictures."""
         low_high = None
         if self.episodes:
-            low_high = wilson_interval(self.successes, self.episodes).tolist()
+            wilson = binomtest(self.successes, self.episodes)
+            low_high = [*map(float, wilson.proportion_ci(method="wilson"))]
         return {
             "kind": "frame",
             "task": self.take.task,

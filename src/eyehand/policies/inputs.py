@@ -1,4 +1,4 @@
-"""The door of every policy: inputs fit the checkpoint, or one sentence says what does not."""
+"""What every policy does with its inputs: check that they fit, and derive seeds from them."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def check_inputs(
     image_size: int,
     state_dim: int,
 ) -> None:
-    """Refuse pictures and states of another shape than the policy was made for.
+    """Check that pictures and states have the shapes that the policy was made for.
 
     Args:
         image: Pictures by camera, (..., height, width, 3).

@@ -3,7 +3,7 @@
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,21 +22,22 @@ from eyehand.functional.picture import scale_image
 from eyehand.inspection.activations import measure_activations
 from eyehand.inspection.class_activation import class_activation_map
 from eyehand.inspection.costs import measure_costs
-from eyehand.inspection.findings import geometric_findings
-from eyehand.inspection.geometry import MapGeometry, feature_map_geometry
+from eyehand.inspection.findings import merged
+from eyehand.inspection.geometric_findings import geometric_findings
+from eyehand.inspection.geometry import Geometry, MapGeometry, last_map, measure_geometry
 from eyehand.inspection.gradient import effective_receptive_field
-from eyehand.inspection.inspection import Figure, Inspection
 from eyehand.inspection.pictures import (
     activation_maps,
     as_picture,
     filters,
     grid,
+    input_gradient,
     overlay,
-    saliency,
     submodule,
 )
+from eyehand.inspection.tables import Figure, Inspection
 from eyehand.inspection.units import gradient_ascent, nearest_patches
-from eyehand.runs.subject import Subject, find_subject
+from eyehand.runs.inspected_model import InspectedModel, find_inspected
 from eyehand.training.profile import matrix_multiply_peak
 from eyehand.types import InputError
 
@@ -88,13 +89,13 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     """Look into a network.
 
     Args:
-        name: As `eyehand.runs.subject.find_subject` takes it.
+        name: As `eyehand.runs.inspected_model.find_inspected` takes it.
         config: On what it is looked at.
 
     Raises:
         InputError: If there is no such model, picture, data set or layer.
     """
-    subject = find_subject(
+    subject = find_inspected(
         name,
         pictures=lambda size, count: _pictures(config.image, size, count),
         image_size=config.image_size,
@@ -108,9 +109,12 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
         subject.module, subject.inputs, call=subject.call, precision=config.precision, peak=peak
     )
     activations = measure_activations(subject.module, subject.inputs, call=subject.call)
-    seen, left_out = _geometry(subject)
-    chosen = _choose(seen, asked)
-    maps = tuple(replace(found, layer=_full_name(subject, found.layer)) for found in seen)
+    geometry, left_out = _geometry(subject)
+    chosen = _choose(geometry, asked)
+    geometry = geometry.inside(subject.eye_name)
+    findings = [*costs.findings, *activations.findings]
+    if geometry.maps:
+        findings += geometric_findings(geometry)
     figures, reasons = _figures(subject, chosen, config, searched)
     left_out += reasons
     return Inspection(
@@ -125,30 +129,27 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
             **({"not drawn": " ".join(left_out)} if left_out else {}),
         },
         costs=costs,
-        maps=maps,
+        maps=geometry.maps,
         activations=activations,
-        findings=tuple(
-            # A network that fails does so in both measurements.
-            dict.fromkeys([*costs.findings, *activations.findings, *geometric_findings(maps)])
-        ),
+        findings=tuple(merged(findings)),
         figures=tuple(figures),
     )
 
 
-def _geometry(subject: Subject) -> tuple[list[MapGeometry], list[str]]:
+def _geometry(subject: InspectedModel) -> tuple[Geometry, list[str]]:
     """Return what the eye's maps see; of one that does not run, nothing and why."""
     try:
-        return feature_map_geometry(subject.eye, subject.image[:1]), []
+        return measure_geometry(subject.eye, subject.image[:1]), []
     except Exception as error:  # whatever somebody's network raises; costs name the layer
-        return [], [f"What each map sees: {type(error).__name__}: {error}."]
+        return Geometry((), {}, {}), [f"What each map sees: {type(error).__name__}: {error}."]
 
 
-def _full_name(subject: Subject, layer: str) -> str:
+def _full_name(subject: InspectedModel, layer: str) -> str:
     """Return the name that a layer of the eye has in the whole."""
     return ".".join(part for part in (subject.eye_name, layer) if part)
 
 
-def _layer_of_eye(subject: Subject, asked: str) -> str:
+def _layer_of_eye(subject: InspectedModel, asked: str) -> str:
     """Return the name that a layer has in the eye, or refuse it."""
     inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
     try:
@@ -158,27 +159,15 @@ def _layer_of_eye(subject: Subject, asked: str) -> str:
     return inside
 
 
-def _choose(maps: list[MapGeometry], asked: str | None) -> MapGeometry | None:
-    """Return the map of the layer that is asked for, or the last one with a height and a width.
-
-    A layer's map is the first output of its first call: the pictures are drawn of that one.
-    """
-    first = [found for found in maps if found.call == found.output == 0]
+def _choose(geometry: Geometry, asked: str | None) -> MapGeometry | None:
+    """Return the map of the layer that is asked for, or the last one with channels on axis 1."""
     if asked is not None:
-        return next((found for found in first if found.layer == asked), None)
-    spatial = [found for found in first if _is_map(found) and min(found.shape[2:]) > 1]
-    named = [found for found in spatial if found.layer] or spatial
-    return named[-1] if named else None
-
-
-def _is_map(found: MapGeometry) -> bool:
-    """Return whether it is (batch, channel, height, width); heads of attention are not."""
-    axes = found.height, found.width
-    return len(found.shape) == 4 and [axis and axis.dim for axis in axes] == [2, 3]
+        return next((found for found in geometry.maps if found.layer == asked), None)
+    return last_map([found for found in geometry.maps if found.dims == (2, 3)])
 
 
 def _figures(
-    subject: Subject,
+    subject: InspectedModel,
     chosen: MapGeometry | None,
     config: InspectConfig,
     searched: Float[Tensor, "count channel height width"] | None,
@@ -200,10 +189,10 @@ def _figures(
 
     draw("Filters", lambda: (filters(eye), "Of the first convolution, each on its own scale."))
     draw(
-        "Saliency",
+        "Input gradient",
         lambda: (
-            overlay(picture, saliency(eye, image)),
-            "How much each pixel moves the output: its gradient (Simonyan et al., 2014).",
+            overlay(picture, input_gradient(eye, image)),
+            "How much each pixel moves the output (Simonyan et al., 2014).",
         ),
     )
 
@@ -249,13 +238,12 @@ def _figures(
 
 
 def _cell(
-    subject: Subject, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
+    subject: InspectedModel, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
 ) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
     """Draw the theoretical field of the middle cell as a frame, the effective one as heat."""
-    if not _is_map(chosen):
+    if chosen.dims != (2, 3) or chosen.height is None or chosen.width is None:
         raise ValueError(f"{shown} returns no map (batch, channel, height, width).")
-    middle = tuple(size // 2 for size in chosen.shape[2:])
-    rows, columns = chosen.support((0, slice(None), *middle))
+    rows, columns = chosen.height.middle, chosen.width.middle
     field = effective_receptive_field(subject.eye, (subject.image[:1],), chosen.layer)
     drawn = overlay(picture, field.heat.numpy())
     top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
@@ -289,7 +277,7 @@ def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count 
     return torch.from_numpy(np.stack([picture for picture, _ in scenes]))[:count]
 
 
-def _searched(data: str, subject: Subject) -> Float[Tensor, "count channel height width"]:
+def _searched(data: str, subject: InspectedModel) -> Float[Tensor, "count channel height width"]:
     """Return pictures of a data set as the eye takes them."""
     size, channels = subject.image.shape[-1], subject.image.shape[1]
     held = (

@@ -33,8 +33,8 @@ def make_live_policy(checkpoint: Path) -> tuple[Actor, LivePolicy, StageTimer]:
     torch.set_num_threads(1)  # the other core draws the pictures and shows them
     policy = load_policy(checkpoint)
     warm_up(policy)
-    eyes, head = policy.get_submodule(policy.perceives), policy.get_submodule("head")
-    timer = StageTimer(eyes=eyes, head=head)
+    stages = policy.stages()
+    timer = StageTimer(eyes=stages.perceive, head=stages.act)
     return policy, live_policy(policy), timer
 
 

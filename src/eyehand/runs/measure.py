@@ -12,9 +12,9 @@ from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy, evaluate
 from eyehand.evaluation.report import write_report
 from eyehand.evaluation.rerun_recording import AttentionFunction, check_recording, record_episodes
 from eyehand.evaluation.results import Results, results_table
+from eyehand.functional.wire import pack
 from eyehand.policies.registry import load_policy
 from eyehand.serving.client import RemotePolicy
-from eyehand.serving.wire import pack
 from eyehand.types import Actor, InputError
 
 MOST_PIXELS = 1024

@@ -19,17 +19,17 @@ from rich.progress import track
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
 from eyehand.envs.suite import find_suite
-from eyehand.functional.names import unknown_name
+from eyehand.files import replacing
 from eyehand.functional.segmentation import segmentation_scores
-from eyehand.models.vision.registry import DENSE_NETWORKS
+from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
     PictureTraining,
     check_reads,
     train_network,
-    write_results,
+    write_picture_results,
 )
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 from eyehand.training.processes import processes
 from eyehand.types import InputError
 
@@ -67,7 +67,7 @@ class SegmentConfig(PictureTraining):
     """Test pictures of every task."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check that every number is in its range.
 
         Raises:
             InputError: If a number is out of range.
@@ -83,7 +83,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     """Draw the pictures, train, measure, write ``results.json`` and ``masks.png``.
 
     Args:
-        name: A name of ``eyehand.models.vision.registry.DENSE_NETWORKS``.
+        name: A dense network of ``eyehand.models.registry``.
         config: The run.
         out: Folder of the run; the pictures are kept in it.
         resume: Go on from the last checkpoint in ``out``.
@@ -95,8 +95,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         InputError: If a name is unknown, no picture can be drawn, the network cannot read pictures
             of this size, or ``out`` holds another run.
     """
-    if name not in DENSE_NETWORKS:
-        raise InputError(unknown_name("dense network", name, DENSE_NETWORKS))
+    find_network(name, kind="dense network")
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
     network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
@@ -125,7 +124,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         "confusion": confusion.tolist(),
         "seeds": [FIRST_TEST, FIRST_TEST + config.test_pictures - 1],
     }
-    write_results(out, results)
+    write_picture_results(out, results)
     shown = np.linspace(0, len(test) - 1, DRAWN).astype(int)
     with torch.inference_mode():
         found = classifier(torch.from_numpy(test.image[shown]))
@@ -171,10 +170,8 @@ def _draw(
     )
     image, label = (np.stack(parts) for parts in zip(*drawn, strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    with replacing(file) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, image=image, label=label, identity=np.array(identity))
-    partial.replace(file)
     return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
 
 

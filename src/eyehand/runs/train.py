@@ -1,30 +1,30 @@
 """One training run: a policy, how its batches are cut, and how it learns, brought together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
-from eyehand.policies.bcz import BCZConfig
-from eyehand.policies.heads.registry import FittedHead
+from eyehand.policies.contract import PolicyConfig
 from eyehand.policies.registry import build_policy, describe_policy, load_policy
-from eyehand.policies.roboflamingo import RoboFlamingoConfig
-from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError
 
 FITTED_CHUNKS = 20_000
-"""Chunks that a head sees before training, if it asks for any."""
+"""Chunks that a policy is shown before training, for what gradients do not teach."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
     """Everything that decides a training run, except the data and the folder it goes to."""
 
-    policy: BCZConfig | RoboFlamingoConfig
+    policy: PolicyConfig
     """The policy and its sizes; cameras and dimensions are read off the data."""
     training: TrainConfig
     """How long and how the policy learns."""
@@ -61,8 +61,7 @@ def run_training(
     """
     size, needed = run.policy.image_size, ("state", "action")
     store = join_stores([open_store(one, image_size=size, needed=needed) for one in data])
-    policy_config = replace(
-        run.policy,
+    policy_config = run.policy.for_data(
         cameras=tuple(store.image),
         state_dim=store.state.shape[-1],
         action_dim=store.action.shape[-1],
@@ -70,9 +69,8 @@ def run_training(
     )
     torch.manual_seed(run.training.seed)
     policy = build_policy(policy_config, statistics=store.statistics)
-    if isinstance(policy.head, FittedHead):
-        chunks = sample_chunks(store, horizon=policy_config.horizon, count=FITTED_CHUNKS)
-        policy.head.fit(policy.units.normalize_action(torch.from_numpy(chunks)))
+    chunks = sample_chunks(store, horizon=policy_config.horizon, count=FITTED_CHUNKS)
+    policy.fit(torch.from_numpy(chunks))
     if initial is not None:
         begun = load_policy(initial)
         if begun.config != policy_config:
@@ -103,7 +101,7 @@ def run_training(
         "initial": str(initial) if initial else None,
     }
     return train(
-        policy,
+        SupervisedUpdate(policy, run.training),
         loader.batches,
         config=run.training,
         folder=out,
