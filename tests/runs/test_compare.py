@@ -73,8 +73,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def fake_train(run: TrainingRun, data: Any, out: Path, **rest: Any) -> Any:
         calls.trained.append((out.name, run))
         out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"policy": describe_policy(run.policy)})
-        (out / "config.json").write_text(text)
+        (out / "config.json").write_text(json.dumps({"policy": describe_policy(run.policy)}))
         (out / "model.safetensors").touch()
         if rest["watch"]:
             for progress in (0.5, 1.0):

@@ -26,6 +26,7 @@ from eyehand.runs import train as run_module
 from eyehand.runs.train import TrainingRun, run_training
 from eyehand.runs.trial import Trial, choose_parts, override
 from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import Batch, Episode, InputError, Observation, Statistics
 
 
@@ -158,8 +159,9 @@ def test_initial_weights_are_what_the_run_begins_with(
     """Every weight, and the statistics: those of the data that the run goes on with are others."""
     weights: list[dict[str, torch.Tensor]] = []
 
-    def look(policy: torch.nn.Module, *_: object, **__: object) -> TrainResult:
-        weights.append({name: value.clone() for name, value in policy.state_dict().items()})
+    def look(update: SupervisedUpdate, *_: object, **__: object) -> TrainResult:
+        state = update.learner.network.state_dict()
+        weights.append({name: value.clone() for name, value in state.items()})
         return TrainResult(0, 0.0, 0.0, 0.0, 0.0)
 
     more = make_data(tmp_path / "more", 10, scale=5.0)
