@@ -44,7 +44,6 @@ def test_every_test_file_stands_where_its_subject_stands() -> None:
 
 # Files whose tests stand in another's file. The list only gets shorter.
 WITHOUT_A_TEST_FILE = [
-    "collection/episodes.py",
     "live/worker.py",
     "runs/measure.py",
     "serving/simulator_server.py",
