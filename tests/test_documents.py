@@ -57,8 +57,6 @@ WITHOUT_A_TEST_FILE = [
     "runs/axis.py",
     "runs/live.py",
     "runs/measure.py",
-    "training/interrupt.py",
-    "training/processes.py",
 ]
 
 
