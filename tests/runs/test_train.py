@@ -190,6 +190,19 @@ def test_a_run_with_initial_weights_says_so_and_resumes(
         run_training(tiny(3), [data], out, resume=True)
 
 
+def test_a_run_that_an_older_version_began_goes_on(data: Path, begun: Path) -> None:
+    path = begun / "config.json"
+    description = json.loads(path.read_text())
+    del description["policy"]["gripper"]  # a field that has come since
+    path.write_text(json.dumps(description))
+    run = tiny(3)
+    with pytest.raises(InputError, match="gripper"):
+        run_training(
+            replace(run, policy=replace(run.policy, gripper=2)), [data], begun, resume=True
+        )
+    assert run_training(run, [data], begun, resume=True).steps == 3
+
+
 def test_initial_weights_of_another_policy_are_refused_in_one_sentence(
     data: Path, begun: Path, tmp_path: Path
 ) -> None:
