@@ -14,6 +14,7 @@ from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
 from eyehand.policies.contract import PolicyConfig
 from eyehand.policies.registry import build_policy, describe_policy, load_policy, restore_config
 from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.earlier import defaults_of
 from eyehand.training.loop import train
 from eyehand.training.processes import processes
 from eyehand.training.supervised import SupervisedUpdate
@@ -111,6 +112,7 @@ def run_training(
         description=description,
         resume=resume,
         watch=watch,
+        defaults={"policy": defaults_of(policy_config), "windows": defaults_of(windows)},
     )
 
 
