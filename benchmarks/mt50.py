@@ -124,8 +124,8 @@ def read_runs() -> list[Run]:
 
 
 def _mean(results: Results) -> float:
-    assert results.tier_mean is not None
-    return results.tier_mean.value
+    assert results.score is not None
+    return results.score.value
 
 
 def _row(*cells: object) -> str:
@@ -146,16 +146,15 @@ def headline(runs: list[Run]) -> list[str]:
     ]
     for run in runs:
         found = run.results
-        assert found.tier_mean is not None
+        assert found.score is not None
         rows.append(
             _row(
                 f"**eyehand {run.name}**",
                 "picture, state, sentence",
-                f"**{_hundred(found.tier_mean.value)}** "
-                f"({percent_range(found.tier_mean.interval)})",
+                f"**{_hundred(found.score.value)}** ({percent_range(found.score.interval)})",
                 *(
-                    f"{_hundred(found.tiers[tier].success_rate)} "
-                    f"({percent_range(found.tiers[tier].interval)})"
+                    f"{_hundred(found.groups[tier].success_rate)} "
+                    f"({percent_range(found.groups[tier].interval)})"
                     for tier in TIERS
                 ),
                 f"{_hundred(found.task_mean.value)} ({percent_range(found.task_mean.interval)})",
@@ -222,8 +221,7 @@ def controls(runs: list[Run]) -> list[str]:
 
 def _control_row(name: str, probe: ProbeResult) -> str:
     means = [
-        "" if mean is None else _hundred(mean.value)
-        for mean in (probe.tier_mean, probe.unprobed_tier_mean)
+        "" if mean is None else _hundred(mean.value) for mean in (probe.score, probe.unprobed_score)
     ]
     return _row(
         name,

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.gradient import gradient_support
-from eyehand.models.vision.registry import build_network
+from eyehand.models.registry import NETWORKS, build_network
 from eyehand.runs.classify import ClassifyConfig, classify
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "handbook" / "networks.md"
 MARK, END = "<!-- table: benchmarks/networks.py -->", "<!-- end of table -->"
@@ -34,18 +34,13 @@ class Published(NamedTuple):
 
     year: int
     added: str
-    image_size: int = 224
-    channels: int = 3
-    classes: int = 1000
     learning_rate: float = 1e-3
     """Of the training here. Deep networks without normalization do not begin to learn at 1e-3."""
 
 
 PUBLISHED = {
-    "lenet5": Published(
-        1998, "convolution and sub-sampling, trained end to end", 32, channels=1, classes=10
-    ),
-    "alexnet": Published(2012, "ReLU, dropout, overlapping pooling, two GPUs", 227),
+    "lenet5": Published(1998, "convolution and sub-sampling, trained end to end"),
+    "alexnet": Published(2012, "ReLU, dropout, overlapping pooling, two GPUs"),
     "vgg11": Published(2015, "depth by stacks of 3x3 kernels"),
     "vgg13": Published(2015, "two convolutions in every stage"),
     "vgg16": Published(2015, "three in the later stages", learning_rate=3e-4),
@@ -80,13 +75,12 @@ class LastMap(nn.Module):
 
 def describe(name: str) -> list[str]:
     """Return what a network as published costs and sees: parameters, multiply-adds, field."""
-    paper = PUBLISHED[name]
-    image = torch.zeros(1, paper.channels, paper.image_size, paper.image_size)
-    network = build_network(name, classes=paper.classes, channels=paper.channels).eval()
+    (image,) = NETWORKS[name].example(torch.Generator())
+    network = build_network(name).eval()
     costs = measure_costs(network, (image,), repeats=1)
-    field = field_of_last_map(LastMap(network), paper.channels)
+    field = field_of_last_map(LastMap(network), image.shape[1])
     millions, billions = costs.parameters / 1e6, costs.multiply_adds / 1e9
-    return [f"{millions:.2f}", f"{billions:.2f}", str(paper.image_size), field]
+    return [f"{millions:.2f}", f"{billions:.2f}", str(image.shape[-1]), field]
 
 
 def field_of_last_map(network: LastMap, channels: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from eyehand.collection.demonstrate import demonstrate
 from eyehand.data.encoding import encode_episode
 from eyehand.data.video import encode_video
-from eyehand.envs.metaworld import FPS, MetaWorldEnv, select_tasks
+from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv
 from eyehand.types import Episode
 
 EPISODES = 4
@@ -37,18 +37,22 @@ def timed(function: Callable[[], object]) -> float:
 def measure_task(task: str) -> list[Episode]:
     """Print the rates of one task and return its episodes."""
     environment = MetaWorldEnv(task, render_observations=False)
-    demonstrate(environment, seed=1000, perturbation=0.0)  # loads meshes, makes the renderer
+    demonstrate(
+        METAWORLD, environment, seed=1000, perturbation=0.0
+    )  # loads meshes, makes the renderer
     episodes: list[Episode] = []
     began = time.perf_counter()
     for seed in range(EPISODES):
-        episode = demonstrate(environment, seed=seed, perturbation=0.0)
+        episode = demonstrate(METAWORLD, environment, seed=seed, perturbation=0.0)
         if episode is not None:
-            encode_episode(episode, fps=FPS)
+            encode_episode(episode, fps=METAWORLD.fps)
             episodes.append(episode)
     seconds = time.perf_counter() - began
     frames = sum(len(episode.state) for episode in episodes)
     render = timed(lambda: [environment.render() for _ in range(100)]) / 100
-    encode = sum(timed(lambda e=e: encode_episode(e, fps=FPS)) for e in episodes) / max(frames, 1)
+    encode = sum(timed(lambda e=e: encode_episode(e, fps=METAWORLD.fps)) for e in episodes) / max(
+        frames, 1
+    )
     print(
         f"{task}: {frames / seconds:.0f} frames/s in all ({frames} frames, {len(episodes)} of "
         f"{EPISODES} succeeded); render alone {1 / render:.0f}, encode alone {1 / encode:,.0f}"
@@ -66,7 +70,9 @@ def measure_codecs(film: np.ndarray) -> None:
     }
     for name, settings in candidates.items():
         began = time.perf_counter()
-        content = encode_video(film, fps=FPS) if settings is None else encode(film, *settings)
+        content = (
+            encode_video(film, fps=METAWORLD.fps) if settings is None else encode(film, *settings)
+        )
         seconds = time.perf_counter() - began
         with av.open(io.BytesIO(content)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -80,7 +86,7 @@ def encode(film: np.ndarray, pixels: str, options: dict[str, str]) -> bytes:
     """Encode with the usual H.264 encoder, key frame every 8 frames, one thread."""
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream = container.add_stream("libx264", rate=METAWORLD.fps, options=options)
         stream.height, stream.width = film.shape[1:3]
         stream.pix_fmt, stream.gop_size = pixels, 8
         stream.codec_context.thread_count = 1
@@ -94,7 +100,9 @@ def main() -> None:
     """Print everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", default="drawer-open,reach,pick-place")
-    episodes = [e for task in select_tasks(parser.parse_args().tasks) for e in measure_task(task)]
+    episodes = [
+        e for task in METAWORLD.select_tasks(parser.parse_args().tasks) for e in measure_task(task)
+    ]
     measure_codecs(np.concatenate([episode.image["corner4"] for episode in episodes]))
 
 

@@ -20,7 +20,7 @@ os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 import numpy as np  # noqa: E402
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # noqa: E402
 
-from eyehand.envs.metaworld import CAMERA, MetaWorldEnv, select_tasks  # noqa: E402
+from eyehand.envs.metaworld import CAMERA, METAWORLD, MetaWorldEnv  # noqa: E402
 
 ROUNDS = 5
 FRAMES = {"meta-world": 4, "eyehand": 80}
@@ -43,7 +43,7 @@ def measure(task: str, size: int) -> float:
     theirs._freeze_rand_vec = False
     theirs.seed(0)
     theirs.reset()
-    ours = MetaWorldEnv(task, image_size=size)
+    ours = MetaWorldEnv(task, cameras={"corner4": size})
     ours.reset(seed=0)
     rounds: dict[str, list[float]] = {"meta-world": [], "eyehand": []}
     viewer = theirs.mujoco_renderer._get_viewer("rgb_array")
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--tasks", default="drawer-open,soccer,plate-slide")
     arguments = parser.parse_args()
-    ratios = [measure(task, arguments.size) for task in select_tasks(arguments.tasks)]
+    ratios = [measure(task, arguments.size) for task in METAWORLD.select_tasks(arguments.tasks)]
     print(f"median ratio {statistics.median(ratios):.1f} at {arguments.size} px")
 
 

@@ -12,9 +12,10 @@ import time
 
 import torch
 
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import ACTION_DIM, STATE_DIM, select_tasks
-from eyehand.envs.rollout import Execution, Start, rollout
+from eyehand.envs import rollout as rollout_module
+from eyehand.envs.execution import Execution
+from eyehand.envs.metaworld import METAWORLD
+from eyehand.envs.rollout import Start, rollout
 from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.normalization import blank_statistics
 from eyehand.policies.registry import build_policy
@@ -26,36 +27,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--environments", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of the policy; the protocol's is 1")
     parser.add_argument("--episodes", type=int, default=4)
     parser.add_argument("--execution-steps", type=int, default=4)
     parser.add_argument("--tasks", default="reach,soccer,drawer-open,push,assembly")
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
+    rollout_module.POLICY_THREADS = arguments.threads
     policy = build_policy(
-        BCZConfig(), statistics=blank_statistics(state_dim=STATE_DIM, action_dim=ACTION_DIM)
+        BCZConfig(), statistics=blank_statistics(state_dim=4, action_dim=4)
     ).eval()
     calls: list[float] = []
     act = policy.act
 
-    def timed_act(observation: Observation) -> ActionChunk:
+    def timed_act(
+        observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
         began = time.perf_counter()
-        chunks = act(observation)
+        chunks = act(observation, generator=generator)
         calls.append(time.perf_counter() - began)
         return chunks
 
     policy.act = timed_act  # type: ignore[method-assign]
     starts = [
-        Start(task, seed, instructions(task).canonical)
-        for task in select_tasks(arguments.tasks)
+        Start(task, seed, METAWORLD.instructions(task).canonical)
+        for task in METAWORLD.select_tasks(arguments.tasks)
         for seed in range(arguments.episodes)
     ]
     began = time.perf_counter()
     outcomes = rollout(
-        policy, starts, execution=Execution(steps=arguments.execution_steps),
-        workers=arguments.workers, environments=arguments.environments,
+        policy, METAWORLD, starts, execution=Execution(steps=arguments.execution_steps),
+        cameras={METAWORLD.camera: 96}, workers=arguments.workers,
+        environments=arguments.environments,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     steps = sum(outcome.steps for outcome in outcomes)

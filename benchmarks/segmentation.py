@@ -15,7 +15,7 @@ from networks import write_table
 from PIL import Image
 
 from eyehand.envs.metaworld import MASK_CLASSES
-from eyehand.models.vision.registry import DENSE_NETWORKS, build_dense_network
+from eyehand.models.registry import build_network, names_of
 from eyehand.runs.segment import DRAWN, SegmentConfig, segment
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -40,10 +40,10 @@ def main() -> None:
     config = SegmentConfig()
     config = replace(config, training=replace(config.training, minutes=options.minutes))
     rows, columns = [], []
-    for name in reversed(DENSE_NETWORKS):
+    for name in reversed(names_of("dense network")):
         out = options.out / name
         found = segment(name, config, out, resume=True)
-        network = build_dense_network(name, classes=len(MASK_CLASSES))
+        network = build_network(name, classes=len(MASK_CLASSES))
         parameters = sum(parameter.numel() for parameter in network.parameters())
         figures = [
             found[key]

@@ -9,30 +9,32 @@ from the same start states. Writes docs/benchmarks/two_ways.md and docs/images/t
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
-from eyehand.data.writer import DatasetWriter
+import numpy as np
+from scipy.stats import binomtest
+
+from eyehand.collection.record import RecordConfig, record
+from eyehand.envs.execution import Execution
+from eyehand.envs.replay import replay
+from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.two_ways import (
-    ACTION_DIM,
     CAMERA,
-    FPS,
     GOAL_RADIUS,
+    INSTRUCTIONS,
     OBSTACLE_RADIUS,
-    STATE_DIM,
-    Drive,
+    TASK,
+    TWO_WAYS,
     TwoWaysEnv,
-    demonstration,
-    roll_out,
 )
-from eyehand.functional.interval import wilson_interval
 from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import load_policy
 from eyehand.recipes import find_recipe
 from eyehand.runs.train import run_training
-from eyehand.runs.trial import choose_head
+from eyehand.runs.trial import choose_parts
 
 DOCS = Path(__file__).parents[1] / "docs"
 SIZE = 48
@@ -44,18 +46,36 @@ SHOWN = 30
 """Drives that are drawn of every head."""
 
 
-def write_demonstrations(folder: Path) -> None:
-    """Write the data set, if it is not there."""
-    with DatasetWriter(
-        folder,
-        fps=FPS,
-        image_shapes={CAMERA: (SIZE, SIZE)},
-        state_dim=STATE_DIM,
-        action_dim=ACTION_DIM,
-        robot="two-ways",
-    ) as writer:
-        for seed in range(len(writer.recorded), DEMONSTRATIONS):
-            writer.add(demonstration(seed, image_size=SIZE))
+@dataclass(frozen=True)
+class Drive:
+    """How an episode went, and where."""
+
+    outcome: Outcome
+    path: np.ndarray
+    """Where the robot was, from the start to after the last action, (time, 2)."""
+
+    @property
+    def hit(self) -> bool:
+        """Whether the robot hit the obstacle; if it did not arrive either, its time ran out."""
+        return self.outcome.terminated and not self.outcome.success
+
+
+def drive_from(checkpoint: Path) -> list[Drive]:
+    """Let a policy drive from every start state."""
+    seeds = range(FIRST, FIRST + EPISODES)
+    outcomes = rollout(
+        load_policy(checkpoint),
+        TWO_WAYS,
+        [Start(TASK, seed, INSTRUCTIONS.canonical) for seed in seeds],
+        execution=Execution(steps=EXECUTED),
+        cameras={CAMERA: SIZE},
+    )
+    env, drives = TwoWaysEnv(cameras={CAMERA: SIZE}, render_observations=False), []
+    for outcome in outcomes:
+        moments = replay(env, outcome.start.seed, list(outcome.actions))
+        path = np.stack([moment.observation["state"] for moment in moments])
+        drives.append(Drive(outcome, path))
+    return drives
 
 
 def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
@@ -63,12 +83,12 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
     recipe = find_recipe("bcz-metaworld")
     run = replace(
         recipe,
-        policy=BCZConfig(image_size=SIZE, dims=(16, 32, 64), keypoints=16),
+        policy=BCZConfig(image_size=SIZE, gripper=0, dims=(16, 32, 64), keypoints=16),
         training=replace(recipe.training, minutes=minutes),
         random_shift=0,
         color_jitter=0.0,
     )
-    run = choose_head(run, name)
+    run = choose_parts(run, {"policy.head": name})
     if run.policy.history > 1:  # frames lie as far apart as plans will
         run = replace(run, policy=replace(run.policy, history_stride=EXECUTED))
     run_training(run, [data], out, resume=True)
@@ -76,7 +96,7 @@ def train_head(name: str, data: Path, out: Path, minutes: float) -> None:
 
 def percent(count: int, total: int) -> str:
     """Return a rate with its interval."""
-    low, high = 100 * wilson_interval(count, total)
+    low, high = (100 * end for end in binomtest(count, total).proportion_ci(method="wilson"))
     return f"{100 * count / total:.0f} ({low:.0f}-{high:.0f})"
 
 
@@ -85,7 +105,7 @@ def page(drives: Mapping[str, Sequence[Drive]], minutes: float) -> str:
     rows = ["| head | arrived, % | hit the obstacle, % | of those that arrived, left | steps |"]
     rows.append("| --- | --- | --- | --- | --- |")
     for name, own in drives.items():
-        arrived = [drive for drive in own if drive.success]
+        arrived = [drive for drive in own if drive.outcome.success]
         left = sum(passes_left(drive) for drive in arrived)
         steps = [len(drive.path) - 1 for drive in arrived]
         rows.append(
@@ -130,7 +150,7 @@ def picture(drives: Mapping[str, Sequence[Drive]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
         f"<style>{STYLE}</style>",
     ]
-    env = TwoWaysEnv(image_size=SIZE)
+    env = TwoWaysEnv(cameras={"top": SIZE})
     env.reset(seed=FIRST)
 
     def disc(kind: str, x: float, y: float, radius: float) -> str:
@@ -153,7 +173,7 @@ def picture(drives: Mapping[str, Sequence[Drive]]) -> str:
             points = " ".join(
                 f"{cell / 2 * (1 + x):.1f},{cell / 2 * (1 - y):.1f}" for x, y in drive.path
             )
-            kind = "arrived" if drive.success else "failed"
+            kind = "arrived" if drive.outcome.success else "failed"
             parts.append(f'<polyline class="{kind}" points="{points}"/>')
         parts.append("</g></g>")
     return "\n".join([*parts, "</svg>"]) + "\n"
@@ -174,13 +194,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of data and checkpoints")
     parser.add_argument("--minutes", type=float, default=2.0, help="of training, per head")
     wanted = parser.parse_args()
-    write_demonstrations(wanted.out / "data")
+    record(
+        RecordConfig(
+            out=wanted.out / "data",
+            suite=TWO_WAYS.name,
+            tasks=TASK,
+            episodes=DEMONSTRATIONS,
+            image_size=SIZE,
+        )
+    )
     drives = {}
     for name in HEADS:
         train_head(name, wanted.out / "data", wanted.out / name, wanted.minutes)
-        policy, seeds = load_policy(wanted.out / name), range(FIRST, FIRST + EPISODES)
-        drives[name] = roll_out(policy, seeds, steps=EXECUTED, image_size=SIZE)
-        successes = sum(drive.success for drive in drives[name])
+        drives[name] = drive_from(wanted.out / name)
+        successes = sum(drive.outcome.success for drive in drives[name])
         print(json.dumps({"head": name, "arrived": successes, "of": EPISODES}))
     (DOCS / "benchmarks").mkdir(exist_ok=True)
     (DOCS / "benchmarks" / "two_ways.md").write_text(page(drives, wanted.minutes))

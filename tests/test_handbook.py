@@ -1,16 +1,19 @@
 """The site of the handbook: it builds without a warning, and a reader finds every page."""
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = ROOT / "docs" / "handbook"
-PAGES = sorted(HANDBOOK.glob("*/*.md"))
+PAGES = [page for page in sorted(HANDBOOK.glob("*/*.md")) if not page.name.endswith(".zh.md")]
+PAIRS = [*PAGES, *(HANDBOOK / f"{name}.md" for name in ("networks", "segmentation", "layers"))]
 CHINESE = r"[\u4e00-\u9fff]"
 
 
@@ -40,8 +43,10 @@ def test_every_page_is_reached_from_the_index(site: Path) -> None:
         reached.add(page)
         for link in re.findall(r'href="([^":#]+\.html)', page.read_text()):
             waiting.append((page.parent / link).resolve())
-    pages = {site / path.relative_to(HANDBOOK).with_suffix(".html") for path in PAGES}
-    assert len(pages) > 40
+    pages = {
+        site / path.relative_to(HANDBOOK).with_suffix(".html") for path in HANDBOOK.rglob("*.md")
+    }
+    assert len(pages) > 60
     assert pages - reached == set()
 
 
@@ -72,24 +77,68 @@ def test_a_page_has_its_parts(page: Path) -> None:
     assert any(line.startswith("```{plot}") for line in lines)
 
 
-def test_the_chinese_index_has_a_sentence_for_every_page() -> None:
-    text = (HANDBOOK / "index.zh.md").read_text()
-    listed = dict(re.findall(r"^- \[.*\]\((.*?)\)\uff1a(.*)$", text, flags=re.MULTILINE))
-    pages = {str(page.relative_to(HANDBOOK)) for page in HANDBOOK.rglob("*.md")}
-    assert listed.keys() == pages - {"index.md", "index.zh.md"}
-    assert all(re.search(CHINESE, sentence) for sentence in listed.values())
+def test_indexes_and_glossary_are_made_from_the_terms_and_pages() -> None:
+    spec = importlib.util.spec_from_file_location("indexes", HANDBOOK / "_ext" / "make_indexes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    indexes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(indexes)
+    for page, text in indexes.made().items():
+        assert page.read_text() == text, "run `python docs/handbook/_ext/make_indexes.py`"
+    listed = [name for chapter in indexes.load()["pages"].values() for name in chapter]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {str(page.relative_to(HANDBOOK).with_suffix("")) for page in PAIRS}
 
 
-def test_every_term_has_a_chinese_name_and_a_meaning() -> None:
-    text = (HANDBOOK / "glossary.md").read_text()
-    blocks = re.findall(r"```\{glossary\}\n(.*?)```", text, flags=re.DOTALL)
-    entries = [entry.splitlines() for block in blocks for entry in block.strip().split("\n\n")]
-    assert len(entries) > 30
-    for english, chinese, *meaning in entries:
-        assert not re.search(CHINESE, english)
-        assert re.search(CHINESE, chinese), english
-        assert meaning, english
-        assert all(line.startswith("  ") for line in meaning), english
+def parts(page: Path) -> dict[str, object]:
+    """Return what a page and its Chinese sibling must have in common."""
+    text = page.read_text()
+    code = re.findall(r"^```\{plot\}.*?^```$", text, flags=re.MULTILINE | re.DOTALL)
+    plots = [name for block in code for name in re.findall(r"^:name: (.*)$", block, re.MULTILINE)]
+    plots += re.findall(r"^```\{plot-of\} (.*)$", text, flags=re.MULTILINE)
+    prose = re.sub(r"<!-- table:.*?<!-- end of table -->", "", text, flags=re.DOTALL)
+    prose = re.sub(r"^```.*?^```$", "", prose, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"\$\$(.*?)\$\$", prose, flags=re.DOTALL)
+    inline = re.sub(r"\$\$.*?\$\$", "", prose, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)]*)\)", inline)
+    terms = re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]*)", " ".join(inline.split()))
+    inline = re.sub(r"\{term\}`[^`]*`", "", inline)
+    return {
+        "headings": re.findall(r"^#+ ", prose, flags=re.MULTILINE),
+        "formulas": ["".join(re.sub(r"\\text\{[^}]*\}", "", b).split()) for b in blocks],
+        "plots": plots,
+        "tables": re.findall(r"<!-- table: (.*) -->", text),  # a Chinese page includes them
+        "items": len(re.findall(r"^- ", prose, flags=re.MULTILINE)),
+        # Their order within a sentence depends on the language.
+        "inline formulas": Counter(re.findall(r"\$([^$]+)\$", inline)),
+        "code": Counter(re.findall(r"`([^`]+)`", inline)),
+        "terms": Counter(terms),
+        "sources": re.findall(r"https?://[^\s>]+", inline),
+        "links": Counter(re.sub(r"\.zh\.md$", ".md", link) for link in links[1:]),
+    }
+
+
+@pytest.mark.parametrize("page", PAIRS, ids=lambda path: str(path.relative_to(HANDBOOK)))
+def test_a_chinese_page_follows_its_english_one(page: Path, site: Path) -> None:
+    chinese = page.with_suffix(".zh.md")
+    english, translated = parts(page), parts(chinese)
+    for part, wanted in english.items():
+        assert translated[part] == wanted, part
+    headings = re.findall(r"^#+ (.*)$", chinese.read_text(), flags=re.MULTILINE)
+    assert [heading for heading in headings if not re.search(CHINESE, heading)] == []
+    for link in re.findall(r"\]\(([^):]*)\)", chinese.read_text())[1:]:
+        assert link.endswith(".zh.md") or not (page.parent / link).with_suffix(".zh.md").exists()
+    for this, other in ((page, chinese), (chinese, page)):
+        title = other.read_text().splitlines()[0].removeprefix("# ")
+        assert this.read_text().splitlines()[2] == f"*[{title}]({other.name})*"
+    shown = [
+        re.findall(r'<div class="highlight-python.*?</pre>', file.read_text(), flags=re.DOTALL)
+        for file in (
+            (site / path.relative_to(HANDBOOK)).with_suffix(".html") for path in (page, chinese)
+        )
+    ]
+    assert len(shown[0]) == len(re.findall(r"^```\{plot\}", page.read_text(), flags=re.MULTILINE))
+    assert shown[0] == shown[1], "the code stands once, on the English page"
 
 
 def test_what_is_wrong_on_a_page_stops_the_build(tmp_path: Path) -> None:
@@ -97,6 +146,7 @@ def test_what_is_wrong_on_a_page_stops_the_build(tmp_path: Path) -> None:
         "$$\\nosuchcommand{x}$$": "formula not understood",
         "```{plot}\nassert 1 == 2\n```": 'index.md", line 6, in <module>\n    assert 1 == 2',
         "{term}`no such term`": "no such term",
+        "```{plot-of} nothing\n```": "page index has no plot with `:name: nothing`",
     }
     (tmp_path / "index.md").write_text("# Page\n\n" + "\n\n".join(wrong))
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", str(HANDBOOK)]
@@ -110,5 +160,13 @@ def test_what_is_wrong_on_a_page_stops_the_build(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_site_builds_with_its_pictures(tmp_path: Path) -> None:
-    pictures = build(tmp_path / "site") / "_images"
-    assert len(list(pictures.glob("*.png"))) > 40
+    site = build(tmp_path / "site")
+    assert len(list((site / "_images").glob("*.png"))) > 40
+    for page in PAIRS:
+        shown = [
+            re.findall(r'<img [^>]*src="([^"]*/_images/[^"]*)"', (site / file).read_text())
+            for path in (page, page.with_suffix(".zh.md"))
+            for file in [path.relative_to(HANDBOOK).with_suffix(".html")]
+        ]
+        assert shown[0], page
+        assert shown[0] == shown[1], "pictures stand once too"

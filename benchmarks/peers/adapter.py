@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from benchmarks.peers.wire import receive, send
-from eyehand.envs.instructions import instructions
-from eyehand.types import ActionChunk, Batch, InputError, Observation
+from eyehand.envs.metaworld import METAWORLD
+from eyehand.types import ActionChunk, InputError, Observation
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where ``python -m benchmarks.peers...`` is found."""
@@ -34,7 +34,9 @@ class LeRobotPolicy:
     """
 
     def __init__(self, command: Sequence[str], *, tasks: Sequence[str], log: Path) -> None:
-        self._number = {instructions(task).canonical: place for place, task in enumerate(tasks)}
+        self._number = {
+            METAWORLD.instructions(task).canonical: place for place, task in enumerate(tasks)
+        }
         self._log = log
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
@@ -65,11 +67,9 @@ class LeRobotPolicy:
         with suppress(BrokenPipeError):  # by a message that the dead process did not read
             self._to.close()
 
-    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Refuse: it learns in its own Python."""
-        raise NotImplementedError("a served policy learns in lerobot_train.py")
-
-    def act(self, observation: Observation) -> ActionChunk:
+    def act(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
         """Return what every robot does now, a chunk of one action.
 
         Raises:

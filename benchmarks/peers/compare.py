@@ -30,9 +30,9 @@ from benchmarks.peers import table
 from benchmarks.peers.adapter import ROOT, LeRobotPolicy
 from eyehand.collection.record import RecordConfig, record
 from eyehand.data.lerobot import Dataset
-from eyehand.envs.metaworld import select_tasks
-from eyehand.envs.rollout import Execution
-from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
+from eyehand.envs.execution import Execution
+from eyehand.envs.metaworld import METAWORLD
+from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy, evaluate
 from eyehand.evaluation.results import write_results
 from eyehand.policies.registry import load_policy
 from eyehand.types import Actor, InputError
@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.diffusion_episodes = options.diffusion_episodes or options.episodes
     options.out = options.out.resolve()
     options.data = (options.data or options.out / "data").resolve()
-    options.sets = {name: select_tasks(name) for name in options.sets}
+    options.sets = {name: METAWORLD.select_tasks(name) for name in options.sets}
     return options
 
 
@@ -96,7 +96,7 @@ def record_data(options: argparse.Namespace) -> None:
     record(
         RecordConfig(
             out=options.data, tasks=",".join(tasks), episodes=options.demonstrations,
-            workers=options.cores, perturbation=0.4, camera=options.camera,
+            workers=options.cores, perturbation=0.4, cameras=(options.camera,),
         )
     )  # fmt: skip
 
@@ -260,8 +260,8 @@ def measure(
         )  # fmt: skip
         out.mkdir(exist_ok=True)
         with open_policy(folder, policy, tasks, executed, options) as acting:
-            subject = Subject.checkpoint(folder, camera=camera, image_size=picture)
-            results = evaluate(acting, config, subject)
+            evaluated = EvaluatedPolicy.checkpoint(folder, cameras={camera: picture})
+            results = evaluate(acting, config, evaluated)
         if not ours:
             results = replace(
                 results,

@@ -27,13 +27,14 @@ from benchmarks.peers.timing import seconds_of
 from eyehand.data.statistics import describe, to_statistics
 from eyehand.data.store import FrameStore, Pictures, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader
-from eyehand.evaluation.results import software_versions
+from eyehand.files import software_versions
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import build_policy, describe_policy
 from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.runs.train import TrainingRun
 from eyehand.training.loop import train as train_loop
 from eyehand.training.optimizer import build_optimizer
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import Observation
 
 
@@ -61,7 +62,11 @@ def choose_episodes(store: FrameStore, tasks: Sequence[str], *, landmarks: bool)
         state=state,
         action=action,
         sentence=store.sentence[frames],
-        landmarks=store.landmarks[frames] if landmarks and store.landmarks is not None else None,
+        columns={
+            name: values[frames]
+            for name, values in store.columns.items()
+            if landmarks or name != "landmarks"
+        },
         sentences=store.sentences,
         episode_start=np.cumsum([0, *lengths])[:-1],
         episode_length=lengths,
@@ -87,7 +92,7 @@ def make_learner(
         cameras=tuple(store.image),
         state_dim=store.state.shape[1],
         action_dim=store.action.shape[1],
-        landmarks=0 if store.landmarks is None else store.landmarks.shape[1],
+        landmarks=store.columns["landmarks"].shape[1] if "landmarks" in store.columns else 0,
     )
     torch.manual_seed(options.seed)
     policy = build_policy(config, statistics=store.statistics)
@@ -112,7 +117,11 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     preparation = perf_counter() - began
     description = {"policy": describe_policy(policy.config), "windows": asdict(windows)}
     done = train_loop(
-        policy, loader.batches, config=training, folder=options.out, description=description
+        SupervisedUpdate(policy, training),
+        loader.batches,
+        config=training,
+        folder=options.out,
+        description=description,
     )
     counts = {True: 0, False: 0}
     for value in policy.parameters():
@@ -133,7 +142,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         "inputs": [*policy.config.cameras, "state", "instruction"],
         "changes": {} if options.name == "bcz-landmarks" else {"landmarks": 0},
         "loader": "memory-mapped frames, one thread",
-        "versions": software_versions(),
+        "versions": software_versions(["mujoco", "metaworld"]),
     }
 
 

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "eyehand handbook"
 extensions = ["myst_parser", "mathml", "plot"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 2  # page.md#heading is a link
 exclude_patterns = ["_ext"]
 html_theme = "furo"
 html_title = "eyehand: the handbook"

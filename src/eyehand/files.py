@@ -9,23 +9,27 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 PARTIAL = ".partial"
 """Ending of what is not whole yet."""
-PACKAGES = ("eyehand", "torch", "numpy", "mujoco", "metaworld")
-"""Packages whose version a figure can depend on."""
+PACKAGES = ("eyehand", "torch", "numpy")
+"""Packages whose version every figure can depend on."""
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Give a place beside ``path`` to write to; on success that becomes ``path``.
 
     A file replaces what is there. A folder is made by the caller and needs ``path`` to be free or
     an empty folder. Where the block raises, ``path`` is as it was and the unfinished part is gone.
+
+    Args:
+        path: What is replaced; its folder exists.
+        shared: Other processes may write the same file at the same time: each has its own place.
 
     Example:
         >>> import tempfile
@@ -35,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> path.read_text(), [file.name for file in path.parent.iterdir()]
         ('new', ['notes.txt'])
     """
-    beside = path.with_name(path.name + PARTIAL)
+    beside = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}{PARTIAL}")
     _remove(beside)
     try:
         yield beside
@@ -72,14 +76,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eyehand"
 
 
-def software_versions() -> dict[str, str]:
-    """Return the versions of what a figure can depend on.
+def software_versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Return the versions of what a figure can depend on, with those of more ``packages``.
 
     Example:
-        >>> sorted(software_versions())
-        ['eyehand', 'metaworld', 'mujoco', 'numpy', 'python', 'torch']
+        >>> sorted(software_versions(["mujoco"]))
+        ['eyehand', 'mujoco', 'numpy', 'python', 'torch']
     """
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    names = (*PACKAGES, *packages)
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
 def source_commit() -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.peers.adapter import LeRobotPolicy
-from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import METAWORLD
 from eyehand.types import Actor, InputError, Observation
 
 TASKS = ("reach", "push", "drawer-open")
@@ -26,7 +26,7 @@ def observe(tasks: Sequence[str], *, brightness: int = 7) -> Observation:
     return Observation(
         image={"top": torch.full((rows, 6, 6, 3), brightness, dtype=torch.uint8)},
         state=torch.arange(4.0 * rows).reshape(rows, 4),
-        instruction=[instructions(task).canonical for task in tasks],
+        instruction=[METAWORLD.instructions(task).canonical for task in tasks],
         env_ids=[*range(10, 10 + rows)],
     )
 
@@ -60,7 +60,12 @@ def test_one_task_has_no_one_hot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "sentence",
-    ["", "open it", instructions("door-open").canonical, instructions("push").training[0]],
+    [
+        "",
+        "open it",
+        METAWORLD.instructions("door-open").canonical,
+        METAWORLD.instructions("push").training[0],
+    ],
 )
 def test_an_unknown_sentence_is_refused(policy: LeRobotPolicy, sentence: str) -> None:
     seen = observe(["push", "reach"])

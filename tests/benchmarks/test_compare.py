@@ -10,10 +10,11 @@ import torch
 from benchmarks.peers import compare
 from benchmarks.peers.adapter import LeRobotPolicy
 from benchmarks.peers.eyehand_train import choose_episodes
+from eyehand.data.columns import landmark_columns
 from eyehand.data.store import open_store
 from eyehand.data.windows import WindowConfig, WindowLoader
 from eyehand.data.writer import DatasetWriter
-from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import METAWORLD
 from eyehand.types import Episode, InputError, Observation
 
 TASKS = ("reach", "push", "reach", "door-open")
@@ -26,13 +27,13 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     with DatasetWriter(
         folder, fps=80, image_shapes={"top": (16, 16)}, state_dim=4, action_dim=4, robot="blocks",
-        landmarks=("hand", "goal"),
+        columns=landmark_columns(("hand", "goal")),
     ) as writer:  # fmt: skip
         for number, (task, length) in enumerate(zip(TASKS, LENGTHS, strict=True)):
             film = np.full((length, 16, 16, 3), 50 * number, np.uint8)
             values = (number + np.arange(length)[:, None] / 10 + np.zeros(4)).astype(np.float32)
             points = np.full((length, 2, 3), number, np.float32)
-            sentence = instructions(task).canonical
+            sentence = METAWORLD.instructions(task).canonical
             writer.add(
                 Episode({"top": film}, values, values, sentence, task, number, landmarks=points)
             )
@@ -54,15 +55,15 @@ def test_the_chosen_episodes_are_whole_and_in_order(data: Path, landmarks: bool)
     np.testing.assert_array_equal(store.action, store.state)
     assert [int(store.image["top"][frame].max()) // 50 for frame in range(15)] == number.tolist()
     assert [store.sentences[place] for place in store.sentence] == [
-        instructions(TASKS[place]).canonical for place in number
+        METAWORLD.instructions(TASKS[place]).canonical for place in number
     ]
     np.testing.assert_allclose(store.statistics["state"].mean, store.state.mean(axis=0), rtol=1e-6)
     assert store.statistics["action"].maximum[0] == pytest.approx(3.4)
     if landmarks:
-        assert store.landmarks is not None
-        np.testing.assert_array_equal(store.landmarks[:, 0, 0], number)
+        assert "landmarks" in store.columns
+        np.testing.assert_array_equal(store.columns["landmarks"][:, 0, 0], number)
     else:
-        assert store.landmarks is None
+        assert store.columns == {}
     batch = WindowLoader(store, WindowConfig(batch_size=15, random_shift=0)).batch(0)
     assert (batch.landmarks is not None) == landmarks
 
@@ -144,7 +145,9 @@ def observe(brightness: int, env_ids: list[int]) -> Observation:
     random = np.random.default_rng(brightness)
     picture = random.integers(0, 256, (10, 96, 96, 3), dtype=np.uint8)
     state = random.normal(size=(10, 4)).astype(np.float32)
-    sentences = [instructions(("reach", "push")[number % 2]).canonical for number in env_ids]
+    sentences = [
+        METAWORLD.instructions(("reach", "push")[number % 2]).canonical for number in env_ids
+    ]
     return Observation(
         {"work_area": torch.from_numpy(picture[rows])},
         torch.from_numpy(state[rows]),

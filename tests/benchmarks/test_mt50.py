@@ -10,17 +10,16 @@ import torch
 
 from benchmarks import mt50
 from eyehand.data.writer import DatasetWriter
-from eyehand.envs.metaworld import TASKS, TIERS
+from eyehand.envs.metaworld import METAWORLD, TASKS, TIERS
 from eyehand.evaluation.results import (
-    PROTOCOL_VERSION,
     EpisodeRecord,
     ProbeResult,
     Results,
+    group_results,
     rate,
+    score,
     task_mean,
     task_results,
-    tier_mean,
-    tier_results,
     write_results,
 )
 from eyehand.policies.bcz import BCZConfig
@@ -36,22 +35,22 @@ def make_results(name: str, *, failing: tuple[str, ...]) -> Results:
         for task in TASKS
         for seed in range(20)
     ]
-    tasks = task_results(records)
+    tasks = task_results(METAWORLD, records)
     blind = [replace(record, success=False) for record in records if record.seed < 1_000_005]
     same = [record for record in records if record.seed < 1_000_005]
     return Results(
-        protocol=PROTOCOL_VERSION,
+        protocol=METAWORLD.protocol,
         command=f"eyehand eval {name}",
         checkpoint=name,
         checkpoint_sha256="0" * 64,
         tasks=tasks,
-        tiers=tier_results(records),
-        tier_mean=tier_mean(tasks),
+        groups=group_results(METAWORLD, records),
+        score=score(METAWORLD, tasks),
         task_mean=task_mean(tasks),
         seeds=(1_000_000, 1_000_019),
         seed_range="evaluation",
         observation={
-            "camera": "work_area, a part of corner4",
+            "camera": "work_area",
             "picture": "96 x 96 RGB",
             "state": "4-D",
             "privileged": "none",
@@ -63,8 +62,8 @@ def make_results(name: str, *, failing: tuple[str, ...]) -> Results:
                 question="",
                 unprobed=rate(same),
                 tasks=list(TASKS),
-                tier_mean=tier_mean(task_results(blind)),
-                unprobed_tier_mean=tier_mean(task_results(same)),
+                score=score(METAWORLD, task_results(METAWORLD, blind)),
+                unprobed_score=score(METAWORLD, task_results(METAWORLD, same)),
             )
         },
         films=[],

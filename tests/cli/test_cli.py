@@ -4,14 +4,15 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eyehand.cli import VERBS, main
 from eyehand.recipes.bcz_mt50 import bcz_mt50
+from eyehand.recipes.mt50 import mt50, mt50_roboflamingo
 from eyehand.recipes.roboflamingo_mt50 import roboflamingo_mt50
-from eyehand.runs.reproduce import Mt50Config
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
@@ -41,10 +42,11 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
             ["record", "--tasks", "reach", "--policy", "no-such-folder", "--out", "nowhere"],
             "no-such-folder is no folder of a checkpoint, and no released policy",
         ),
-        (["mt50", "bcz-mt5"], "no recipe 'bcz-mt5'. Did you mean 'bcz-mt50'?"),
+        (["reproduce", "mt5"], "no result 'mt5'. Did you mean 'mt50'?"),
+        (["compare", "policy.horizon=4", "--recipe", "bcz", "--out", "x"], "no recipe 'bcz'"),
         (
-            ["record", "--tasks", "reach", "--camera", "work-area", "--out", "nowhere"],
-            "no camera 'work-area'. Did you mean 'work_area'?",
+            ["record", "--tasks", "reach", "--cameras", "work-area", "--out", "nowhere"],
+            "no camera of metaworld 'work-area'. Did you mean 'work_area'?",
         ),
         (["play", "no-such-folder", "--task", "reach"], "no-such-folder"),
     ],
@@ -147,26 +149,26 @@ def test_train_takes_another_head_by_one_word(
     assert "'lstm' reads a history of frames" in capsys.readouterr().err
 
 
-def test_mt50_passes_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
-    monkeypatch.setattr("eyehand.cli.mt50.mt50", lambda *arguments: told.append(arguments))
-    assert main(["mt50"]) == 0
-    command = (
-        "mt50 roboflamingo-mt50 --tasks reach,hard --demonstrations 2 --corrections 1 "
-        "--minutes 0.5 0.25 --episodes 3 --probe-episodes 2 --workers 1 --out here"
+def test_reproduce_passes_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr("eyehand.cli.reproduce.reproduce", lambda *given: told.append(given))
+    assert main(["reproduce", "mt50"]) == 0
+    words = (
+        "reproduce mt50-roboflamingo --tasks reach,hard --demonstrations 2 --corrections 1 "
+        "--minutes 1 2 --episodes 3 --workers 1 --out somewhere"
     )
-    assert main(command.split()) == 0
-    config = Mt50Config(
-        Path("here"),
+    assert main(words.split()) == 0
+    stages = replace(
+        mt50_roboflamingo().stages,
+        out=Path("somewhere"),
         tasks="reach,hard",
         demonstrations=2,
         corrections=1,
-        minutes=(0.5, 0.25),
+        minutes=(1.0, 2.0),
         episodes=3,
-        probe_episodes=2,
         workers=1,
     )
-    assert told == [(Mt50Config(), bcz_mt50()), (config, roboflamingo_mt50())]
+    assert told == [(mt50().stages, bcz_mt50()), (stages, roboflamingo_mt50())]
 
 
 def test_train_refuses_a_folder_without_data(

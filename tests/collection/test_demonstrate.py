@@ -11,24 +11,27 @@ from eyehand.collection import demonstrate as demonstrate_module
 from eyehand.collection.demonstrate import (
     LONGEST_LEAD,
     OPEN,
-    STEPS_PER_PLAN,
     _pushes,
     demonstrate,
     lead_of,
 )
-from eyehand.envs.metaworld import LANDMARKS, MetaWorldEnv
-from eyehand.types import ActionChunk, Batch, Observation
+from eyehand.envs.execution import Execution
+from eyehand.envs.metaworld import MAX_STEPS, METAWORLD, MetaWorldEnv
+from eyehand.types import ActionChunk, Observation
+
+STEPS_PER_PLAN = Execution().steps
+LONGEST = round(LONGEST_LEAD * MAX_STEPS)
 
 
 @pytest.fixture(scope="module")
 def environment() -> Any:
-    environment = MetaWorldEnv("drawer-open", image_size=24, render_observations=False)
+    environment = MetaWorldEnv("drawer-open", cameras={"corner4": 24}, render_observations=False)
     yield environment
     environment.close()
 
 
 def test_a_demonstration_replays(environment: MetaWorldEnv) -> None:
-    episode = demonstrate(environment, seed=3, perturbation=0.0)
+    episode = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0)
     assert episode is not None
     observation, _ = environment.reset(seed=3)
     for step, action in enumerate(episode.action):
@@ -44,9 +47,9 @@ def test_a_demonstration_replays(environment: MetaWorldEnv) -> None:
 
 def test_a_hand_that_has_closed_on_nothing_opens_again() -> None:
     """Meta-World's expert alone never opens it, and fails."""
-    environment = MetaWorldEnv("pick-place", image_size=24, render_observations=False)
+    environment = MetaWorldEnv("pick-place", cameras={"corner4": 24}, render_observations=False)
     close = [np.array([0, 0, 0, 1], np.float32)] * 30
-    episode = demonstrate(environment, seed=3, perturbation=0.0, lead=close)
+    episode = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0, lead=close)
     assert episode is not None
     assert set(episode.action[:, 3]) == {OPEN, 1.0}
     environment.reset(seed=3)
@@ -58,9 +61,9 @@ def test_a_hand_that_has_closed_on_nothing_opens_again() -> None:
 
 
 def test_pushes_move_the_hand_but_not_the_label(environment: MetaWorldEnv) -> None:
-    plain = demonstrate(environment, seed=3, perturbation=0.0)
-    pushed = demonstrate(environment, seed=3, perturbation=1.5)
-    again = demonstrate(environment, seed=3, perturbation=1.5)
+    plain = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0)
+    pushed = demonstrate(METAWORLD, environment, seed=3, perturbation=1.5)
+    again = demonstrate(METAWORLD, environment, seed=3, perturbation=1.5)
     assert plain is not None
     assert pushed is not None
     assert again is not None
@@ -69,7 +72,7 @@ def test_pushes_move_the_hand_but_not_the_label(environment: MetaWorldEnv) -> No
     away = np.abs(pushed.state[:steps, :3] - plain.state[:steps, :3]).max()
     assert 0.01 < away < 0.5  # metres
     observation, _ = environment.reset(seed=3)
-    pushes = _pushes("drawer-open", 3, 1.5)
+    pushes = _pushes(METAWORLD, "drawer-open", 3, 1.5)
     for step, action in enumerate(pushed.action):
         np.testing.assert_array_equal(observation["state"], pushed.state[step])
         np.testing.assert_array_equal(environment.expert_action(), action)
@@ -77,8 +80,8 @@ def test_pushes_move_the_hand_but_not_the_label(environment: MetaWorldEnv) -> No
 
 
 def test_pushes_come_in_bursts_and_spare_the_gripper() -> None:
-    pushes = _pushes("reach", 0, 0.5)
-    found = np.stack([next(pushes) for _ in range(60_000)])
+    pushes = _pushes(METAWORLD, "reach", 0, 0.5)
+    found = np.stack([next(pushes) for _ in range(20_000)])
     assert (found[:, 3] == 0).all()
     is_pushed = found[:, 0] != 0
     begins = np.flatnonzero(is_pushed[1:] & (found[1:, 0] != found[:-1, 0])) + 1
@@ -86,7 +89,7 @@ def test_pushes_come_in_bursts_and_spare_the_gripper() -> None:
         assert (found[begin : begin + 10] == found[begin]).all()
     assert is_pushed.mean() == pytest.approx(10 / (10 + 30), abs=0.02)
     assert found[begins, :3].std() == pytest.approx(0.5, abs=0.02)
-    assert (next(_pushes("reach", 0, 0.0)) == 0).all()
+    assert (next(_pushes(METAWORLD, "reach", 0, 0.0)) == 0).all()
 
 
 class Planned:
@@ -96,14 +99,11 @@ class Planned:
         self.plan, self.at = torch.from_numpy(plan), 0
         self.seen: list[Observation] = []
 
-    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
-        raise NotImplementedError
-
     def reset(self, env_ids: Sequence[int]) -> None:
         assert list(env_ids) == [0]
         self.at, self.seen = 0, []
 
-    def act(self, observation: Observation) -> ActionChunk:
+    def act(self, observation: Observation, *, generator: object = None) -> ActionChunk:
         self.seen.append(observation)
         chunk = torch.zeros(1, 16, 4)
         ahead = self.plan[self.at : self.at + 16]
@@ -119,56 +119,42 @@ def aside(steps: int) -> np.ndarray:
     return plan
 
 
-def test_a_lead_is_executed_but_not_recorded(environment: MetaWorldEnv) -> None:
+def test_a_lead_is_the_past_that_nobody_learns(environment: MetaWorldEnv) -> None:
+    """What comes before the expert is recorded as it was seen, and masked; then pushes begin."""
     lead = list(aside(37).clip(-1, 1))
-    episode = demonstrate(environment, seed=3, perturbation=0.0, lead=lead)
-    plain = demonstrate(environment, seed=3, perturbation=0.0)
+    episode = demonstrate(METAWORLD, environment, seed=3, perturbation=1.5, lead=lead)
     assert episode is not None
-    assert plain is not None
+    assert episode.action_mask is not None
+    assert episode.action_mask.tolist() == [False] * 37 + [True] * (len(episode.action) - 37)
+    np.testing.assert_array_equal(episode.action[:37], lead)
     observation, _ = environment.reset(seed=3)
-    np.testing.assert_array_equal(observation["state"], plain.state[0])
-    for action in lead:
-        observation, _, success, _, _ = environment.step(action)
-        assert not success
-    assert np.abs(observation["state"] - plain.state[0]).max() > 0.02
+    pushes = _pushes(METAWORLD, "drawer-open", 3, 1.5)
     for step, action in enumerate(episode.action):
         np.testing.assert_array_equal(observation["state"], episode.state[step])
-        np.testing.assert_array_equal(environment.render(), episode.image["corner4"][step])
         np.testing.assert_array_equal(environment.landmarks(), episode.landmarks[step])
-        observation, _, success, _, _ = environment.step(action)
+        if step in (0, 36, 37):
+            np.testing.assert_array_equal(environment.render(), episode.image["corner4"][step])
+        push = next(pushes) if step >= 37 else 0
+        observation, _, success, _, _ = environment.step(np.clip(action + push, -1, 1))
         assert success == (step == len(episode.action) - 1)
-    assert episode.seed == 3
-    assert episode.landmarks.shape == (len(episode.state), len(LANDMARKS), 3)
-
-
-def test_pushes_begin_when_the_expert_takes_over(environment: MetaWorldEnv) -> None:
-    lead = list(aside(20).clip(-1, 1))
-    episode = demonstrate(environment, seed=3, perturbation=1.5, lead=lead)
-    assert episode is not None
-    observation, _ = environment.reset(seed=3)
-    for action in lead:
-        observation, *_ = environment.step(action)
-    pushes = _pushes("drawer-open", 3, 1.5)
-    for step, action in enumerate(episode.action):
-        np.testing.assert_array_equal(observation["state"], episode.state[step])
-        observation, *_ = environment.step(np.clip(action + next(pushes), -1, 1))
+    assert episode.landmarks.shape == (len(episode.state), len(METAWORLD.landmarks), 3)
 
 
 def test_an_expert_that_has_no_time_left_gives_no_episode(environment: MetaWorldEnv) -> None:
     lead = [np.zeros(4, np.float32)] * 495
-    assert demonstrate(environment, seed=3, perturbation=0.0, lead=lead) is None
+    assert demonstrate(METAWORLD, environment, seed=3, perturbation=0.0, lead=lead) is None
 
 
 def lead_by(policy: Planned, environment: MetaWorldEnv, seed: int) -> list[np.ndarray]:
-    return lead_of(policy, environment, seed=seed, instruction="open it")
+    return lead_of(METAWORLD, policy, environment, seed=seed, instruction="open it")
 
 
 def test_a_policy_that_never_succeeds_drives_up_to_a_random_moment(
     environment: MetaWorldEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longest = 24
-    monkeypatch.setattr(demonstrate_module, "LONGEST_LEAD", longest)
-    plan = aside(LONGEST_LEAD)
+    monkeypatch.setattr(demonstrate_module, "LONGEST_LEAD", longest / MAX_STEPS)
+    plan = aside(LONGEST)
     policy, lengths = Planned(plan), []
     for seed in range(12):
         lead = lead_by(policy, environment, seed)
@@ -186,16 +172,16 @@ def test_a_policy_that_never_succeeds_drives_up_to_a_random_moment(
 
 
 def test_the_longest_lead_leaves_the_expert_time(environment: MetaWorldEnv) -> None:
-    policy = Planned(np.zeros((LONGEST_LEAD, 4), np.float32))
-    assert len(lead_by(policy, environment, 0)) <= LONGEST_LEAD
-    assert len(policy.seen) == LONGEST_LEAD / STEPS_PER_PLAN
+    policy = Planned(np.zeros((LONGEST, 4), np.float32))
+    assert len(lead_by(policy, environment, 0)) <= LONGEST
+    assert len(policy.seen) == LONGEST / STEPS_PER_PLAN
 
 
 def test_a_lead_ends_before_the_success_of_the_policy(environment: MetaWorldEnv) -> None:
-    episode = demonstrate(environment, seed=3, perturbation=0.0)
+    episode = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0)
     assert episode is not None
     plan, lengths = episode.action, []
-    assert len(plan) < LONGEST_LEAD
+    assert len(plan) < LONGEST
     policy = Planned(plan)
     for _ in range(2):
         lead = lead_by(policy, environment, 3)
@@ -204,7 +190,7 @@ def test_a_lead_ends_before_the_success_of_the_policy(environment: MetaWorldEnv)
         lengths.append(len(lead))
         environment.reset(seed=3)
         assert not any(environment.step(action)[2] for action in lead)
-        corrected = demonstrate(environment, seed=3, perturbation=0.0, lead=lead)
+        corrected = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0, lead=lead)
         assert corrected is not None
         assert len(corrected.action) > 0
     assert lengths[0] == lengths[1]
@@ -213,7 +199,7 @@ def test_a_lead_ends_before_the_success_of_the_policy(environment: MetaWorldEnv)
 def test_a_policy_that_drives_sees_what_it_would_see_in_an_evaluation(
     environment: MetaWorldEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demonstrate_module, "LONGEST_LEAD", 12)
+    monkeypatch.setattr(demonstrate_module, "LONGEST_LEAD", 12 / MAX_STEPS)
     plan = aside(12)
     policy = Planned(plan)
     lead_by(policy, environment, 5)

@@ -21,8 +21,7 @@ from eyehand.collection.record import RecordConfig, record
 from eyehand.data.check import check_dataset
 from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.lerobot import Dataset
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import LANDMARKS, MetaWorldEnv
+from eyehand.envs.metaworld import MAX_STEPS, METAWORLD, MetaWorldEnv
 from eyehand.types import Actor, Episode, InputError
 
 Attempt = Callable[[str, int, RecordConfig], EncodedEpisode | None]
@@ -44,13 +43,17 @@ def fake_attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode |
     number = np.random.default_rng(seed)
     length, size = 3 + seed % 5, config.image_size
     episode = Episode(
-        image={config.camera: number.integers(0, 256, (length, size, size, 3), dtype=np.uint8)},
+        image={
+            next(iter(config.pictures)): number.integers(
+                0, 256, (length, size, size, 3), dtype=np.uint8
+            )
+        },
         state=number.normal(size=(length, 4)).astype(np.float32),
         action=number.normal(size=(length, 4)).astype(np.float32),
         instruction=task,
         task=task,
         seed=seed,
-        landmarks=number.normal(size=(length, len(LANDMARKS), 3)).astype(np.float32),
+        landmarks=number.normal(size=(length, len(METAWORLD.landmarks), 3)).astype(np.float32),
     )
     return encode_episode(episode, fps=80)
 
@@ -88,7 +91,7 @@ def test_order_sentences_and_failures(tmp_path: Path, use_attempt: Any) -> None:
     assert result.failures == {"reach": 6, "push": 6}  # seeds 0, 3, ... 15
     assert result.frames == len(Dataset(tmp_path))
     told = [Dataset(tmp_path).episode(number).instruction for number in range(12)]
-    sentences = instructions("reach")
+    sentences = METAWORLD.instructions("reach")
     ten = [sentences.canonical, *sentences.training]
     assert told == [*ten, *ten[:2]]
 
@@ -167,8 +170,13 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
     record(config(tmp_path / "set", episodes=1))
     with pytest.raises(InputError, match=r"'perturbation': 0\.0.*this one has.*0\.5"):
         record(config(tmp_path / "set", episodes=1, perturbation=0.5))
-    with pytest.raises(InputError, match=r"'camera': 'corner4'.*this one has.*'work_area'"):
-        record(config(tmp_path / "set", episodes=1, camera="work_area"))
+    with pytest.raises(InputError, match=r"'cameras': \['corner4'\].*this one has.*'work_area'"):
+        record(config(tmp_path / "set", episodes=1, cameras=("work_area",)))
+    file = tmp_path / "set/meta/recording.json"
+    told = json.loads(file.read_bytes())
+    told["camera"] = told.pop("cameras")[0]  # as the version before wrote it
+    file.write_text(json.dumps(told))
+    record(config(tmp_path / "set", episodes=2))
     with pytest.raises(InputError, match=r"'policy': None.*this one has.*'policy': 'some'"):
         record(config(tmp_path / "set", episodes=1, policy=Path("some")), object)
     (tmp_path / "other").mkdir()
@@ -187,7 +195,10 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
         ({"seed": -1}, "`seed` -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
-        ({"camera": "work-area"}, "no camera 'work-area'. Did you mean 'work_area'"),
+        (
+            {"cameras": ("work-area",)},
+            "no camera of metaworld 'work-area'. Did you mean 'work_area'",
+        ),
         (
             {"seed": 9_990, "policy": Path("some")},
             "`seed` 9990 with up to 12 attempts a task reaches seed 10001",
@@ -209,7 +220,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
         return None if task == "push" else fake_attempt(task, seed, config)
 
     use_attempt(attempt)
-    corrections = config(tmp_path, policy=Path("some"), seed=20, camera="work_area")
+    corrections = config(tmp_path, policy=Path("some"), seed=20, cameras=("work_area",))
     result = record(corrections, object)
     assert result.successes == {"reach": 8, "push": 0}
     assert result.failures == {"reach": 4, "push": 12}
@@ -219,7 +230,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
     assert [(row.task, row.seed) for row in dataset.episodes] == [("reach", seed) for seed in want]
     assert list(dataset.cameras) == ["work_area"]
     stored = json.loads((tmp_path / "meta/recording.json").read_bytes())
-    assert (stored["policy"], stored["camera"], stored["seed"]) == ("some", "work_area", 20)
+    assert (stored["policy"], stored["cameras"], stored["seed"]) == ("some", ["work_area"], 20)
 
 
 @pytest.mark.parametrize("interrupted_at", [1, 5, 8])
@@ -284,26 +295,30 @@ def test_an_attempt_leads_with_the_policy_and_keeps_the_rest(
     """Told the seed's own sentence of ten, it drives; what the expert does then is the episode."""
     told: list[str] = []
 
-    def counted(policy: object, environment: object, *, seed: int, instruction: str) -> Any:
+    def counted(
+        suite: object, policy: object, environment: object, *, seed: int, instruction: str
+    ) -> Any:
         told.append(instruction)
-        return lead_of(policy, environment, seed=seed, instruction=instruction)
+        return lead_of(suite, policy, environment, seed=seed, instruction=instruction)
 
     monkeypatch.setattr(record_module, "lead_of", counted)
     monkeypatch.setattr(record_module, "_policy", still_policy)
     monkeypatch.setattr(record_module, "_environments", {})
-    monkeypatch.setattr("eyehand.collection.demonstrate.LONGEST_LEAD", 40)
+    monkeypatch.setattr("eyehand.collection.demonstrate.LONGEST_LEAD", 40 / MAX_STEPS)
     settings = config(Path("out"), policy=Path("some"), image_size=16, perturbation=0.3)
     got = record_module._attempt("drawer-close", 12, settings)
-    sentences = instructions("drawer-close")
+    sentences = METAWORLD.instructions("drawer-close")
     assert told == [[sentences.canonical, *sentences.training][12 % 10]]
     (environment,) = record_module._environments.values()
-    lead = lead_of(still_policy, environment, seed=12, instruction=told[0])
-    want = demonstrate(environment, seed=12, perturbation=0.3, lead=lead)
+    lead = lead_of(METAWORLD, still_policy, environment, seed=12, instruction=told[0])
+    want = demonstrate(METAWORLD, environment, seed=12, perturbation=0.3, lead=lead)
     assert got is not None
     assert want is not None
     np.testing.assert_array_equal(got.state, want.state)
     np.testing.assert_array_equal(got.action, want.action)
-    np.testing.assert_array_equal(got.landmarks, want.landmarks)
+    np.testing.assert_array_equal(got.columns["landmarks"], want.landmarks)
+    np.testing.assert_array_equal(got.columns["action_mask"], want.action_mask)
+    assert want.action_mask.sum() == len(got.action) - len(lead)
     assert got.film == encode_episode(want, fps=80).film
     environment.close()
 
@@ -312,10 +327,10 @@ def test_a_real_recording(tmp_path: Path) -> None:
     result = record(config(tmp_path, tasks="drawer-open", episodes=2, workers=1, image_size=24))
     assert result.successes == {"drawer-open": 2}
     check_dataset(tmp_path)
-    environment = MetaWorldEnv("drawer-open", image_size=24, render_observations=False)
+    environment = MetaWorldEnv("drawer-open", cameras={"corner4": 24}, render_observations=False)
     for number in range(2):
         got, want = Dataset(tmp_path).episode(number), demonstrate(
-            environment, seed=number, perturbation=0.0
+            METAWORLD, environment, seed=number, perturbation=0.0
         )  # fmt: skip
         assert want is not None
         np.testing.assert_array_equal(got.state, want.state)
@@ -328,7 +343,7 @@ def test_a_real_recording(tmp_path: Path) -> None:
         "suite": "metaworld",
         "seed": 0,
         "perturbation": 0.0,
-        "camera": "corner4",
+        "cameras": ["corner4"],
         "image_size": 24,
         "policy": None,
     }

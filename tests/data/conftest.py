@@ -1,12 +1,14 @@
 """Small episodes that look like something, and data sets of them."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from eyehand.data.columns import Column, landmark_columns
 from eyehand.data.writer import DatasetWriter
 from eyehand.types import Episode
 
@@ -41,8 +43,12 @@ def _episode(
     )
 
 
-def _writer(folder: Path, cameras: tuple[str, ...] = ("top",), **changes: Any) -> DatasetWriter:
+def _writer(
+    folder: Path, cameras: tuple[str, ...] = ("top",), *, landmarks: Sequence[str] = (),
+    columns: Mapping[str, Column] | None = None, **changes: Any,
+) -> DatasetWriter:  # fmt: skip
     settings: dict[str, Any] = {"fps": 80, "state_dim": 3, "action_dim": 2} | changes
+    settings["columns"] = landmark_columns(landmarks) | dict(columns or {})
     shapes = dict.fromkeys(cameras, (SIZE, SIZE))
     return DatasetWriter(folder, image_shapes=shapes, robot="none", **settings)
 
@@ -57,8 +63,11 @@ def make_writer() -> Callable[..., DatasetWriter]:
     return _writer
 
 
-@pytest.fixture
-def make_dataset() -> MakeDataset:
+@pytest.fixture(scope="session")
+def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> MakeDataset:
+    """Write a data set, or copy one like it that was written before."""
+    written: dict[str, Path] = {}
+
     def make(
         folder: Path, lengths: tuple[int, ...] = (7, 1, 12), *, first: int = 0, **settings: Any
     ) -> Path:
@@ -66,9 +75,13 @@ def make_dataset() -> MakeDataset:
             "state_dim": settings.get("state_dim", 3),
             "landmarks": len(settings.get("landmarks", ())),
         }
-        with _writer(folder, **settings) as writer:
-            for seed, length in enumerate(lengths, first):
-                writer.add(_episode(seed, length, **alike))
+        key = repr((lengths, first, settings))
+        if key not in written:
+            written[key] = tmp_path_factory.mktemp("written")
+            with _writer(written[key], **settings) as writer:
+                for seed, length in enumerate(lengths, first):
+                    writer.add(_episode(seed, length, **alike))
+        shutil.copytree(written[key], folder, dirs_exist_ok=True)
         return folder
 
     return make

@@ -4,6 +4,7 @@ import os
 import subprocess
 import venv
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from eyehand.data import lerobot as lerobot_module
 from eyehand.data.check import check_dataset
+from eyehand.data.columns import Column
 from eyehand.data.lerobot import Dataset
 from eyehand.data.store import open_store
 from eyehand.data.video import decode_video
@@ -51,7 +53,7 @@ def change_table(folder: Path, path: str, name: str, column: pa.Array) -> None:
 
 
 @pytest.mark.parametrize("path", [INFO, TASKS, DATA, EPISODES, VIDEO])
-@pytest.mark.parametrize("kept", [0.0, 0.6, 0.98])
+@pytest.mark.parametrize("kept", [0.0, 0.9])
 def test_a_truncated_file_is_named(
     tmp_path: Path, make_dataset: MakeDataset, path: str, kept: float
 ) -> None:
@@ -72,7 +74,7 @@ def test_a_missing_file_is_named(tmp_path: Path, make_dataset: MakeDataset, path
 def test_one_altered_bit_is_noticed(tmp_path: Path, make_dataset: MakeDataset, path: str) -> None:
     file = make_dataset(tmp_path) / path
     content = bytearray(file.read_bytes())
-    for place in range(4, len(content), len(content) // 20):
+    for place in range(4, len(content), len(content) // 5):
         content[place] ^= 4
         file.write_bytes(content)
         with pytest.raises(InputError, match=rf"{file.name} is not the file that was recorded"):
@@ -90,30 +92,6 @@ def test_altered_totals_are_noticed(tmp_path: Path, make_dataset: MakeDataset) -
         Dataset(tmp_path)
 
 
-def test_another_version_is_named_with_the_way_out(
-    tmp_path: Path, make_dataset: MakeDataset
-) -> None:
-    make_dataset(tmp_path)
-    change_info(tmp_path, lambda info: info.update(codebase_version="v2.1"))
-    with pytest.raises(InputError, match=r"format v2\.1; eyehand reads v3\.0.*convert_dataset"):
-        Dataset(tmp_path)
-
-
-def test_no_data_set_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a LeRobot data set: it has no meta/info"):
-        Dataset(tmp_path / "nothing")
-
-
-@pytest.mark.parametrize("missing", ["action", "observation.state"])
-def test_a_missing_feature_is_named(
-    tmp_path: Path, make_dataset: MakeDataset, missing: str
-) -> None:
-    make_dataset(tmp_path)
-    change_info(tmp_path, lambda info: info["features"].pop(missing))
-    with pytest.raises(InputError, match=f"has no feature '{missing}'; it has: "):
-        Dataset(tmp_path)
-
-
 def test_wrong_types_are_named(tmp_path: Path, make_dataset: MakeDataset) -> None:
     make_dataset(tmp_path)
     change_table(tmp_path, DATA, "action", pa.array([["a", "b"]] * 20))
@@ -121,15 +99,32 @@ def test_wrong_types_are_named(tmp_path: Path, make_dataset: MakeDataset) -> Non
         read_all(tmp_path)
 
 
-@pytest.mark.parametrize("feature", ["action", "observation.state"])
-def test_numbers_that_are_not_finite_are_named(
-    tmp_path: Path, make_dataset: MakeDataset, feature: str
-) -> None:
+def test_numbers_that_are_not_finite_are_named(tmp_path: Path, make_dataset: MakeDataset) -> None:
     make_dataset(tmp_path)
+    feature = "observation.state"
     values = np.array(pq.read_table(tmp_path / DATA)[feature].to_pylist(), np.float32)
     values[13, 1] = np.nan  # episodes of 7, 1 and 12 frames
     change_table(tmp_path, DATA, feature, pa.array(values.tolist(), pa.list_(pa.float32())))
     with pytest.raises(InputError, match=rf"{feature}.*nan.* in episode 2, frame 5"):
+        read_all(tmp_path)
+
+
+def test_columns_of_others_are_read_as_they_are(
+    tmp_path: Path, make_dataset: MakeDataset, make_writer: Callable[..., Any],
+    make_episode: MakeEpisode,
+) -> None:  # fmt: skip
+    """LeRobot writes single numbers as plain columns, and may keep what is not finite."""
+    episode = make_episode(0)
+    force = np.full((7, 2), 3.0, np.float32)
+    with make_writer(tmp_path, columns={"force": Column("float32", (2,))}) as writer:
+        writer.add(replace(episode, columns={"force": force}))
+    with_nan = pa.array([[1.0, float("nan")]] + [[3.0, 3.0]] * 6, pa.list_(pa.float64()))
+    change_table(tmp_path, DATA, "force", with_nan)
+    assert np.isnan(Dataset(tmp_path).frames.columns["force"][0, 1])
+    with pytest.raises(InputError, match=r"'force' .*nan.* in episode 0, frame 0"):
+        check_dataset(tmp_path)
+    change_table(tmp_path, DATA, "force", pa.array([["a", "b"]] * 7))
+    with pytest.raises(InputError, match="'force' .* 2 numbers of type float32 a frame"):  # noqa: RUF043
         read_all(tmp_path)
 
 
@@ -294,9 +289,15 @@ def test_lerobot_reads_what_we_write(
 ) -> None:
     cameras = ("top", "wrist")
     episodes = [make_episode(seed, 3 + 5 * seed, cameras=cameras) for seed in range(7)]
-    with make_writer(tmp_path / "set", cameras, video_file_megabytes=0.05) as writer:
+    columns = {"reward": Column(), "pose": Column("float32", (2, 3)), "action_mask": Column("bool")}
+    pose = np.random.default_rng(0).normal(size=(33, 2, 3)).astype(np.float32)
+    with make_writer(
+        tmp_path / "set", cameras, video_file_megabytes=0.05, columns=columns
+    ) as writer:
         for episode in episodes:
-            writer.add(episode)
+            reward = np.arange(len(episode), dtype=np.float32)
+            held = {"reward": reward, "pose": pose[: len(episode)]}
+            writer.add(replace(episode, columns=held, action_mask=reward > 1))
     assert len(list(tmp_path.rglob("*.mp4"))) >= 4
     run_peer(peer, READ, tmp_path / "set", tmp_path / "read.npz")
     read = np.load(tmp_path / "read.npz")
@@ -309,6 +310,10 @@ def test_lerobot_reads_what_we_write(
         np.testing.assert_allclose(read[f"stats/{name}/mean"], want.mean(axis=0), atol=1e-6)
     np.testing.assert_array_equal(read["timestamp"], (steps / 80).astype(np.float32))
     np.testing.assert_array_equal(read["frame_index"], steps)
+    np.testing.assert_array_equal(read["reward"], steps)
+    np.testing.assert_array_equal(read["mask.action"], steps > 1)
+    np.testing.assert_array_equal(read["pose"], pose[steps])
+    np.testing.assert_allclose(read["stats/pose/mean"], pose[steps].mean(axis=0), atol=1e-6)
     np.testing.assert_array_equal(read["index"], np.arange(sum(lengths)))
     np.testing.assert_array_equal(read["episode_index"], np.repeat(np.arange(7), lengths))
     assert read["task"].tolist() == [e.instruction for e in episodes for _ in e.state]

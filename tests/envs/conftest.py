@@ -10,7 +10,7 @@ from eyehand.types import InputError
 
 @cache
 def _why_not() -> str:
-    env = MetaWorldEnv("reach", image_size=8)
+    env = MetaWorldEnv("reach", cameras={"corner4": 8})
     try:
         env.reset(seed=0)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The battery must find what is wrong with an environment."""
+"""The batteries must find what is wrong with an environment."""
 
 from typing import Any
 
@@ -6,63 +6,71 @@ import gymnasium
 import numpy as np
 import pytest
 
-from eyehand.envs.check import check_env
+from eyehand.envs.check import check_env, check_robot_env
+from eyehand.envs.robot_env import RobotEnv
 
 
-class Toy(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """A correct environment, with one fault on demand: walk right for three steps to succeed."""
+class Toy(RobotEnv):
+    """A correct environment, with one fault on demand: walk left for three steps to succeed."""
 
     def __init__(self, fault: str = "") -> None:
+        super().__init__(
+            "toy", instruction="Go", cameras={"eye": 4}, state_dim=2, action_dim=2, fps=10
+        )
         self.fault = fault
-        self.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
         if fault == "limits":
             self.action_space = gymnasium.spaces.Box(-2, 1, (2,), np.float32)
-        eye = gymnasium.spaces.Box(0, 255, (4, 4, 3), np.uint8)
-        self.observation_space = gymnasium.spaces.Dict({
-            "image": gymnasium.spaces.Dict({"eye": eye}),
-            "state": gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32),
-            "instruction": gymnasium.spaces.Text(20),
-        })  # fmt: skip
-        self.picture = np.zeros((4, 4, 3), np.uint8)
+        self.shown = np.zeros((4, 4, 3), np.uint8)
         self.episodes = self.successes = self.failures = 0
 
-    def observe(self) -> dict[str, Any]:
-        picture = self.picture if self.fault == "memory" else self.picture.copy()
+    def picture(self, camera: str, *, size: int, quality: Any = None) -> np.ndarray:
+        picture = self.shown if self.fault == "memory" else self.shown.copy()
         if self.fault != "constant":
             picture[0, 0, :2] = int(100 * abs(self.state[0])) % 200 + 1, self.steps + 1
-        state = np.full(2, np.nan, np.float32) if self.fault == "nan" else self.state.copy()
-        return {"image": {"eye": picture}, "state": state, "instruction": "Go"}
+        return picture
+
+    def observe(self) -> dict[str, Any]:
+        return self.observation(np.full(2, np.nan) if self.fault == "nan" else self.state)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], Any]:
-        super().reset(seed=seed)
+        self.seed_of_episode(seed)
         self.state = self.np_random.uniform(-1, 1, 2).astype(np.float32)
         self.state += {"partial": self.episodes, "failure": self.failures,
                        "success": self.successes}.get(self.fault, 0)  # fmt: skip
         if self.fault == "same start":
             self.state[:] = 0.5
         self.episodes += 1
-        self.steps = self.right = 0
-        return self.observe(), {}
+        self.steps = self.left = 0
+        return self.observe(), {"success": False}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, Any]:
-        self.state += 0.1 * action
+        self.state = self.state + 0.1 * action
         self.steps += 1
-        self.right = self.right + 1 if action[0] == -1 else 0
-        success = self.right == 3
+        self.left = self.left + 1 if action[0] == -1 else 0
+        success = self.left == 3
         truncated = self.steps == 20 and (not success or self.fault == "merged")
         self.successes += success
         self.failures += truncated
+        terminated = success
         if self.fault == "merged":
-            success, truncated = self.steps == 4, self.steps == 4
-        return self.observe(), 0.0, success, truncated, {"success": success}
+            terminated, truncated = self.steps == 4, self.steps == 4
+        if self.fault == "goes on":
+            success, terminated = True, False
+        return self.observe(), 0.0, terminated, truncated, {"success": success}
 
 
 def left() -> np.ndarray:
     return np.array([-1, 0], np.float32)
 
 
-def test_accepts_what_is_right() -> None:
-    check_env(Toy(), solve=left, max_steps=20)
+def test_what_is_right_is_accepted() -> None:
+    check_robot_env(Toy(), solve=left, max_steps=20)
+
+
+def test_any_spaces_pass_the_core() -> None:
+    env = gymnasium.make("CartPole-v1")
+    check_env(env)
+    env.close()
 
 
 @pytest.mark.parametrize(
@@ -74,21 +82,22 @@ def test_accepts_what_is_right() -> None:
         ("nan", "not finite"),
         ("same start", "two seeds give the same start"),
         ("partial", "two different episodes"),
-        ("failure", "a failed episode changes"),
+        ("failure", "an episode to its end changes"),
         ("success", "a solved episode changes"),
         ("merged", "both terminated and truncated"),
+        ("goes on", "a success does not end"),
     ],
 )
-def test_refuses_what_is_wrong(fault: str, sentence: str) -> None:
+def test_what_is_wrong_is_refused(fault: str, sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
-        check_env(Toy(fault), solve=left, max_steps=20)
+        check_robot_env(Toy(fault), solve=left, max_steps=20)
 
 
-def test_says_if_the_expert_fails() -> None:
+def test_an_expert_that_fails_is_named() -> None:
     with pytest.raises(AssertionError, match="did not solve"):
-        check_env(Toy(), solve=lambda: np.zeros(2, np.float32), max_steps=20)
+        check_robot_env(Toy(), solve=lambda: np.zeros(2, np.float32), max_steps=20)
 
 
-def test_says_if_an_episode_has_no_end() -> None:
+def test_an_episode_without_an_end_is_named() -> None:
     with pytest.raises(AssertionError, match="goes on after 10 steps"):
-        check_env(Toy(), max_steps=10)
+        check_robot_env(Toy(), max_steps=10)

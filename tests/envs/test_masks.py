@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from eyehand.envs.masks import scene_masks
-from eyehand.envs.metaworld import MASK_CLASSES, MetaWorldEnv
+from eyehand.envs.metaworld import MASK_CLASSES, METAWORLD, MetaWorldEnv
+from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.types import InputError
 
 OBJECT = MASK_CLASSES.index("object")
@@ -10,8 +11,8 @@ OBJECT = MASK_CLASSES.index("object")
 
 def test_pictures_depend_on_task_and_seed_alone(opengl: None) -> None:
     settings = {"image_size": 48, "camera": "work_area"}
-    first = list(scene_masks(["drawer-open", "push"], seeds=[3, 4], **settings))
-    (again,) = scene_masks(["push"], seeds=[4], **settings)
+    first = list(scene_masks(METAWORLD, ["drawer-open", "push"], seeds=[3, 4], **settings))
+    (again,) = scene_masks(METAWORLD, ["push"], seeds=[4], **settings)
     for got, want in zip(again, first[3], strict=True):
         np.testing.assert_array_equal(got, want)
     image, mask = first[0]
@@ -23,7 +24,7 @@ def test_pictures_depend_on_task_and_seed_alone(opengl: None) -> None:
 
 def test_the_mask_lies_where_the_object_is_seen(opengl: None) -> None:
     """The puck is red, and nothing else on the table is: the mask finds the same pixels."""
-    env = MetaWorldEnv("push", image_size=96, camera="work_area")
+    env = MetaWorldEnv("push", cameras={"work_area": 96})
     try:
         observation, _ = env.reset(seed=0)
         red, green, blue = observation["image"]["work_area"].astype(int).transpose(2, 0, 1)
@@ -49,4 +50,9 @@ def test_a_mask_needs_its_picture() -> None:
 
 def test_unknown_task() -> None:
     with pytest.raises(InputError, match="pusj"):
-        next(scene_masks(["pusj"], seeds=[0], image_size=48, camera="work_area"))
+        next(scene_masks(METAWORLD, ["pusj"], seeds=[0], image_size=48, camera="work_area"))
+
+
+def test_a_suite_without_masks_is_refused() -> None:
+    with pytest.raises(InputError, match="two-ways does not know what a pixel shows"):
+        next(scene_masks(TWO_WAYS, ["two-ways"], seeds=[0], image_size=8, camera="top"))

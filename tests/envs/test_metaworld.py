@@ -7,19 +7,16 @@ import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-from eyehand.envs.check import check_env
-from eyehand.envs.instructions import instructions
+from eyehand.envs.check import check_robot_env
 from eyehand.envs.metaworld import (
-    ACTION_DIM,
     CAMERA,
     CAMERAS,
-    LANDMARKS,
     MAX_STEPS,
+    METAWORLD,
     MT10,
     TASKS,
     TIERS,
     MetaWorldEnv,
-    select_tasks,
 )
 from eyehand.types import InputError
 
@@ -68,12 +65,11 @@ def test_tiers_are_the_published_ones() -> None:
 
 
 def test_select_tasks() -> None:
-    assert select_tasks("all") == TASKS
-    assert select_tasks("mt10,reach") == MT10
-    assert len(set(MT10)) == 10
-    assert select_tasks("push, very-hard ,push") == ("push", *TIERS["very-hard"])
-    with pytest.raises(InputError, match=r"no task 'drawer-opn'. Did you mean 'drawer-open'\?"):
-        select_tasks("reach,drawer-opn")
+    assert METAWORLD.select_tasks("all") == TASKS
+    assert METAWORLD.select_tasks("mt10,reach") == MT10
+    assert METAWORLD.select_tasks("push, very-hard ,push") == ("push", *TIERS["very-hard"])
+    with pytest.raises(InputError, match=r"'drawer-opn'. Did you mean 'drawer-open'\?"):
+        METAWORLD.select_tasks("reach,drawer-opn")
 
 
 def test_unknown_task() -> None:
@@ -93,7 +89,7 @@ def test_start_depends_on_task_and_seed_alone(task: str, opengl: None) -> None:
     observation, _ = env.reset(seed=5)
     assert same(start, inside(env))
     assert np.array_equal(picture, env.render())
-    assert observation["instruction"] == instructions(task).canonical
+    assert observation["instruction"] == METAWORLD.instructions(task).canonical
     other.reset(seed=5)
     assert same(start, inside(other))
     env.close()
@@ -136,7 +132,7 @@ def test_trajectory_after_success_and_partial_episode(task: str) -> None:
 
 def assert_physics_is_metaworlds(task: str, steps: int) -> None:
     """Bit for bit the simulation that Meta-World runs by itself, though pictures are drawn."""
-    theirs, ours = raw(task, 4), MetaWorldEnv(task, image_size=16)
+    theirs, ours = raw(task, 4), MetaWorldEnv(task, cameras={"corner4": 16})
     want, _ = theirs.reset()
     ours.reset(seed=4)
     for _ in range(steps):
@@ -174,8 +170,8 @@ def test_film_is_metaworlds_picture_turned(opengl: None) -> None:
 
 
 def test_passes_the_battery(opengl: None) -> None:
-    env = MetaWorldEnv("door-close", image_size=16)
-    check_env(env, solve=env.expert_action)
+    env = MetaWorldEnv("door-close", cameras={"corner4": 16})
+    check_robot_env(env, solve=env.expert_action)
     env.close()
 
 
@@ -183,7 +179,7 @@ def test_passes_the_battery(opengl: None) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_passes_the_battery(task: str, opengl: None) -> None:
     env = MetaWorldEnv(task)  # at 16 px some objects' places look alike
-    check_env(env)
+    check_robot_env(env)
     env.close()
 
 
@@ -241,7 +237,7 @@ def test_time_limit() -> None:
     ends = [env.step(np.array([0, 0, 1, 0], np.float32))[2:4] for _ in range(MAX_STEPS)]
     assert ends == [(False, False)] * (MAX_STEPS - 1) + [(False, True)]
     with pytest.raises(RuntimeError, match="is over"):
-        env.step(np.zeros(ACTION_DIM, np.float32))
+        env.step(np.zeros(len(METAWORLD.action), np.float32))
 
 
 def test_reset_without_seed_draws_one() -> None:
@@ -258,7 +254,7 @@ def test_reset_without_seed_draws_one() -> None:
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_landmarks_lie_where_the_picture_shows_them(camera: str, opengl: None) -> None:
     """The picture without the puck differs from the picture with it around the landmark."""
-    env = MetaWorldEnv("pick-place", image_size=128, camera=camera, render_observations=False)
+    env = MetaWorldEnv("pick-place", cameras={camera: 128}, render_observations=False)
     env.reset(seed=3)
     model = env._simulator.model
     with_puck = env.render().astype(int)
@@ -266,7 +262,7 @@ def test_landmarks_lie_where_the_picture_shows_them(camera: str, opengl: None) -
     changed = np.abs(env.render() - with_puck).sum(axis=2) > 30
     rows, columns = np.nonzero(changed)
     assert len(rows) >= 4
-    x, y, distance = env.landmarks()[LANDMARKS.index("object")]
+    x, y, distance = env.landmarks()[METAWORLD.landmarks.index("object")]
     assert x == pytest.approx(2 * (columns.mean() + 0.5) / 128 - 1, abs=2.5 / 64)
     assert y == pytest.approx(2 * (rows.mean() + 0.5) / 128 - 1, abs=2.5 / 64)
     eye, puck = env._simulator.data.camera(CAMERA).xpos, env._simulator.data.body("obj").xpos
@@ -277,7 +273,7 @@ def test_landmarks_lie_where_the_picture_shows_them(camera: str, opengl: None) -
 def test_the_work_area_is_the_inner_part_of_the_whole_picture(opengl: None) -> None:
     pictures = []
     for camera, size in ((CAMERA, 400), ("work_area", 260)):  # 65 % of the width
-        env = MetaWorldEnv("drawer-open", image_size=size, camera=camera)
+        env = MetaWorldEnv("drawer-open", cameras={camera: size})
         pictures.append(env.reset(seed=1)[0]["image"][camera].astype(float))
         env.close()
     whole, part = pictures
@@ -312,4 +308,4 @@ def test_disturbances_change_the_picture_and_nothing_else(opengl: None) -> None:
 
 def test_unknown_camera() -> None:
     with pytest.raises(InputError, match="work_area"):
-        MetaWorldEnv("reach", camera="work-area")
+        MetaWorldEnv("reach", cameras={"work-area": 96})

@@ -185,8 +185,8 @@ def test_nothing_is_said_at_exit_though_mujoco_was_imported_first(opengl: None) 
     done = run(
         "import mujoco\n"
         "from eyehand.envs.metaworld import MetaWorldEnv\n"
-        "env = MetaWorldEnv('reach', image_size=8); env.reset(seed=0)\n"
-        "other = MetaWorldEnv('reach', image_size=8); other.reset(seed=0)\n",
+        "env = MetaWorldEnv('reach', cameras={'corner4': 8}); env.reset(seed=0)\n"
+        "other = MetaWorldEnv('reach', cameras={'corner4': 8}); other.reset(seed=0)\n",
         MUJOCO_GL="",
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eyehand.envs.metaworld import CAMERA, MAX_STEPS, MetaWorldEnv
-from eyehand.envs.rollout import ROWS, Execution, Start, _Episode, _plan, _Queue, rollout
-from eyehand.types import Batch, InputError, Observation
+from eyehand.envs.execution import Execution
+from eyehand.envs.metaworld import CAMERA, MAX_STEPS, METAWORLD, MetaWorldEnv
+from eyehand.envs.rollout import POLICY_THREADS, ROWS, Start, _Queue, drive, rollout
+from eyehand.envs.two_ways import TWO_WAYS
+from eyehand.types import InputError, Observation
 
 
 class Network(nn.Module):
@@ -30,17 +32,15 @@ class Network(nn.Module):
         self.resets: dict[int, int] = {}
         self.seen: list[Observation] = []
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        raise NotImplementedError
-
     def reset(self, env_ids: Sequence[int]) -> None:
         for env_id in env_ids:
             self.resets[env_id] = self.resets.get(env_id, 0) + 1
             assert self.resets[env_id] <= 2, "an id is used for more than one episode"
             self.memory[env_id] = 0
 
-    def act(self, observation: Observation) -> Tensor:
+    def act(self, observation: Observation, *, generator: object = None) -> Tensor:
         assert len(observation.env_ids) == len(observation.instruction) == ROWS
+        assert torch.get_num_threads() == POLICY_THREADS
         calls = []
         for env_id in observation.env_ids:
             if env_id >= 0:
@@ -77,15 +77,16 @@ def test_outcomes_depend_on_neither_workers_nor_environments(
     for workers, environments in divisions:
         policy, order = Network(horizon=60), []
         outcomes = rollout(
-            policy, STARTS, execution=LONG, workers=workers, environments=environments,
-            image_size=32, on_outcome=order.append,
+            policy, METAWORLD, STARTS, execution=LONG, workers=workers, environments=environments,
+            cameras={CAMERA: 32}, on_outcome=order.append,
         )  # fmt: skip
         assert [outcome.start for outcome in outcomes] == STARTS
         assert sorted(map(id, order)) == sorted(map(id, outcomes))
         assert sorted(policy.memory) == list(range(len(STARTS)))
         runs.append(outcomes)
     for one, *others in zip(*runs, strict=True):
-        assert one.steps == len(one.actions) <= MAX_STEPS
+        assert one.steps == len(one.actions) == len(one.reward) <= MAX_STEPS
+        assert one.terminated == one.success
         assert np.abs(one.actions).max() <= 1
         for other in others:
             assert (one.success, one.steps) == (other.success, other.steps)
@@ -103,14 +104,11 @@ class Replay:
         self.at = [0] * len(plans)
         self.seen: list[Observation] = []
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        raise NotImplementedError
-
     def reset(self, env_ids: Sequence[int]) -> None:
         for env_id in env_ids:
             self.at[env_id] = 0
 
-    def act(self, observation: Observation) -> Tensor:
+    def act(self, observation: Observation, *, generator: object = None) -> Tensor:
         self.seen.append(observation)
         chunks = torch.zeros(ROWS, self.steps, 4)
         for row, env_id in enumerate(observation.env_ids):
@@ -125,7 +123,7 @@ def test_expert_succeeds_and_episode_ends_there(opengl: None) -> None:
     starts = [Start("drawer-close", 1, "Close it"), Start("button-press", 2, "Press it")]
     plans, states, pictures = [], [], []
     for start in starts:
-        env = MetaWorldEnv(start.task, image_size=16, render_observations=False)
+        env = MetaWorldEnv(start.task, cameras={"corner4": 16}, render_observations=False)
         observation, _ = env.reset(seed=start.seed)
         states.append(observation["state"])
         pictures.append(env.render())
@@ -144,8 +142,9 @@ def test_expert_succeeds_and_episode_ends_there(opengl: None) -> None:
         return replace(observation, image=dark)
 
     outcomes = rollout(
-        policy, starts, execution=Execution(steps=4), workers=1, image_size=16, transform=darken
-    )
+        policy, METAWORLD, starts, execution=Execution(steps=4), workers=1, cameras={CAMERA: 16},
+        transform=darken,
+    )  # fmt: skip
     for outcome, plan in zip(outcomes, plans, strict=True):
         assert (outcome.success, outcome.steps) == (True, len(plan))
         np.testing.assert_array_equal(outcome.actions, plan)
@@ -163,8 +162,8 @@ def test_another_picture_and_a_disturbed_world(opengl: None) -> None:
     """The policy sees that part of the picture, of that world; the robot is where it always is."""
     start = Start("drawer-close", 1, "Close it")
     disturbance = {"light": 0.6, "camera_offset": 0.02}
-    disturbed = MetaWorldEnv("drawer-close", image_size=16, camera="work_area", **disturbance)
-    plain = MetaWorldEnv("drawer-close", image_size=16, camera="work_area")
+    disturbed = MetaWorldEnv("drawer-close", cameras={"work_area": 16}, **disturbance)
+    plain = MetaWorldEnv("drawer-close", cameras={"work_area": 16})
     want, other = disturbed.reset(seed=1)[0], plain.reset(seed=1)[0]
     plan, solved = [], False
     while not solved:
@@ -172,8 +171,8 @@ def test_another_picture_and_a_disturbed_world(opengl: None) -> None:
         solved = plain.step(plan[-1])[2]
     policy = Replay([np.stack(plan)], steps=4)
     (outcome,) = rollout(
-        policy, [start], execution=Execution(steps=4), workers=1, camera="work_area",
-        image_size=16, disturbance=disturbance,
+        policy, METAWORLD, [start], execution=Execution(steps=4), workers=1,
+        cameras={"work_area": 16}, disturbance=disturbance,
     )  # fmt: skip
     assert (outcome.success, outcome.steps) == (True, len(plan))
     seen = policy.seen[0]
@@ -187,62 +186,64 @@ def test_another_picture_and_a_disturbed_world(opengl: None) -> None:
 
 
 def test_an_unknown_camera_is_one_sentence() -> None:
-    with pytest.raises(InputError, match=r"no camera 'work-area'\. Did you mean 'work_area'"):
-        rollout(Network(), STARTS[:1], execution=LONG, workers=1, camera="work-area")
+    with pytest.raises(InputError, match=r"no camera of metaworld 'work-area'\. Did you mean"):
+        rollout(
+            Network(), METAWORLD, STARTS[:1], execution=LONG, workers=1, cameras={"work-area": 96}
+        )
 
 
 def test_no_starts() -> None:
-    assert rollout(Network(), [], execution=Execution()) == []
+    assert rollout(Network(), TWO_WAYS, [], execution=Execution(), cameras={"top": 8}) == []
 
 
-def plan_all(chunks: Sequence[Tensor], execution: Execution) -> np.ndarray:
-    episode = _Episode(0, STARTS[0])
-    for chunk in chunks:
-        episode.executed.append(_plan(episode, chunk, execution))
-    return np.concatenate(episode.executed)
+class Straight:
+    """Drives up, which in `two_ways` ends on the obstacle."""
+
+    def __init__(self, width: int = 2) -> None:
+        self.width = width
+        self.drawn: list[float] = []
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        pass
+
+    def act(self, observation: Observation, *, generator: torch.Generator | None = None) -> Tensor:
+        if generator is not None:
+            self.drawn.append(torch.rand(1, generator=generator).item())
+        chunk = torch.zeros(len(observation.env_ids), 8, self.width)
+        chunk[..., -1] = 1
+        return chunk
 
 
-def test_plan_without_ensembling_takes_the_newest() -> None:
-    chunks = [torch.full((3, 4), value) for value in (0.1, 0.2, 7.0)]
-    got = plan_all(chunks, Execution(steps=2))
-    np.testing.assert_allclose(got[:, 0], [0.1, 0.1, 0.2, 0.2, 1, 1])  # the last is clipped
+def test_a_crash_is_terminated_and_no_success() -> None:
+    start = Start("two-ways", 0, "Go to the green disc")
+    (outcome,) = rollout(
+        Straight(), TWO_WAYS, [start], execution=Execution(), cameras={"top": 8}, workers=1
+    )
+    assert (outcome.terminated, outcome.success) == (True, False)
+    assert outcome.reward.tolist() == [0.0] * outcome.steps
+    env = TWO_WAYS.make("two-ways", cameras={"top": 8})
+    alone = drive(Straight(), env, start, execution=Execution(), most=50)
+    np.testing.assert_array_equal(alone.actions, outcome.actions)
+    assert (alone.terminated, alone.success) == (True, False)
+    assert drive(Straight(), env, start, execution=Execution(), most=3).steps == 4
+    assert not drive(Straight(), env, start, execution=Execution(), most=3).terminated
 
 
-def test_plan_with_ensembling_by_hand() -> None:
-    """Plans of three steps, made at steps 0, 1, 2, 3, with weights 1, 1/2, 1/4 from the oldest."""
-    planned = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9], [-0.2, 0, 0]])
-    chunks = [plan[:, None].expand(3, 4) for plan in planned]
-    got = plan_all(chunks, Execution(steps=1, temporal_ensembling=float(np.log(2))))
-    want = [
-        0.1,
-        (0.2 + 0.4 / 2) / 1.5,
-        (0.3 + 0.5 / 2 + 0.7 / 4) / 1.75,
-        (0.6 + 0.8 / 2 - 0.2 / 4) / 1.75,  # the first plan is used up
-    ]
-    np.testing.assert_allclose(got[:, 0], want, atol=1e-6)
+def test_the_generator_reaches_the_policy() -> None:
+    policy, start = Straight(), Start("two-ways", 0, "Go")
+    rollout(
+        policy, TWO_WAYS, [start], execution=Execution(), cameras={"top": 8}, workers=1,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert len(set(policy.drawn)) == len(policy.drawn) > 1
 
 
-def test_plan_with_ensembling_every_two_steps() -> None:
-    chunks = [torch.full((3, 4), 0.3), torch.full((3, 4), 0.6)]
-    got = plan_all(chunks, Execution(steps=2, temporal_ensembling=0.0))
-    np.testing.assert_allclose(got[:, 0], [0.3, 0.3, 0.45, 0.6], atol=1e-6)
-
-
-def test_refuses_chunks() -> None:
-    episode = _Episode(0, Start("reach", 5, ""))
-    with pytest.raises(InputError, match=r"plans 2 actions of 4 numbers; at least 4"):
-        _plan(episode, torch.zeros(2, 4), Execution(steps=4))
-    with pytest.raises(InputError, match=r"plans 8 actions of 7 numbers"):
-        _plan(episode, torch.zeros(8, 7), Execution(steps=4))
-    with pytest.raises(InputError, match=r"'reach' \(seed 5\) are not finite at step 0"):
-        _plan(episode, torch.full((8, 4), torch.nan), Execution(steps=4))
-
-
-def test_refuses_execution() -> None:
-    with pytest.raises(InputError, match=r"at least 1\. Got 0"):
-        Execution(steps=0)
-    with pytest.raises(InputError, match=r"Got -0\.5"):
-        Execution(temporal_ensembling=-0.5)
+def test_chunks_that_do_not_fit_name_the_episode() -> None:
+    with pytest.raises(InputError, match=r"'two-ways' \(seed 5\): .*8 actions of 3 numbers"):
+        rollout(
+            Straight(3), TWO_WAYS, [Start("two-ways", 5, "")], execution=Execution(),
+            cameras={"top": 8}, workers=1,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("slots", [1, 3, 7])

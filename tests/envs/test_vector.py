@@ -27,11 +27,11 @@ class StandIn:
 
     made = 0
 
-    def __init__(self, task, *, image_size, render_observations):
+    def __init__(self, task, *, cameras, render_observations):
         if task == "unknown":
             raise InputError("no task 'unknown'. Did you mean 'known'?")
         StandIn.made += 1
-        self.task, self.size = task, image_size
+        self.task, self.cameras = task, cameras
 
     def reset(self, *, seed):
         self.seed, self.count = seed, 0
@@ -40,8 +40,11 @@ class StandIn:
     def observe(self):
         return {"state": np.array([self.seed, self.count, StandIn.made, os.getpid()], np.float32)}
 
-    def render(self):
-        return np.full((self.size, self.size, 3), self.count + self.seed, np.uint8)
+    def pictures(self):
+        return {
+            name: np.full((size, size, 3), number + self.count + self.seed, np.uint8)
+            for number, (name, size) in enumerate(self.cameras.items())
+        }
 
     def step(self, action):
         if self.task == "broken":
@@ -49,7 +52,9 @@ class StandIn:
         if self.task == "slow":
             time.sleep(60)
         self.count += 1
-        return self.observe(), 0.0, bool(action[0] > 0.5), self.count == 5, {}
+        success, crash = bool(action[0] > 0.5), bool(action[0] < -0.5)
+        over = self.count == 5
+        return self.observe(), 0.5 * self.count, success or crash, over, {"success": success}
 
     def close(self):
         pass
@@ -87,7 +92,9 @@ def gone(pids: list[int], within: float = 5) -> bool:
 
 
 def test_slots_share_workers_and_memory(stand_in: Any) -> None:
-    with VectorEnv(stand_in, slots=3, workers=2, image_size=4, state_dim=4) as vector:
+    with VectorEnv(
+        stand_in, slots=3, workers=2, cameras={"near": 4, "far": 6}, state_dim=4
+    ) as vector:
         for slot in range(3):
             vector.reset(slot, "one", seed=10 * slot)
         with pytest.raises(RuntimeError, match="slot 1 has not answered"):
@@ -95,7 +102,7 @@ def test_slots_share_workers_and_memory(stand_in: Any) -> None:
         replies = receive_all(vector, 3)
         assert all((reply.steps, reply.ended) == (0, False) for reply in replies.values())
         assert vector.state[:, 0].tolist() == [0, 10, 20]
-        assert vector.image[:, 0, 0, 0].tolist() == [0, 10, 20]
+        assert vector.image["near"][:, 0, 0, 0].tolist() == [0, 10, 20]
         pids = vector.state[:, 3].tolist()
         assert pids[0] == pids[2] != pids[1]
         assert vector.receive(timeout=0.0) == []
@@ -103,7 +110,7 @@ def test_slots_share_workers_and_memory(stand_in: Any) -> None:
         for slot in range(3):
             vector.step(slot, actions(3))
         assert {reply.steps for reply in receive_all(vector, 3).values()} == {3}
-        assert vector.image[2, 0, 0].tolist() == [23, 23, 23]
+        assert vector.image["near"][2, 0, 0].tolist() == [23, 23, 23]
         # two of the next three are left before the limit; slot 1 solves its task at once
         vector.step(0, actions(3))
         vector.step(1, actions(3, first=1.0))
@@ -120,7 +127,7 @@ def test_slots_share_workers_and_memory(stand_in: Any) -> None:
 
 
 def test_failures_are_reported_and_leave_nothing(stand_in: Any) -> None:
-    vector = VectorEnv(stand_in, slots=2, workers=1, image_size=4, state_dim=4)
+    vector = VectorEnv(stand_in, slots=2, workers=1, cameras={"near": 4, "far": 6}, state_dim=4)
     pids = [process.pid for process in vector._processes]
     vector.reset(0, "broken", seed=7)
     vector.reset(1, "slow", seed=8)
@@ -150,11 +157,11 @@ def test_failures_are_reported_and_leave_nothing(stand_in: Any) -> None:
 
 @pytest.mark.parametrize(
     ("slots", "workers", "size", "sentence"),
-    [(0, 1, 8, "`environments`.*0"), (1, -2, 8, "`workers`.*-2"), (1, 1, 0, "`image_size`.*0")],
+    [(0, 1, 8, "`environments`.*0"), (1, -2, 8, "`workers`.*-2"), (1, 1, 0, "`pixels of eye`.*0")],
 )
 def test_refuses_counts(slots: int, workers: int, size: int, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        VectorEnv(MetaWorldEnv, slots=slots, workers=workers, image_size=size, state_dim=4)
+        VectorEnv(MetaWorldEnv, slots=slots, workers=workers, cameras={"eye": size}, state_dim=4)
 
 
 PARENT = """
@@ -163,7 +170,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inh
 from eyehand.envs.vector import VectorEnv
 from stand_in_env import StandIn
 if __name__ == "__main__":
-    with VectorEnv(StandIn, slots=2, workers=2, image_size=4, state_dim=4) as vector:
+    with VectorEnv(StandIn, slots=2, workers=2, cameras={"eye": 4}, state_dim=4) as vector:
         print(*[process.pid for process in vector._processes], flush=True)
         for slot, task in enumerate(("slow", "one")):
             vector.reset(slot, task, 0)

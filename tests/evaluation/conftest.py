@@ -2,18 +2,17 @@
 
 import pytest
 
+from eyehand.envs.metaworld import METAWORLD
 from eyehand.evaluation.results import (
-    PROTOCOL_VERSION,
     EpisodeRecord,
     Film,
     ProbeResult,
     Results,
+    group_results,
     rate,
-    software_versions,
+    score,
     task_mean,
     task_results,
-    tier_mean,
-    tier_results,
 )
 
 
@@ -25,7 +24,7 @@ def results() -> Results:
         for task, outcomes in [("reach", (True, True, True, False)), ("push", (False,) * 4)]
         for seed, success in enumerate(outcomes)
     ]
-    tasks = task_results(records)
+    tasks = task_results(METAWORLD, records)
     probed = ProbeResult(
         4,
         1,
@@ -33,18 +32,18 @@ def results() -> Results:
         (0.05, 0.7),
         question="<deaf?>",
         unprobed=rate(records),
-        tier_mean=None,
-        unprobed_tier_mean=None,
+        score=None,
+        unprobed_score=None,
         tasks=list(tasks),
     )
     return Results(
-        protocol=PROTOCOL_VERSION,
+        protocol=METAWORLD.protocol,
         command="eyehand eval 'a & b'",
         checkpoint="runs/<policy>",
         checkpoint_sha256="0" * 64,
         tasks=tasks,
-        tiers=tier_results(records),
-        tier_mean=tier_mean(tasks),
+        groups=group_results(METAWORLD, records),
+        score=score(METAWORLD, tasks),
         task_mean=task_mean(tasks),
         seeds=(1_000_000, 1_000_003),
         seed_range="evaluation",
@@ -62,6 +61,6 @@ def results() -> Results:
         seconds=10.0,
         steps_per_second=100.0,
         commit="abc",
-        versions=software_versions(),
+        versions={"python": "3.11"},
         episodes=[(r.task, r.seed, r.success, r.steps) for r in records],
     )

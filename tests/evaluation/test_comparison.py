@@ -82,3 +82,9 @@ def test_the_plot_is_a_picture_with_a_mark_for_every_run() -> None:
     marks = root.findall("svg:circle", names)
     assert [float(mark.attrib["cx"]) for mark in marks] == [700.0, 460.0]  # 300 + 4 per point
     assert "Heads <1>" in [text.text for text in root.findall("svg:text", names)]
+
+
+def test_equal_runs_differ_by_nothing_and_one_run_has_no_pair() -> None:
+    (same,) = differences([GOOD, GOOD])
+    assert same.p_value == 1.0
+    assert differences([GOOD]) == []

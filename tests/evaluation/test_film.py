@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from eyehand.envs.metaworld import MAX_STEPS, MetaWorldEnv
+from eyehand.envs.metaworld import MAX_STEPS, METAWORLD, MetaWorldEnv
 from eyehand.envs.rollout import Outcome, Start
 from eyehand.evaluation import film
 from eyehand.evaluation.film import (
     COLORS,
     FAILURE,
     SUCCESS,
+    FilmLayout,
     PlayConfig,
-    Sheet,
     film_episode,
     play,
     write_film,
@@ -32,7 +32,7 @@ def expert_episode(task: str, seed: int) -> Outcome:
         _, _, terminated, truncated, _ = env.step(actions[-1])
     env.close()
     start = Start(task, seed, "do it")
-    return Outcome(start, terminated, len(actions), np.stack(actions))
+    return Outcome(start, terminated, np.stack(actions))
 
 
 def pictures(file: Path) -> list[np.ndarray]:
@@ -44,7 +44,7 @@ def test_replay_of_a_success_succeeds_and_plays(tmp_path: Path) -> None:
     outcome = expert_episode("reach", 1_000_003)
     assert outcome.success
     file = tmp_path / "film.mp4"
-    film_episode(outcome, file, size=160)
+    film_episode(METAWORLD, outcome, file, size=160)
     with av.open(file) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
@@ -59,13 +59,13 @@ def test_replay_of_a_success_succeeds_and_plays(tmp_path: Path) -> None:
 
 def test_replay_that_ends_otherwise_is_an_error(tmp_path: Path) -> None:
     outcome = expert_episode("reach", 1_000_003)
-    short = Outcome(outcome.start, True, 5, outcome.actions[:5])
+    short = Outcome(outcome.start, True, outcome.actions[:5])
     with pytest.raises(RuntimeError, match=r"reach with seed 1000003 ended with success=False"):
-        film_episode(short, tmp_path / "film.mp4", size=160)
+        film_episode(METAWORLD, short, tmp_path / "film.mp4", size=160)
     still = np.zeros_like(outcome.actions[:1])
-    late = Outcome(outcome.start, True, outcome.steps + 1, np.concatenate([outcome.actions, still]))
+    late = Outcome(outcome.start, True, np.concatenate([outcome.actions, still]))
     with pytest.raises(RuntimeError, match=f"after {outcome.steps} steps, the episode"):
-        film_episode(late, tmp_path / "film.mp4", size=160)
+        film_episode(METAWORLD, late, tmp_path / "film.mp4", size=160)
     assert not (tmp_path / "film.mp4").exists()
 
 
@@ -76,23 +76,23 @@ def colors(picture: np.ndarray) -> set[tuple[int, ...]]:
 @pytest.mark.parametrize(
     "sentence", ["go", "a sentence that is far too long for one line " * 2, ""]
 )
-def test_sheet_holds_the_picture_and_the_growing_plot(sentence: str) -> None:
-    sheet = Sheet(sentence, 10, size=160)
+def test_layout_holds_the_picture_and_the_growing_plot(sentence: str) -> None:
+    layout = FilmLayout(METAWORLD, sentence, 10, size=160)
     image = np.full((160, 160, 3), 77, dtype=np.uint8)
     heights = np.linspace(-1, 1, 4, dtype=np.float32)
-    first = sheet.picture(image, step=0)
+    first = layout.picture(image, step=0)
     assert first.shape[1] == 160
     assert first.shape[0] % 2 == 0
-    np.testing.assert_array_equal(first[sheet.top : sheet.top + 160], image)
+    np.testing.assert_array_equal(first[layout.top : layout.top + 160], image)
     previous = 0
     for step in range(1, 11):
-        sheet.plot(step, heights)
-        plot = sheet.picture(image, step=step)[sheet.plot_top :]
+        layout.plot(step, heights)
+        plot = layout.picture(image, step=step)[layout.plot_top :]
         drawn = np.argwhere((plot == ImageColor.getrgb(COLORS[3])).all(-1))
         assert drawn[:, 1].max() > previous
         previous = drawn[:, 1].max()
-    assert previous == pytest.approx(160 - sheet.margin, abs=1)
-    assert {ImageColor.getrgb(color) for color in COLORS} <= colors(plot)
+    assert previous == pytest.approx(160 - layout.margin, abs=1)
+    assert {ImageColor.getrgb(color) for color in COLORS[:4]} <= colors(plot)
     highest, lowest = (
         np.argwhere((plot == ImageColor.getrgb(COLORS[number])).all(-1))[:, 0].mean()
         for number in (3, 0)
@@ -103,11 +103,11 @@ def test_sheet_holds_the_picture_and_the_growing_plot(sentence: str) -> None:
 
 @pytest.mark.parametrize(("success", "color"), [(True, SUCCESS), (False, FAILURE)])
 def test_end_is_marked(success: bool, color: str) -> None:
-    sheet = Sheet("go", 10, size=160)
+    layout = FilmLayout(METAWORLD, "go", 10, size=160)
     image = np.full((160, 160, 3), 77, dtype=np.uint8)
-    marked = sheet.picture(image, step=10, success=success)
-    np.testing.assert_array_equal(marked[sheet.top, 80], ImageColor.getrgb(color))
-    np.testing.assert_array_equal(marked[sheet.top + 80, 80], 77)
+    marked = layout.picture(image, step=10, success=success)
+    np.testing.assert_array_equal(marked[layout.top, 80], ImageColor.getrgb(color))
+    np.testing.assert_array_equal(marked[layout.top + 80, 80], 77)
 
 
 def test_film_without_pictures_is_an_error(tmp_path: Path) -> None:
@@ -122,22 +122,24 @@ def test_play_tells_the_sentence_and_films(
     told: list[Start] = []
     asked: dict[str, object] = {}
 
-    def fake_rollout(policy: object, starts: list[Start], **arguments: object) -> list[Outcome]:
+    def fake_rollout(
+        policy: object, suite: object, starts: list[Start], **arguments: object
+    ) -> list[Outcome]:
         told.extend(starts)
         asked.update(arguments)
         actions = np.zeros((MAX_STEPS, 4), np.float32)
-        return [Outcome(start, False, MAX_STEPS, actions) for start in starts]
+        return [Outcome(start, False, actions) for start in starts]
 
     filmed = []
     monkeypatch.setattr(film, "rollout", fake_rollout)
     monkeypatch.setattr(film, "film_episode", lambda *a, **k: filmed.append((a, k)))
     config = PlayConfig("drawer-open", tmp_path / "new" / "film.mp4", instruction="wave", seed=7)
-    outcome = play(still_policy, config, camera="work_area", image_size=32)
-    assert (asked["camera"], asked["image_size"]) == ("work_area", 32)
+    outcome = play(still_policy, config, cameras={"work_area": 32})
+    assert asked["cameras"] == {"work_area": 32}
     assert told == [Start("drawer-open", 7, "wave")]
     assert not outcome.success
     ((arguments, named),) = filmed
-    assert arguments == (outcome, tmp_path / "new" / "film.mp4")
+    assert arguments == (METAWORLD, outcome, tmp_path / "new" / "film.mp4")
     assert named["quality"] == "film"
     assert config.out.parent.is_dir()
 
@@ -145,7 +147,8 @@ def test_play_tells_the_sentence_and_films(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"task": "easy"}, "--task must be one task, such as drawer-open. Got 'easy'"),
+        ({"task": "easy"}, "no task of metaworld 'easy'"),
+        ({"suite": "metawrld"}, "no suite 'metawrld'"),
         ({"task": "drawer-opn"}, "Did you mean 'drawer-open'"),
         ({"out": Path("film.avi")}, r"--out must end in \.mp4. Got 'film\.avi'"),
         ({"seed": -3}, "--seed must be at least 0. Got -3"),

@@ -16,7 +16,7 @@ IDENTITY: dict[str, Any] = {"protocol": "metaworld-v1", "execution": {"steps": 4
 
 def outcome(seed: int, instruction: str = "go") -> Outcome:
     actions = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4) * np.float32(1 / (1 + seed))
-    return Outcome(Start("reach", seed, instruction), seed % 2 == 0, 3, actions)
+    return Outcome(Start("reach", seed, instruction), seed % 2 == 0, actions)
 
 
 def test_episodes_are_there_when_opened_again(tmp_path: Path) -> None:

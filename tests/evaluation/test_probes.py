@@ -7,14 +7,15 @@ import pytest
 import torch
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import TASKS, MetaWorldEnv
+from eyehand.envs.metaworld import METAWORLD, SCENES, TASKS, MetaWorldEnv
 from eyehand.envs.rollout import Start
-from eyehand.evaluation.probes import PROBES, SCENES, Probe, scene_partner
+from eyehand.envs.two_ways import TWO_WAYS
+from eyehand.evaluation.probes import Probe, probes_of, scene_partner
 from eyehand.types import Observation
 
+PROBES = probes_of(METAWORLD)
 STARTS = [
-    Start(task, seed, instructions(task).canonical)
+    Start(task, seed, METAWORLD.instructions(task).canonical)
     for task in ("hammer", "faucet-open", "faucet-close", "reach")
     for seed in (5, 6)
 ]
@@ -52,18 +53,31 @@ def test_every_task_is_in_at_most_one_scene_and_exists() -> None:
     assert set(named) <= set(TASKS)
 
 
-@pytest.mark.parametrize("task", [task for scene in SCENES for task in scene])
-def test_partner_is_another_task_with_another_sentence(task: str) -> None:
-    partner = scene_partner(task, TASKS)
-    assert partner is not None
-    assert partner != task
-    assert instructions(partner).canonical != instructions(task).canonical
+def test_partner_is_another_task_with_another_sentence() -> None:
+    for task in (task for scene in SCENES for task in scene):
+        partner = scene_partner(METAWORLD, task, TASKS)
+        assert partner is not None
+        assert partner != task
+        assert METAWORLD.instructions(partner).canonical != METAWORLD.instructions(task).canonical
+
+
+def test_a_suite_has_the_controls_that_it_can_have() -> None:
+    names = [probe.name for probe in probes_of(TWO_WAYS)]
+    assert "held-out paraphrase 1" in names
+    assert "held-out paraphrase 2" not in names
+    assert not any("camera" in name or "light" in name for name in names)
+    start = Start("two-ways", 5, "Go to the green disc")
+    assert probes_of(TWO_WAYS)[0].starts([start]) == []  # one task alone in its scene
 
 
 def test_partner_is_an_evaluated_task() -> None:
-    assert scene_partner("coffee-button", ["coffee-button", "coffee-pull"]) == "coffee-pull"
-    assert scene_partner("coffee-pull", ["coffee-button", "coffee-pull"]) == "coffee-button"
-    assert scene_partner("coffee-button", ["coffee-button"]) is None
+    assert (
+        scene_partner(METAWORLD, "coffee-button", ["coffee-button", "coffee-pull"]) == "coffee-pull"
+    )
+    assert (
+        scene_partner(METAWORLD, "coffee-pull", ["coffee-button", "coffee-pull"]) == "coffee-button"
+    )
+    assert scene_partner(METAWORLD, "coffee-button", ["coffee-button"]) is None
 
 
 def test_swapping_exchanges_the_pair_and_leaves_out_the_lonely() -> None:
@@ -72,8 +86,8 @@ def test_swapping_exchanges_the_pair_and_leaves_out_the_lonely() -> None:
         (start.task, start.seed) for start in STARTS if start.task.startswith("faucet")
     ]
     sentences = {start.task: start.instruction for start in told}
-    assert sentences["faucet-open"] == instructions("faucet-close").canonical
-    assert sentences["faucet-close"] == instructions("faucet-open").canonical
+    assert sentences["faucet-open"] == METAWORLD.instructions("faucet-close").canonical
+    assert sentences["faucet-close"] == METAWORLD.instructions("faucet-open").canonical
 
 
 def test_every_probe_keeps_the_start_states_and_changes_something() -> None:
@@ -96,7 +110,7 @@ def test_paraphrases_are_the_held_out_ones_each_in_turn() -> None:
     for number in range(3):
         told = probe(f"held-out paraphrase {number + 1}").starts(STARTS)
         for start in told:
-            assert start.instruction == instructions(start.task).held_out[number]
+            assert start.instruction == METAWORLD.instructions(start.task).held_out[number]
 
 
 def test_blank_image_carries_nothing_and_leaves_the_original_alone() -> None:

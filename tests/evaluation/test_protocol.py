@@ -11,12 +11,13 @@ import pytest
 import tyro
 
 from eyehand.cli.eval import EvalArguments
+from eyehand.envs.execution import Execution
 from eyehand.envs.metaworld import CAMERA, TASKS, TIERS
-from eyehand.envs.rollout import Execution, Outcome, Start
+from eyehand.envs.rollout import Outcome, Start
 from eyehand.evaluation import protocol
 from eyehand.evaluation.protocol import (
     EvalConfig,
-    Subject,
+    EvaluatedPolicy,
     evaluate,
     evaluation_starts,
     reproducing_command,
@@ -36,6 +37,7 @@ class FakeRollout:
     def __call__(
         self,
         policy: object,
+        suite: object,
         starts: Sequence[Start],
         *,
         on_outcome: Callable[[Outcome], None],
@@ -49,7 +51,7 @@ class FakeRollout:
             self.ran.append(start)
             success = self.succeeds(start)
             actions = np.full((3, 4), start.seed % 7, dtype=np.float32)
-            outcomes.append(Outcome(start, success, 3, actions))
+            outcomes.append(Outcome(start, success, actions))
             on_outcome(outcomes[-1])
         return outcomes[::-1]
 
@@ -76,8 +78,8 @@ def run(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, still_policy: Actor) 
 
     def run_with(fake: FakeRollout, config: EvalConfig, camera: str = CAMERA) -> Results:
         monkeypatch.setattr(protocol, "rollout", fake)
-        subject = Subject.checkpoint(checkpoint, camera=camera, image_size=32)
-        return evaluate(still_policy, config, subject)
+        evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={camera: 32})
+        return evaluate(still_policy, config, evaluated)
 
     return run_with
 
@@ -89,21 +91,22 @@ def test_figures_are_those_of_the_pattern(run: Run, tmp_path: Path) -> None:
     rates = {name: task.success_rate for name, task in results.tasks.items()}
     assert rates == {"reach": 1.0, "hammer": 0.5, "push": 0.5}
     assert results.tasks["hammer"].interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
-    assert {tier: group.success_rate for tier, group in results.tiers.items()} == {
+    assert {tier: group.success_rate for tier, group in results.groups.items()} == {
         "easy": 1.0,
         "medium": 0.5,
         "hard": 0.5,
     }
-    assert results.tiers["easy"].tasks == 1
-    assert results.tiers["easy"].tasks_in_tier == 28
+    assert results.groups["easy"].tasks == 1
+    assert results.groups["easy"].tasks_in_group == 28
     assert results.task_mean.value == pytest.approx(2 / 3)
-    assert results.tier_mean is None
+    assert results.score is None
+    assert (results.suite, results.score_name) == ("metaworld", "tier mean")
+    assert results.policy_threads == 1
     assert results.seeds == (1_000_000, 1_000_003)
     assert results.seed_range == "evaluation"
     assert results.observation["privileged"] == "none"
     assert results.steps == 3 * 12
-    assert fake.arguments[0]["image_size"] == 32
-    assert fake.arguments[0]["camera"] == CAMERA
+    assert fake.arguments[0]["cameras"] == {CAMERA: 32}
     assert fake.arguments[0]["disturbance"] is None
     assert fake.arguments[0]["execution"] == Execution()
     assert [episode[:2] for episode in results.episodes] == [
@@ -114,8 +117,8 @@ def test_figures_are_those_of_the_pattern(run: Run, tmp_path: Path) -> None:
 def test_score_is_the_mean_of_the_tiers_not_of_the_tasks(run: Run, tmp_path: Path) -> None:
     fake = FakeRollout(lambda start: start.task in TIERS["easy"])
     results = run(fake, EvalConfig(tmp_path, episodes=1, films=0))
-    assert results.tier_mean is not None
-    assert results.tier_mean.value == pytest.approx(0.25)
+    assert results.score is not None
+    assert results.score.value == pytest.approx(0.25)
     assert results.task_mean.value == pytest.approx(28 / 50)
     assert results.task_mean.tasks == len(TASKS)
 
@@ -216,7 +219,7 @@ def test_probes_stand_beside_the_same_starts(run: Run, tmp_path: Path) -> None:
         {"camera_offset": 0.02},
         {"light": 0.6},
     ]
-    assert swapped.tier_mean is None
+    assert swapped.score is None
 
 
 def test_swapped_probe_is_left_out_where_no_task_has_a_partner(run: Run, tmp_path: Path) -> None:
@@ -265,15 +268,15 @@ def test_tier_means_of_probes_stand_beside_those_of_the_same_starts(
     config = EvalConfig(tmp_path, episodes=2, films=0, probe=True, probe_episodes=1)
     results = run(FakeRollout(succeeds), config)
     removed = results.probes["instruction removed"]
-    assert removed.tier_mean is not None
-    assert removed.unprobed_tier_mean is not None
-    assert results.tier_mean is not None
-    assert removed.tier_mean.value == pytest.approx(1 / 4)
-    assert removed.unprobed_tier_mean.value == pytest.approx(2 / 4)
-    assert results.tier_mean.value == pytest.approx(1 / 4)
+    assert removed.score is not None
+    assert removed.unprobed_score is not None
+    assert results.score is not None
+    assert removed.score.value == pytest.approx(1 / 4)
+    assert removed.unprobed_score.value == pytest.approx(2 / 4)
+    assert results.score.value == pytest.approx(1 / 4)
     assert removed.tasks == list(TASKS)
     swapped = results.probes["instruction swapped"]
-    assert swapped.tier_mean is swapped.unprobed_tier_mean is None
+    assert swapped.score is swapped.unprobed_score is None
     assert read_results(tmp_path) == results
 
 
@@ -281,9 +284,9 @@ def test_the_part_of_the_picture_is_part_of_the_result(run: Run, tmp_path: Path)
     config = EvalConfig(tmp_path / "out", tasks="reach", episodes=2, films=0)
     fake = FakeRollout(even_seeds)
     results = run(fake, config, camera="work_area")
-    assert fake.arguments[0]["camera"] == "work_area"
-    assert results.observation["camera"] == "work_area, a part of corner4"
-    with pytest.raises(InputError, match=r"camera 'work_area', now 'corner4'"):
+    assert fake.arguments[0]["cameras"] == {"work_area": 32}
+    assert results.observation["camera"] == "work_area"
+    with pytest.raises(InputError, match=r"cameras \{'work_area': 32\}, now \{'corner4': 32\}"):
         run(FakeRollout(even_seeds), config)
     whole = run(FakeRollout(even_seeds), replace(config, out=tmp_path / "whole"))
     assert whole.observation["camera"] == "corner4"
@@ -317,7 +320,7 @@ def test_seed_ranges_have_names() -> None:
 
 def test_a_folder_without_weights_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere is no checkpoint: it has no config\.json"):
-        Subject.checkpoint(tmp_path / "nowhere", camera=CAMERA, image_size=32)
+        EvaluatedPolicy.checkpoint(tmp_path / "nowhere", cameras={CAMERA: 32})
 
 
 def test_command_says_the_same_config_again() -> None:
@@ -337,8 +340,8 @@ def test_command_says_the_same_config_again() -> None:
         (("policy",), EvalArguments(config, Path("policy"))),
         (served, EvalArguments(config, None, "ws://there:1", "work_area", 64)),
     ]:
-        subject = Subject("name", "", CAMERA, 64, words=named)
-        words = shlex.split(reproducing_command(config, subject))
+        evaluated = EvaluatedPolicy("name", "", {CAMERA: 64}, words=named)
+        words = shlex.split(reproducing_command(config, evaluated))
         assert words[:2] == ["eyehand", "eval"]
         assert tyro.cli(EvalArguments, args=words[2:]) == wanted
 
@@ -350,8 +353,8 @@ def test_real_simulator_films_a_failure(
     config = EvalConfig(
         tmp_path, tasks="reach", episodes=1, films=1, workers=1, execution=Execution(steps=16)
     )
-    subject = Subject.checkpoint(checkpoint, camera=CAMERA, image_size=32)
-    results = evaluate(still_policy, config, subject)
+    evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={CAMERA: 32})
+    results = evaluate(still_policy, config, evaluated)
     assert [episode[2:] for episode in results.episodes] == [(False, 500)]
     assert [film.file for film in results.films] == ["films/reach-1000000-failure.mp4"]
     assert (config.out / results.films[0].file).stat().st_size > 1000

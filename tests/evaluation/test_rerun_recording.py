@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rerun.chunk import RrdReader
 
+from eyehand.envs.metaworld import METAWORLD
 from eyehand.envs.rollout import Start
 from eyehand.evaluation.rerun_recording import RerunRecording, lit, record_episodes
 from eyehand.types import InputError, Observation
+
+pytest.importorskip("rerun", reason="rerun is not installed: make extras")
+from rerun.chunk import RrdReader
 
 
 def look(observation: Observation) -> torch.Tensor:
@@ -20,7 +23,9 @@ def test_rerun_reads_what_was_recorded(tmp_path: Path) -> None:
     actions = np.full((5, 4), 0.5, np.float32)
     file = tmp_path / "new" / "episode.rrd"
     start = Start("reach", 1_000_000, "go there")
-    record_episodes(file, [(start, actions)], camera="work_area", image_size=32, look=look, every=2)
+    record_episodes(
+        file, METAWORLD, [(start, actions)], cameras={"work_area": 32}, look=look, every=2
+    )
     counts: dict[str, int] = {}
     for chunk in RrdReader(str(file)).stream():
         counts[chunk.entity_path] = counts.get(chunk.entity_path, 0) + chunk.num_rows
@@ -31,10 +36,10 @@ def test_rerun_reads_what_was_recorded(tmp_path: Path) -> None:
 
 def test_other_names_and_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.rrd"):
-        RerunRecording(tmp_path / "episode.mp4")
+        RerunRecording(tmp_path / "episode.mp4", METAWORLD)
     (tmp_path / "folder.rrd").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
-        RerunRecording(tmp_path / "folder.rrd")
+        RerunRecording(tmp_path / "folder.rrd", METAWORLD)
 
 
 def test_a_picture_is_bright_where_the_policy_looks() -> None:

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from eyehand.envs.metaworld import TIERS
+from eyehand.envs.metaworld import METAWORLD, TIERS
 from eyehand.evaluation.results import (
     EpisodeRecord,
     Results,
+    group_results,
     mean_rows,
     rate,
     read_results,
     results_table,
+    score,
     task_mean,
     task_results,
-    tier_mean,
-    tier_results,
     write_results,
 )
 from eyehand.types import InputError
@@ -37,33 +37,46 @@ def test_steps_are_counted_over_all_and_over_successes(results: Results) -> None
     assert results.tasks["reach"].mean_steps_of_successes == 100
     assert results.tasks["push"].mean_steps == 500
     assert results.tasks["push"].mean_steps_of_successes is None
-    assert results.tasks["push"].tier == "hard"
+    assert results.tasks["push"].group == "hard"
     assert results.tasks["push"].instruction == "push!"
 
 
-def test_tier_mean_needs_every_task() -> None:
+def test_the_score_needs_every_task() -> None:
     everything = [
         record
         for tier, tasks in TIERS.items()
         for task in tasks
         for record in episodes(task, [True, tier == "very-hard"])
     ]
-    whole = task_results(everything)
-    score = tier_mean(whole)
-    assert score is not None
-    assert score.value == pytest.approx((0.5 + 0.5 + 0.5 + 1) / 4)
+    whole = task_results(METAWORLD, everything)
+    found = score(METAWORLD, whole)
+    assert found is not None
+    assert found.value == pytest.approx((0.5 + 0.5 + 0.5 + 1) / 4)
     assert task_mean(whole).value == pytest.approx((45 * 0.5 + 5) / 50)
-    low, high = score.interval
-    assert low < score.value < high
+    low, high = found.interval
+    assert low < found.value < high
     del whole["reach"]
-    assert tier_mean(whole) is None
+    assert score(METAWORLD, whole) is None
 
 
 def test_tier_pools_its_tasks() -> None:
-    tiers = tier_results(episodes("reach", [True] * 4) + episodes("door-open", [False] * 4))
+    tiers = group_results(
+        METAWORLD, episodes("reach", [True] * 4) + episodes("door-open", [False] * 4)
+    )
     assert list(tiers) == ["easy"]
     assert (tiers["easy"].successes, tiers["easy"].episodes) == (4, 8)
     assert tiers["easy"].interval == rate(episodes("reach", [True, False] * 4)).interval
+
+
+def test_results_of_the_version_before_are_read() -> None:
+    file = Path(__file__).parents[2] / "docs" / "benchmarks" / "mt50" / "bcz"
+    found = read_results(file)
+    assert found.score is not None
+    assert 88 < 100 * found.score.value < 91
+    assert list(found.groups) == ["easy", "medium", "hard", "very-hard"]
+    assert found.groups["hard"].tasks_in_group == 6
+    assert found.tasks["reach"].group == "easy"
+    assert found.probes["image blank"].score is not None
 
 
 def test_written_is_read(results: Results, tmp_path: Path) -> None:
@@ -123,5 +136,7 @@ def test_table_says_what_is_covered(results: Results) -> None:
 
 
 def test_one_task_is_singular(results: Results) -> None:
-    one = replace(results, task_mean=task_mean(task_results(episodes("reach", [True, False]))))
+    one = replace(
+        results, task_mean=task_mean(task_results(METAWORLD, episodes("reach", [True, False])))
+    )
     assert mean_rows(one)[0][0] == "mean over the 1 task evaluated"

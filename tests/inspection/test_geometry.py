@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from eyehand.functional.receptive_field import Window, receptive_field
 from eyehand.inspection.geometry import PICTURE, MapGeometry, measure_geometry
+from eyehand.models.registry import build_network
 from eyehand.models.vision.patch_encoder import PatchEncoder
-from eyehand.models.vision.registry import build_network
 from eyehand.models.vision.unet import UNet
 from eyehand.models.vision.vit import ViT
 from eyehand.nn.squeeze_excitation import SqueezeExcitation

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from eyehand.cli import main
+from eyehand.collection.episodes import replay_episode, zip_episode
 from eyehand.data.store import open_store
-from eyehand.envs.instructions import instructions
+from eyehand.envs.metaworld import METAWORLD
 from eyehand.envs.rollout import Start
+from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.evaluation.latency import StageTimer
-from eyehand.evaluation.replay import replay_episode, zip_episode
 from eyehand.live.robot import LivePolicy, Robot
 from eyehand.policies.registry import load_policy
-from eyehand.types import Batch, InputError, Observation
+from eyehand.types import InputError, Observation
 
 HORIZON, EXECUTED = 6, 2
 Make = Callable[..., Robot]
@@ -34,10 +35,7 @@ class Scripted(nn.Module):
         self.forgotten = 0
         self.broken = False
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def act(self, observation: Observation) -> Tensor:
+    def act(self, observation: Observation, *, generator: object = None) -> Tensor:
         (sentence,) = observation.instruction
         self.told.append(sentence)
         self.head(self.eyes(observation.state))
@@ -62,9 +60,9 @@ def policy() -> Scripted:
 
 @pytest.fixture
 def robot(policy: Scripted) -> Iterator[Robot]:
-    live = LivePolicy("scripted", "work_area", 32, HORIZON, EXECUTED)
+    live = LivePolicy("scripted", {"work_area": 32}, HORIZON, EXECUTED)
     timer = StageTimer(eyes=policy.eyes, head=policy.head)
-    robot = Robot(policy, live, timer=timer, task="reach", seed=1_000_000)
+    robot = Robot(METAWORLD, policy, live, timer=timer, task="reach", seed=1_000_000)
     yield robot
     robot.close()
 
@@ -72,7 +70,7 @@ def robot(policy: Scripted) -> Iterator[Robot]:
 def test_it_plans_acts_and_plans_again(robot: Robot, policy: Scripted) -> None:
     robot.advance(3)
     assert len(policy.told) == 2
-    assert policy.told[0] == instructions("reach").canonical
+    assert policy.told[0] == METAWORLD.instructions("reach").canonical
     frame = robot.frame()
     assert frame["step"] == 3
     assert frame["chunk"]["step"] == 2
@@ -87,9 +85,9 @@ def test_another_sentence_counts_from_the_next_plan_on(robot: Robot, policy: Scr
     robot.advance(1)
     robot.do({"do": "say", "sentence": "  go   there now "})
     assert robot.frame()["sentence"] == "go there now"
-    assert robot.frame()["planned_for"] == instructions("reach").canonical
+    assert robot.frame()["planned_for"] == METAWORLD.instructions("reach").canonical
     robot.advance(1)
-    assert policy.told == [instructions("reach").canonical]
+    assert policy.told == [METAWORLD.instructions("reach").canonical]
     robot.advance(1)
     assert policy.told[-1] == "go there now"
     assert robot.frame()["words"] == ["go", "there", "now"]
@@ -113,7 +111,7 @@ def test_the_path_ahead_is_where_the_hand_goes(robot: Robot) -> None:
         ({"do": "dance"}, "cannot 'dance'"),
         ({}, "cannot None"),
         ({"do": "start", "task": "drawer-opn", "seed": 1}, "drawer-open"),
-        ({"do": "start", "task": "easy", "seed": 1}, "a task is a name"),
+        ({"do": "start", "task": "easy", "seed": 1}, "no task of metaworld"),
         ({"do": "start", "task": "reach", "seed": -1}, "a seed is"),
         ({"do": "start", "task": "reach", "seed": True}, "a seed is"),
         ({"do": "start", "task": 5, "seed": 1}, "a task is"),
@@ -141,7 +139,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(
 def test_actions_that_are_no_numbers_are_not_done(robot: Robot, policy: Scripted) -> None:
     robot.do({"do": "run"})
     policy.broken = True
-    with pytest.raises(InputError, match="no numbers"):
+    with pytest.raises(InputError, match="not finite"):
         robot.advance(1)
     assert robot.frame()["step"] == 0
     assert not robot.running
@@ -205,20 +203,38 @@ def test_what_it_did_is_an_episode_that_training_accepts(robot: Robot, tmp_path:
     take = robot.take
     start = Start(take.task, take.seed, take.sentence)
     actions = np.stack(take.actions)
-    whole = replay_episode(start, actions, camera="work_area", image_size=32)
-    corrected = replay_episode(start, actions, camera="work_area", image_size=32, kept=take.human)
+    env = METAWORLD.make("reach", cameras={"work_area": 32}, render_observations=False)
+    whole = replay_episode(env, start, take.actions)
+    corrected = replay_episode(env, start, take.actions, action_mask=take.human)
     assert len(whole.action) == 7
-    assert len(corrected.action) == 3
-    np.testing.assert_array_equal(corrected.state, whole.state[4:])
-    zip_episode(corrected, tmp_path / "episode.zip")
+    np.testing.assert_array_equal(corrected.state, whole.state)
+    assert corrected.action_mask.tolist() == [False] * 4 + [True] * 3
+    assert whole.action_mask is None
+    zip_episode(corrected, tmp_path / "episode.zip", METAWORLD)
     zipfile.ZipFile(tmp_path / "episode.zip").extractall(tmp_path / "data")
     store = open_store(tmp_path / "data")
-    np.testing.assert_allclose(store.action, actions[4:], atol=1e-6)
+    np.testing.assert_allclose(store.action, actions, atol=1e-6)
     words = f"train bcz-metaworld --data {tmp_path / 'data'} --out {tmp_path / 'policy'}"
     words += " --policy.image-size 32 --batch-size 2 --training.minutes None --training.steps 1"
     assert main(words.split()) == 0
     assert load_policy(tmp_path / "policy").config.cameras == ("work_area",)
     with pytest.raises(InputError, match="no step"):
-        replay_episode(
-            start, actions, camera="work_area", image_size=32, kept=[False] * len(actions)
-        )
+        replay_episode(env, start, take.actions, action_mask=[False] * len(actions))
+    env.close()
+
+
+def test_a_robot_without_a_hand_is_shown_and_cannot_be_led(policy: Scripted) -> None:
+    class Right(Scripted):
+        def act(self, observation: Observation, *, generator: object = None) -> Tensor:
+            return super().act(observation)[..., :2]
+
+    live, right = LivePolicy("scripted", {"top": 32}, HORIZON, EXECUTED), Right()
+    timer = StageTimer(eyes=right.eyes, head=right.head)
+    robot = Robot(TWO_WAYS, right, live, timer=timer, task="two-ways", seed=0)
+    robot.advance(3)
+    frame = robot.frame()
+    assert (frame["step"], frame["done_path"], frame["planned_path"]) == (3, [], [])
+    assert len(robot.pictures()) == 2
+    with pytest.raises(InputError, match="two-ways cannot be led by hand"):
+        robot.do({"do": "human", "on": True})
+    robot.close()

@@ -72,8 +72,10 @@ def written_out(
     return want
 
 
-@pytest.mark.parametrize("modulated", [False, True])
-@pytest.mark.parametrize(("stride", "padding", "dilation"), GEOMETRIES)
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "modulated"),
+    [(1, 0, 1, False), (2, 1, 1, True), (1, 2, 2, True)],
+)
 def test_matches_the_formula_sample_by_sample(
     stride: int, padding: int, dilation: int, modulated: bool
 ) -> None:

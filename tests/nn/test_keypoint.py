@@ -43,8 +43,8 @@ def test_the_minimum_of_the_loss_has_its_mean_at_the_point() -> None:
     """Cross-entropy is least where the heat map is the target, whose mean is the point."""
     logits = torch.zeros(1, 1, 6, 6, requires_grad=True)
     position = torch.tensor([[[0.31, -0.42]]])
-    optimizer = torch.optim.Adam([logits], lr=0.1)
-    for _ in range(400):
+    optimizer = torch.optim.Adam([logits], lr=0.5)
+    for _ in range(150):
         optimizer.zero_grad()
         heat_map_loss(logits, position).sum().backward()
         optimizer.step()

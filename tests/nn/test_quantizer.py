@@ -137,13 +137,13 @@ def draw(rows: int) -> Tensor:
 
 
 def train(decay: float | None, *, first: Tensor, dead_below: float) -> tuple[float, float]:
-    """Return the share of codes in use, and the mean squared error, after 250 batches."""
+    """Return the share of codes in use, and the mean squared error, after 150 batches."""
     torch.manual_seed(0)
     quantizer = VectorQuantizer(2, codes=16, decay=decay, dead_below=dead_below)
     quantizer(first)
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.02) if decay is None else None
-    for _ in range(250):
-        loss = quantizer(draw(128)).loss
+    for _ in range(150):
+        loss = quantizer(draw(64)).loss
         if optimizer is not None:
             optimizer.zero_grad()
             loss.backward()
@@ -160,10 +160,10 @@ def test_codes_are_in_use_unless_they_begin_elsewhere_and_are_never_replaced(
 ) -> None:
     torch.manual_seed(1)
     here, elsewhere = draw(128), torch.randn(128, 2)
-    share, error = train(decay, first=here, dead_below=0.2)
+    share, error = train(decay, first=here, dead_below=0.4)
     assert share > 0.8
     assert error < 0.05  # the clusters' own is 0.0025
-    share, error = train(decay, first=elsewhere, dead_below=0.2)
+    share, error = train(decay, first=elsewhere, dead_below=0.4)
     assert share > 0.8
     assert error < 0.3
     share, error = train(decay, first=elsewhere, dead_below=0.0)
@@ -265,8 +265,7 @@ def test_the_seed_alone_decides(decay: float | None) -> None:
     assert not same(states[0], states[2])
 
 
-@VARIANTS
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("decay", "dtype"), [(0.99, torch.float32), (None, torch.bfloat16)])
 def test_autocast_changes_nothing(decay: float | None, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     x = (7 + torch.randn(200, 6)).to(dtype)
@@ -310,7 +309,7 @@ def test_what_is_left_over_shrinks_with_depth(decay: float | None) -> None:
     quantizer = ResidualQuantizer(4, depth=4, codes=16, decay=decay)
     parameters = list(quantizer.parameters()) or [nn.Parameter(torch.zeros(1))]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
-    for _ in range(100):
+    for _ in range(60):
         optimizer.zero_grad()
         loss = quantizer(torch.randn(256, 4)).loss
         if decay is None:
@@ -355,7 +354,7 @@ def test_use_by_hand() -> None:
 numbers = st.floats(-1e3, 1e3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(
     low=numbers, width=st.floats(1e-3, 1e3), bins=st.integers(2, 1000), place=st.floats(-0.5, 1.5)
 )

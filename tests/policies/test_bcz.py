@@ -1,7 +1,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -48,7 +47,7 @@ def test_it_learns_to_tell_sentences_apart(
         action=0.4 * sign[:, None, None, None].expand(8, 1, 1, 4),
     )
     optimizer = torch.optim.Adam((v for v in policy.parameters() if v.requires_grad), lr=1e-2)
-    for _ in range(150):
+    for _ in range(100):
         loss = policy.loss(batch)["loss"]
         optimizer.zero_grad()
         loss.backward()
@@ -109,7 +108,7 @@ def test_landmarks_are_learnt(
     landmarks[:, 0, 0, :2] = (corner + 3) / 16 - 1
     batch = replace(batch, image={"corner4": image}, landmarks=landmarks)
     optimizer = torch.optim.Adam((v for v in policy.parameters() if v.requires_grad), lr=1e-2)
-    for _ in range(120):
+    for _ in range(80):
         loss = policy.loss(rows(batch, list(range(24))))["landmark"]
         optimizer.zero_grad()
         loss.backward()
@@ -119,18 +118,9 @@ def test_landmarks_are_learnt(
     assert unseen < blind - 1.5
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"image_size": 100}, "multiple of 16 for the small vision encoder; got 100"),
-        ({"image_size": 0}, "multiple of 16 for the small vision encoder; got 0"),
-        ({"cameras": ()}, "at least one camera"),
-        ({"landmarks": 33}, r"BCZConfig\.landmarks must be at most keypoints=32; got 33"),
-    ],
-)
-def test_configs_that_make_no_network_are_refused(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        BCZConfig(**changes)
+def test_more_landmarks_than_heat_maps_are_refused() -> None:
+    with pytest.raises(InputError, match=r"landmarks must be at most keypoints=32; got 33"):
+        BCZConfig(landmarks=33)
 
 
 def test_default_size() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from eyehand.policies.inputs import check_inputs, only_camera
+from eyehand.policies.inputs import check_inputs, row_seeds
 from eyehand.types import InputError
 
 
@@ -29,6 +29,14 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], sentence: str) -> 
         check_inputs(**(given | change), **settings)
 
 
-def test_several_cameras_are_refused_where_one_is_given() -> None:
-    with pytest.raises(InputError, match=r"\['left', 'right'\].*one"):
-        only_camera(("left", "right"))
+def test_seeds_follow_from_the_state_or_from_a_generator() -> None:
+    state = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.5, 1.0]])
+    first, twin, other = row_seeds(state).tolist()
+    assert first == twin != other
+    assert row_seeds(state.flip(0)).tolist() == [other, twin, first]
+
+    def drawn(seed: int) -> list[int]:
+        return row_seeds(state, torch.Generator().manual_seed(seed)).tolist()
+
+    assert len(set(drawn(0))) == 3
+    assert drawn(0) == drawn(0) != drawn(1)

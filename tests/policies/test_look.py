@@ -73,5 +73,4 @@ def test_every_policy_says_where_it_looks(
     assert not torch.equal(looks[1], looks[2])
     assert torch.equal(policy.act(one), first), "looking leaves a trace in the memory"
     assert all(parameter.grad is None for parameter in policy.parameters())
-    assert policy.get_submodule(policy.perceives) is not None
     assert policy.looks in ("attention", "saliency")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from eyehand.models.checkpoint import stored_weights
 from eyehand.policies.contract import PolicyConfig, PolicyModule
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.registry import (
@@ -17,7 +18,6 @@ from eyehand.policies.registry import (
     policy_class,
     restore_config,
     save_policy,
-    stored_weights,
 )
 from eyehand.types import Batch, InputError, Observation
 

@@ -1,55 +1,65 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from eyehand.cli import main
+from eyehand.runs.classify import ClassifyConfig, classify
+from eyehand.training.config import TrainConfig
+from eyehand.types import InputError
 
 
-def test_the_command_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["classify", "lenet5", "--data", "digits", "--out", str(tmp_path / "run")]
-    flags = ["--training.precision", "fp32", "--training.ema-decay", "0.9", "--random-shift", "0"]
-    flags += ["--training.learning-rate", "0.004", "--batch-size", "48"]
-    assert main([*arguments, "--steps", "60", *flags]) == 0
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["accuracy"] > 0.8
+def learning(steps: int) -> TrainConfig:
+    return TrainConfig(steps=steps, precision="fp32", ema_decay=0.8, learning_rate=4e-3)
+
+
+def test_learns_digits_and_says_how_sure_that_is(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = ClassifyConfig(data="digits", training=learning(30), batch_size=48, random_shift=0)
+    results = classify("lenet5", config, out, resume=False)
+    assert results == json.loads((out / "results.json").read_text())
+    assert results["network"] == {
+        "name": "lenet5", "classes": 10, "channels": 1, "image_size": 32
+    }  # fmt: skip
+    assert results["accuracy"] > 0.5
     assert results["interval"][0] < results["accuracy"] < results["interval"][1]
     assert sum(map(sum, results["confusion"])) == results["test_pictures"] == 360
-    shown = capsys.readouterr().out
-    assert f"{results['accuracy']:.2%} right of 360 pictures" in shown
-    assert main([*arguments, "--steps", "60"]) == 2
-    assert "holds a run" in capsys.readouterr().err
+    with pytest.raises(InputError, match="holds a run"):
+        classify("lenet5", config, out, resume=False)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("name", "changes", "sentence"),
     [
-        (["lenet6", "--data", "digits"], "no network 'lenet6'. Did you mean 'lenet5'?"),
-        (["unet", "--data", "digits"], "no network 'unet'"),
-        (["lenet5", "--data", "digits", "--batch-size", "0"], "--batch-size must be at least 1"),
-        (["lenet5", "--data", "digits", "--random-shift", "-1"], "--random-shift must be at least"),
-        (["lenet5", "--data", "digits", "--image-size", "0"], "--image-size must be at least 1"),
-        (["lenet5", "--data", "digit"], "Did you mean 'digits'?"),
-        (["lenet5", "--data", "digits", "--random-shift", "8"], "can be shifted by 7 at most"),
-        (["lenet5", "--data", "digits", "--batch-size", "2000"], "more than the 1437 there are"),
-        (["resnet18", "--data", "digits", "--batch-size", "1"], "--batch-size must be at least 2"),
-        (["vgg11", "--data", "digits", "--image-size", "16"], "vgg11 cannot read pictures of 16"),
+        ("lenet6", {}, "no classifier 'lenet6'. Did you mean 'lenet5'?"),
+        ("unet", {}, "no classifier 'unet'"),
+        ("lenet5", {"batch_size": 0}, "--batch-size must be at least 1"),
+        ("lenet5", {"random_shift": -1}, "--random-shift must be at least"),
+        ("lenet5", {"image_size": 0}, "--image-size must be at least 1"),
+        ("lenet5", {"data": "digit"}, "Did you mean 'digits'"),
+        ("lenet5", {"random_shift": 8}, "can be shifted by 7 at most"),
+        ("lenet5", {"batch_size": 2000}, "more than the 1437 there are"),
+        ("mobilenet", {"batch_size": 1}, "--batch-size must be at least 2"),
+        ("alexnet", {"image_size": 32}, r"alexnet.* 67 pixels or more"),
+        ("vit-tiny", {"image_size": 24}, r"vit-tiny.* multiple of `patch_size`"),
     ],
 )
-def test_mistakes_are_one_sentence(
-    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_mistakes_are_found_before_there_is_a_folder(
+    name: str, changes: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
-    assert main(["classify", *arguments, "--out", str(tmp_path / "run")]) == 2
-    assert sentence in capsys.readouterr().err
+    def start(**changes: Any) -> None:
+        classify(name, ClassifyConfig(**changes), tmp_path / "run", resume=False)
+
+    with pytest.raises(InputError, match=sentence):
+        start(**{"data": "digits", **changes})
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_is_none_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["classify", "lenet5", "--data", "digits", "--steps", "1"]
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    config = ClassifyConfig(data="digits", training=learning(1))
     (tmp_path / "file").touch()
-    assert main([*arguments, "--out", str(tmp_path / "file")]) == 2
-    assert "file is no folder" in capsys.readouterr().err
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text("{bad")
-    assert main([*arguments, "--out", str(tmp_path / "run"), "--resume"]) == 2
-    assert "config.json cannot be read" in capsys.readouterr().err
+    with pytest.raises(InputError, match="file is no folder"):
+        classify("lenet5", config, tmp_path / "file", resume=False)
+    (tmp_path / "config.json").write_text("{bad")
+    with pytest.raises(InputError, match=r"config\.json cannot be read"):
+        classify("lenet5", config, tmp_path, resume=True)

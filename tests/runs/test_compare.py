@@ -1,6 +1,8 @@
 """Comparisons: every training once, resumed and shared; the sampler chooses within ranges."""
 
 import json
+import shutil
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,16 +11,19 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from optuna.trial import TrialState
 from torch import nn
 
 from eyehand.cli import main
 from eyehand.evaluation.protocol import EvalConfig
+from eyehand.policies.registry import describe_policy
 from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.runs import compare as compare_module
 from eyehand.runs import trial as trial_module
-from eyehand.runs.axis import Axis, cells_of, parse_axis
+from eyehand.runs.axis import cells_of, parse_axis
 from eyehand.runs.compare import COMPARISONS, CompareConfig, compare
 from eyehand.runs.train import TrainingRun
+from eyehand.runs.trial import Trial, check_trial
 from eyehand.types import InputError
 
 RECIPE = bcz_metaworld()
@@ -32,6 +37,34 @@ class Calls:
     measured: list[EvalConfig]
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with Optuna's tables and nothing in them: making them takes a second."""
+    file = tmp_path_factory.mktemp("optuna") / "study.db"
+    optuna.storages.RDBStorage(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def out(tmp_path: Path, tables: Path) -> Path:
+    """A folder for a comparison."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(tables, folder)
+    return folder
+
+
+def open_study(out: Path, **settings: Any) -> optuna.Study:
+    """Open the study of a comparison, as another machine does."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}", **settings)
+    return optuna.load_study(study_name=out.name, storage=storage)
+
+
+def horizons(calls: Calls) -> list[int]:
+    """Return the horizons of all trainings, in order."""
+    return [run.policy.horizon for _, run in calls.trained]
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Replace everything that costs time; success grows with the horizon."""
@@ -40,11 +73,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def fake_train(run: TrainingRun, data: Any, out: Path, **rest: Any) -> Any:
         calls.trained.append((out.name, run))
         out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text('{"policy": {}}')
+        (out / "config.json").write_text(json.dumps({"policy": describe_policy(run.policy)}))
         (out / "model.safetensors").touch()
         if rest["watch"]:
-            for percent in range(101):
-                rest["watch"](percent / 100, 1 / run.policy.horizon)
+            for progress in (0.5, 1.0):
+                rest["watch"](progress, 1 / run.policy.horizon)
         return SimpleNamespace(steps=10, seconds=2.0, final_loss=0.5)
 
     def fake_measure(folder: Path, config: EvalConfig) -> Any:
@@ -68,7 +101,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         "load_policy",
         lambda _: SimpleNamespace(
             config=SimpleNamespace(image_size=96),
-            get_submodule=lambda _: None,
+            stages=lambda: SimpleNamespace(act=None),
             reset=lambda _: None,
             parameters=policy.parameters,
         ),
@@ -76,63 +109,34 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return calls
 
 
-def test_axes_are_read_and_combined() -> None:
-    assert parse_axis("a.b=1,x") == Axis("a.b", ("1", "x"))
-    assert parse_axis("a=1e-4..1e-2") == Axis("a", low=1e-4, high=1e-2)
-    assert len(cells_of([Axis("a", ("1", "2")), Axis("b", ("3", "4", "5"))])) == 6
-
-
-@pytest.mark.parametrize("text", ["heads", "=1", "a=", "a=1..x", "a=2..1", "a=-1..1"])
-def test_what_is_no_axis_is_refused(text: str) -> None:
-    with pytest.raises(InputError):
-        parse_axis(text)
-
-
-def test_every_training_once_and_every_execution_of_it(tmp_path: Path, calls: Calls) -> None:
+def test_every_training_once_and_every_execution_of_it(out: Path, calls: Calls) -> None:
     axes = ["policy.horizon=4,16", "execution.steps=1,4"]
-    compare(axes, CompareConfig(tmp_path / "out", minutes=0.5), RECIPE)
+    config = CompareConfig(out, minutes=0.5)
+    compare(axes, config, RECIPE)
     assert [name for name, _ in calls.trained] == ["run,policy.horizon=4", "run,policy.horizon=16"]
-    assert [run.policy.horizon for _, run in calls.trained] == [4, 16]
+    assert horizons(calls) == [4, 16]
     assert {run.training.minutes for _, run in calls.trained} == {0.5}
     assert [(config.execution.steps, config.seed) for config in calls.measured] == [
         (1, 1_000_000), (4, 1_000_000), (1, 1_000_000), (4, 1_000_000),
     ]  # fmt: skip
     assert len({config.out for config in calls.measured}) == 4
-    text = (tmp_path / "out" / "comparison.md").read_text()
+    text = (out / "comparison.md").read_text()
     assert "| 16 | 1 | 80.0 % |" in text
     assert "policy.horizon=16, execution.steps=1 over policy.horizon=4, execution.steps=1" in text
-    (runs,) = json.loads((tmp_path / "out" / "comparison.json").read_text()).values()
+    (runs,) = json.loads((out / "comparison.json").read_text()).values()
     assert [run["changes"]["policy.horizon"] for run in runs] == ["4", "4", "16", "16"]
-    assert (tmp_path / "out" / "comparison.svg").read_text().count("<circle") == 4
+    assert (out / "comparison.svg").read_text().count("<circle") == 4
+
+    compare(axes, config, RECIPE)
+    assert horizons(calls) == [4, 16]  # what is done is not done again
+    compare(["policy.horizon=4,8"], config, RECIPE)  # with four executed actions, as ever
+    assert horizons(calls) == [4, 16, 8]  # what is new is added
+    with pytest.raises(InputError, match=r"holds a comparison with minutes 0\.5, not 2\.0"):
+        compare(axes, CompareConfig(out, minutes=2.0), RECIPE)
 
 
-def test_what_is_done_is_not_done_again_and_what_is_new_is_added(
-    tmp_path: Path, calls: Calls
-) -> None:
-    config = CompareConfig(tmp_path / "out")
-    compare(["policy.horizon=4,8"], config, RECIPE)
-    compare(["policy.horizon=4,8"], config, RECIPE)
-    assert len(calls.trained) == 2
-    compare(["policy.horizon=4,8,16"], config, RECIPE)
-    assert [run.policy.horizon for _, run in calls.trained] == [4, 8, 16]
-
-
-def test_an_interrupted_training_is_begun_again(
-    tmp_path: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as during:
-        during.setattr(trial_module, "measure", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            compare(["policy.horizon=4,8"], CompareConfig(tmp_path / "out"), RECIPE)
-    compare(["policy.horizon=4,8"], CompareConfig(tmp_path / "out"), RECIPE)
-    assert [run.policy.horizon for _, run in calls.trained] == [4, 4, 8]
-
-
-def test_a_training_that_fails_does_not_stop_the_others(
-    tmp_path: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+def test_what_was_interrupted_or_failed_is_done_again_by_the_next_command(
+    out: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = trial_module.run_training
 
@@ -141,52 +145,55 @@ def test_a_training_that_fails_does_not_stop_the_others(
             raise InputError("the loss is nan at step 3.")
         return train(run, *rest, **named)
 
-    config = CompareConfig(tmp_path / "out")
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    axes, config = ["policy.horizon=4,8"], CompareConfig(out)
+    with monkeypatch.context() as during:
+        during.setattr(trial_module, "measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compare(axes, config, RECIPE)
+    assert horizons(calls) == [4]
     with monkeypatch.context() as during:
         during.setattr(trial_module, "run_training", failing)
         with pytest.raises(InputError, match=r"1 of the .*policy\.horizon=4: the loss is"):
-            compare(["policy.horizon=4,8"], config, RECIPE)
-    assert [run.policy.horizon for _, run in calls.trained] == [8]
-    assert "| 8 |" in (tmp_path / "out" / "comparison.md").read_text()
-    compare(["policy.horizon=4,8"], config, RECIPE)
-    assert [run.policy.horizon for _, run in calls.trained] == [8, 4]
+            compare(axes, config, RECIPE)
+    assert horizons(calls) == [4, 8]  # the other one was done
+    assert "| 8 |" in (out / "comparison.md").read_text()
+    compare(axes, config, RECIPE)
+    assert horizons(calls) == [4, 8, 4]
 
 
-def test_what_another_machine_does_is_left_to_it(
-    tmp_path: Path, calls: Calls, capsys: pytest.CaptureFixture[str]
+def test_what_another_machine_does_is_left_to_it_until_it_is_dead(
+    out: Path, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    compare(["policy.horizon=4"], CompareConfig(out), RECIPE)
-    study = optuna.load_study(study_name="out", storage=f"sqlite:///{out / 'study.db'}")
-    study.enqueue_trial({}, user_attrs={"training": {"policy.horizon": "8"}})
-    study.ask()
-    compare(["policy.horizon=4,8,16"], CompareConfig(out), RECIPE)
-    assert [run.policy.horizon for _, run in calls.trained] == [4, 16]
-    said = " ".join(capsys.readouterr().out.split())
-    assert "1 trainings are under way elsewhere" in said
-
-
-def test_two_machines_that_begin_at_once_do_not_train_the_same(
-    tmp_path: Path, calls: Calls
-) -> None:
-    """Both saw that it is missing: the second one to ask steps back."""
-    out = tmp_path / "out"
-    compare(["policy.horizon=4"], CompareConfig(out), RECIPE)
-    study = optuna.load_study(study_name="out", storage=f"sqlite:///{out / 'study.db'}")
+    """Both saw that 8 is missing: the second one to ask steps back, and so do we."""
+    config = CompareConfig(out)
+    compare(["policy.horizon=4"], config, RECIPE)
+    capsys.readouterr()
+    study = open_study(out)
     for _ in range(2):
         study.enqueue_trial({}, user_attrs={"training": {"policy.horizon": "8"}})
-    study.ask()
-    compare(["policy.horizon=4,16"], CompareConfig(out), RECIPE)
-    assert [run.policy.horizon for _, run in calls.trained] == [4, 16]
+    running = study.ask()
+    study.ask()  # takes the second out of the queue and asks for nothing, as after a lost race
+    study.enqueue_trial({}, user_attrs={"training": {"policy.horizon": "8"}})
+    axes = ["policy.horizon=4,8,16"]
+    compare(axes, config, RECIPE)
+    assert horizons(calls) == [4, 16]
+    assert "running elsewhere" in capsys.readouterr().out
+
+    study._storage.record_heartbeat(running._trial_id)  # type: ignore[attr-defined]
+    with sqlite3.connect(out / "study.db") as database:
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'")
+    compare(axes, config, RECIPE)
+    assert study.trials[running.number].state == TrialState.FAIL
 
 
 @pytest.mark.parametrize(
     ("axes", "settings", "said"),
     [
-        (["policy.head=mlp,flwo"], {}, "no head 'flwo'"),
         (["policy.head=lstm", "policy.history=1"], {}, "'lstm' reads a history"),
         (["policy.head=bins", "policy.head.bins=1"], {}, "bins must be >= 2; got 1"),
-        (["policy.head=fast", "policy.head.vocabulary=8"], {}, "vocabulary must be above"),
         (["policy.horizon=1"], {}, "execution.steps=4 is more than the 1 actions of a chunk"),
         (["policy.head=gpt", "execution.steps=1"], {}, "history-stride=4 steps apart"),
         (["training.learning-rate=1e-4..1e-2"], {}, "--trials"),
@@ -205,46 +212,61 @@ def test_what_makes_no_comparison_is_refused_before_anything_is_trained(
     assert not (tmp_path / "out" / "study.db").exists()
 
 
-def test_another_comparison_in_the_same_folder_is_refused(tmp_path: Path, calls: Calls) -> None:
-    compare(["policy.horizon=4"], CompareConfig(tmp_path / "out", minutes=1.0), RECIPE)
-    with pytest.raises(InputError, match=r"holds a comparison with minutes 1\.0, not 2\.0"):
-        compare(["policy.horizon=4"], CompareConfig(tmp_path / "out", minutes=2.0), RECIPE)
-
-
-def test_a_search_samples_within_the_range_and_goes_on(tmp_path: Path, calls: Calls) -> None:
+def test_a_search_samples_within_the_range_and_goes_on(out: Path, calls: Calls) -> None:
     axes = ["training.learning-rate=1e-4..1e-2", "policy.horizon=4..16"]
-    config = CompareConfig(tmp_path / "out", seed=10_000, trials=3)
-    compare(axes, config, RECIPE)
-    compare(axes, config, RECIPE)
-    assert len(calls.trained) == 3
+    for _ in range(2):
+        compare(axes, CompareConfig(out, seed=10_000, trials=2), RECIPE)
+    assert len(calls.trained) == 2
+    compare(axes, CompareConfig(out, seed=10_000, trials=3), RECIPE)
     rates = [run.training.learning_rate for _, run in calls.trained]
-    assert len(set(rates)) == 3
+    assert len(set(rates)) == 3  # a command that goes on does not draw the first values again
     assert all(1e-4 <= rate <= 1e-2 for rate in rates)
-    assert all(4 <= run.policy.horizon <= 16 for _, run in calls.trained)
-    text = (tmp_path / "out" / "comparison.md").read_text()
-    assert "3 trainings to the end, 0 ended early" in text
-    compare(axes, CompareConfig(tmp_path / "out", seed=10_000, trials=5), RECIPE)
-    assert len(calls.trained) == 5
+    assert all(4 <= horizon <= 16 for horizon in horizons(calls))
+    text = (out / "comparison.md").read_text()
+    assert "3 trainings were finished, 0 were ended early" in text
 
 
-def test_a_training_worse_than_the_median_is_ended(tmp_path: Path, calls: Calls) -> None:
-    """The fakes' loss falls with the horizon, so late trials with a short one are pruned."""
-    config = CompareConfig(tmp_path / "out", seed=10_000, trials=20, prune=True)
-    compare(["policy.horizon=4..16"], config, RECIPE)
-    assert len(calls.trained) == 20
-    assert len(calls.measured) < 20
-    text = (tmp_path / "out" / "comparison.md").read_text()
-    assert f"{len(calls.measured)} trainings to the end, {20 - len(calls.measured)} ended" in text
+def test_a_training_worse_than_the_median_is_ended(out: Path, calls: Calls) -> None:
+    """The fakes' loss falls with the horizon; the median needs five finished trainings."""
+    axes = ["policy.horizon=4..16"]
+    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}")
+    study = optuna.create_study(study_name=out.name, storage=storage, direction="maximize")
+    study.enqueue_trial({"policy.horizon": 16})
+    compare(axes, CompareConfig(out, seed=10_000, trials=1, prune=True), RECIPE)
+    for _ in range(4):
+        study.add_trial(study.trials[0])
+    study.enqueue_trial({"policy.horizon": 4})
+    compare(axes, CompareConfig(out, seed=10_000, trials=6, prune=True), RECIPE)
+    assert (horizons(calls), len(calls.measured)) == ([16, 4], 1)
+    text = (out / "comparison.md").read_text()
+    assert "5 trainings were finished, 1 were ended early" in text
 
 
-def test_named_comparisons_make_runs(tmp_path: Path, calls: Calls) -> None:
-    compare(["heads"], CompareConfig(tmp_path / "out"), RECIPE)
-    assert len(calls.trained) == 9 + 3
-    heads = [run.policy.head.name for _, run in calls.trained]
-    assert len(set(heads)) == 9
-    text = (tmp_path / "out" / "comparison.md").read_text()
-    assert all(f"## {title}" in text for title in COMPARISONS["heads"])
+def test_tables_share_trainings_by_what_they_make(
+    out: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe's own head and horizon change nothing; steps of a head need no training."""
+    tables = {
+        "Heads": ("policy.head=mlp,flow",),
+        "Horizons": ("policy.horizon=16",),
+        "Executed": ("policy.head=mlp", "execution.steps=4,8"),
+        "Euler steps": ("policy.head=flow", "policy.head.steps=2,10"),
+    }
+    monkeypatch.setitem(COMPARISONS, "small", tables)
+    compare(["small"], CompareConfig(out), RECIPE)
+    assert [name for name, _ in calls.trained] == ["run,policy.head=mlp", "run,policy.head=flow"]
+    assert len(calls.measured) == 2 + 2
+    text = (out / "comparison.md").read_text()
+    assert all(f"## {title}" in text for title in tables)
     assert "one frame, or a window of them" in text  # heads with memory stand beside those without
+
+
+def test_named_comparisons_make_runs() -> None:
+    heads = set()
+    for axes in COMPARISONS["heads"].values():
+        for cell in cells_of([parse_axis(axis) for axis in axes]):
+            heads.add(check_trial(Trial(RECIPE), cell).run.policy.head.name)
+    assert len(heads) == 9
 
 
 def test_heads_are_compared_on_the_same_encoder() -> None:
@@ -263,22 +285,10 @@ def test_heads_are_compared_on_the_same_encoder() -> None:
     assert all(torch.equal(states[0][name], states[1][name]) for name in shared)
 
 
-def test_the_command_goes_all_the_way(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = (
-        f"compare policy.head=mlp,bins --tasks reach --minutes 0.02 "
-        f"--demonstrations 2 --episodes 1 --workers 1 --out {out}"
-    )
-    assert main(command.split()) == 0
-    text = (out / "comparison.md").read_text()
-    assert "| bins |" in text
-    assert "| mlp |" in text
-    (runs,) = json.loads((out / "comparison.json").read_text()).values()
-    passes = {run["changes"]["policy.head"]: run["passes"] for run in runs}
-    assert passes == {"mlp": 1.0, "bins": 64.0}
-
-
-def test_steps_of_a_head_that_denoises_share_one_training(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_goes_all_the_way_with_one_training_for_all_steps_of_a_head(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "out"
     command = (
         f"compare policy.head=flow policy.head.steps=1,10 --tasks reach --minutes 0.02 "

@@ -12,13 +12,15 @@ import pytest
 from eyehand.collection.record import RecordConfig
 from eyehand.data.lerobot import Dataset
 from eyehand.evaluation import protocol
+from eyehand.evaluation.probes import probes_of
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.policies.bcz import BCZConfig
 from eyehand.recipes.bcz_mt50 import bcz_mt50
-from eyehand.runs import reproduce as mt50_module
-from eyehand.runs.reproduce import Mt50Config, mt50
+from eyehand.recipes.mt50 import mt50
+from eyehand.runs import reproduce as reproduce_module
+from eyehand.runs.reproduce import ReproduceConfig, reproduce
 from eyehand.runs.train import TrainingRun
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 
 def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,13 +35,13 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
     def fake_measure(checkpoint: Path, config: EvalConfig) -> None:
         stages.append(("measure", checkpoint, config))
 
-    monkeypatch.setattr(mt50_module, "record", fake_record)
-    monkeypatch.setattr(mt50_module, "run_training", fake_train)
-    monkeypatch.setattr(mt50_module, "measure", fake_measure)
-    monkeypatch.setattr(mt50_module, "load_policy", lambda folder: f"policy of {folder.name}")
-    config = Mt50Config(tmp_path, tasks="hard", minutes=(3.0, 2.0, 1.0), workers=1)
+    monkeypatch.setattr(reproduce_module, "record", fake_record)
+    monkeypatch.setattr(reproduce_module, "run_training", fake_train)
+    monkeypatch.setattr(reproduce_module, "measure", fake_measure)
+    monkeypatch.setattr(reproduce_module, "load_policy", lambda folder: f"policy of {folder.name}")
+    config = replace(mt50().stages, out=tmp_path, tasks="hard", minutes=(3.0, 2.0, 1.0), workers=1)
     run = bcz_mt50()
-    mt50(config, run)
+    reproduce(config, run)
     assert [stage[0] for stage in stages] == ["record", "train"] * 3 + ["measure"] * 2
     records = [stage[1:] for stage in stages if stage[0] == "record"]
     trainings = [stage[1:] for stage in stages if stage[0] == "train"]
@@ -52,7 +54,7 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
         loaded = make_policy() if make_policy else None
         assert loaded == (f"policy of policy-{number - 1}" if number else None)
         assert recording.episodes == (30 if number else 50)
-        assert (recording.tasks, recording.camera) == ("hard", "work_area")
+        assert (recording.tasks, recording.cameras) == ("hard", ("work_area",))
         assert recording.perturbation > 0
     seeds = [range(recording.seed, recording.seed + recording.attempts) for recording, _ in records]
     assert all(one.stop <= two.start for one, two in pairwise(seeds))
@@ -73,7 +75,7 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
 
 def test_every_default_seed_is_a_training_seed() -> None:
     """Refused by the recording otherwise, after an hour of training."""
-    config = Mt50Config()
+    config = mt50().stages
     for number in range(len(config.minutes)):
         RecordConfig(
             out=config.out,
@@ -97,14 +99,17 @@ def contents(folder: Path) -> dict[str, str]:
 def test_all_of_it_for_real_and_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "PROBES", protocol.PROBES[-1:])
+    monkeypatch.setattr(protocol, "probes_of", lambda suite: probes_of(suite)[-1:])
     monkeypatch.setattr(protocol, "make_films", lambda *_: [])
     policy = BCZConfig(
         cameras=("work_area",), dims=(8, 8, 8), context_dim=8, keypoints=4, map_dim=4
     )
     run = TrainingRun(policy, TrainConfig(minutes=1.0), batch_size=8, random_shift=1)
-    config = Mt50Config(
+    config = ReproduceConfig(
         tmp_path,
+        suite="metaworld",
+        cameras=("work_area",),
+        perturbation=0.4,
         tasks="reach,drawer-close",
         demonstrations=2,
         corrections=2,
@@ -113,7 +118,7 @@ def test_all_of_it_for_real_and_nothing_twice(
         probe_episodes=1,
         workers=1,
     )
-    mt50(config, run)
+    reproduce(config, run)
     demonstrations = Dataset(tmp_path / "demonstrations")
     assert list(demonstrations.cameras) == ["work_area"]
     assert demonstrations.landmark_dim == 12
@@ -133,7 +138,7 @@ def test_all_of_it_for_real_and_nothing_twice(
     }
     assert [list(found["probes"]) for found in results.values()] == [[], ["light at 60 %"]]
     for found in results.values():
-        assert found["observation"]["camera"] == "work_area, a part of corner4"
+        assert found["observation"]["camera"] == "work_area"
         assert list(found["tasks"]) == ["reach", "drawer-close"]
 
     def again(*_: object, **__: object) -> None:
@@ -142,5 +147,5 @@ def test_all_of_it_for_real_and_nothing_twice(
     monkeypatch.setattr(protocol, "rollout", again)
     monkeypatch.setattr("eyehand.data.windows.WindowLoader.batch", again)
     monkeypatch.setattr("eyehand.data.store._build", again)
-    mt50(config, run)
+    reproduce(config, run)
     assert contents(tmp_path) == before

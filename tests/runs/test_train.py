@@ -1,27 +1,33 @@
 """A recipe trains on a data set, and two steps and two more equal four."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from eyehand.data.columns import landmark_columns
 from eyehand.data.lerobot import Dataset
 from eyehand.data.windows import WindowLoader
 from eyehand.data.writer import DatasetWriter
 from eyehand.policies.bcz import BCZConfig
+from eyehand.policies.contract import PolicyConfig, PolicyModule, Stages
 from eyehand.policies.heads.bins import BinsHeadConfig
-from eyehand.policies.registry import load_policy
+from eyehand.policies.normalization import Normalization
+from eyehand.policies.registry import POLICIES, load_policy
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.runs import train as run_module
 from eyehand.runs.train import TrainingRun, run_training
-from eyehand.training.loop import TrainConfig, TrainResult
-from eyehand.types import Batch, Episode, InputError
+from eyehand.runs.trial import Trial, choose_parts, override
+from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.supervised import SupervisedUpdate
+from eyehand.types import Batch, Episode, InputError, Observation, Statistics
 
 
 def make_data(
@@ -36,7 +42,7 @@ def make_data(
         state_dim=7,
         action_dim=5,
         robot="toy",
-        landmarks=points,
+        columns=landmark_columns(points),
     ) as writer:
         for seed in range(first, first + 3):
             place = random.uniform(-1, 1, (9, len(points), 3)).astype(np.float32)
@@ -136,7 +142,7 @@ def test_landmarks_are_taught_where_the_data_has_them(data: Path, tmp_path: Path
         assert config["policy"]["landmarks"] == count
         (line,) = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         assert ("landmark" in json.loads(line)) == (count > 0)
-    with pytest.raises(InputError, match=r"'landmarks': 2\} and .*'landmarks': None\}"):
+    with pytest.raises(InputError, match=r"'landmarks': 'float32 \[2, 3\]'\}\} and .*\{\}\}"):
         run_training(tiny(1), [points, data], tmp_path / "both", resume=False)
 
 
@@ -153,8 +159,9 @@ def test_initial_weights_are_what_the_run_begins_with(
     """Every weight, and the statistics: those of the data that the run goes on with are others."""
     weights: list[dict[str, torch.Tensor]] = []
 
-    def look(policy: torch.nn.Module, *_: object, **__: object) -> TrainResult:
-        weights.append({name: value.clone() for name, value in policy.state_dict().items()})
+    def look(update: SupervisedUpdate, *_: object, **__: object) -> TrainResult:
+        state = update.learner.network.state_dict()
+        weights.append({name: value.clone() for name, value in state.items()})
         return TrainResult(0, 0.0, 0.0, 0.0, 0.0)
 
     more = make_data(tmp_path / "more", 10, scale=5.0)
@@ -181,6 +188,19 @@ def test_a_run_with_initial_weights_says_so_and_resumes(
     assert result.steps == 2
     with pytest.raises(InputError, match="initial"):
         run_training(tiny(3), [data], out, resume=True)
+
+
+def test_a_run_that_an_older_version_began_goes_on(data: Path, begun: Path) -> None:
+    path = begun / "config.json"
+    description = json.loads(path.read_text())
+    del description["policy"]["gripper"]  # a field that has come since
+    path.write_text(json.dumps(description))
+    run = tiny(3)
+    with pytest.raises(InputError, match="gripper"):
+        run_training(
+            replace(run, policy=replace(run.policy, gripper=2)), [data], begun, resume=True
+        )
+    assert run_training(run, [data], begun, resume=True).steps == 3
 
 
 def test_initial_weights_of_another_policy_are_refused_in_one_sentence(
@@ -234,3 +254,68 @@ def test_who_watches_is_told_how_far_it_is_and_can_end_it(data: Path, tmp_path: 
         run_training(run, [data], tmp_path / "out", resume=False, watch=watch)
     assert [progress for progress, _ in seen] == [0.25, 0.5, 0.75]
     assert all(np.isfinite(loss) for _, loss in seen)
+
+
+@dataclass(frozen=True)
+class PlainConfig(PolicyConfig):
+    """A policy without a head, and without memory or landmarks."""
+
+    name: ClassVar[str] = "plain"
+    scale: float = 1.0
+    """A number of its own."""
+
+
+class Plain(PolicyModule):
+    """From the state to a chunk by one linear layer."""
+
+    Config: ClassVar[type[PlainConfig]] = PlainConfig
+    looks: ClassVar[str] = "saliency"
+    config: PlainConfig
+
+    def __init__(self, config: PlainConfig, *, statistics: Mapping[str, Statistics]) -> None:
+        super().__init__()
+        dims = {"state_dim": config.state_dim, "action_dim": config.action_dim}
+        self.config, self.units = config, Normalization(statistics, **dims)
+        self.layer = nn.Linear(config.state_dim, config.horizon * config.action_dim)
+
+    def chunk(self, state: torch.Tensor) -> torch.Tensor:
+        return self.layer(state).unflatten(-1, (self.config.horizon, self.config.action_dim))
+
+    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
+        error = self.chunk(batch.state) - self.units.normalize_action(batch.action)
+        return {"loss": self.config.scale * (error.square() * batch.action_mask[..., None]).mean()}
+
+    def act(self, observation: Observation, *, generator: torch.Generator | None = None) -> Any:
+        return self.units.restore_action(self.chunk(observation.state))
+
+    def look(self, observation: Observation, *, word: int | None = None) -> Any:
+        raise NotImplementedError
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        pass
+
+    def stages(self) -> Stages:
+        return Stages(perceive=self.layer, act=self.layer)
+
+
+def test_a_run_carries_any_registered_policy(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(POLICIES, "plain", f"{__name__}:Plain")
+    training = TrainConfig(steps=2, checkpoint_steps=1)
+    run = TrainingRun(PlainConfig(image_size=32, horizon=3), training, batch_size=4)
+    run = override(Trial(run), {"policy.scale": "0.5"}).run
+    assert run_training(run, [data], tmp_path / "out", resume=False).steps == 2
+    config = load_policy(tmp_path / "out").config
+    assert config == PlainConfig(
+        image_size=32, horizon=3, scale=0.5, cameras=("front",), state_dim=7, action_dim=5
+    )
+    with pytest.raises(InputError, match="plain has no head to choose; it got 'mlp'"):
+        choose_parts(run, {"policy.head": "mlp"})
+
+
+def test_a_robot_without_a_gripper_is_trained(data: Path, tmp_path: Path) -> None:
+    run_training(tiny(1, gripper=0), [data], tmp_path / "out", resume=False)
+    (line,) = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    assert "motion" in json.loads(line)
+    assert "gripper" not in json.loads(line)

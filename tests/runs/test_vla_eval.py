@@ -6,12 +6,15 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
+
+from eyehand.types import InputError
+
+pytest.importorskip("vla_eval", reason="vla-eval is not installed: make extras")
 from vla_eval.api import serve_background
 from vla_eval.connection import Connection
 from vla_eval.model_servers.base import SessionContext
 
 from eyehand.runs.vla_eval import CheckpointServer
-from eyehand.types import InputError
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,19 @@
-"""A policy that says what it was shown, and the interface that it has."""
+"""A policy that says what it was shown, the interface that it has, and a server for it."""
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import uvicorn
 from torch import Tensor
 
 from eyehand.serving.observation import PolicyInterface
+from eyehand.serving.server import PolicyServer, ServeConfig, listen
 from eyehand.types import Batch, InputError, Observation
 
 HORIZON = 4
@@ -76,3 +81,30 @@ def observation() -> Callable[..., dict[str, object]]:
         return message | changes
 
     return make
+
+
+@pytest.fixture
+def serve(interface: PolicyInterface) -> Iterator[Callable[..., tuple[PolicyServer, str]]]:
+    """Serve a policy in a thread until the test ends; returns the server and its address."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(policy: Any, **changes: Any) -> tuple[PolicyServer, str]:
+        config = replace(ServeConfig(port=0), **changes)
+        server = PolicyServer(policy, interface, config)
+        sock = listen("127.0.0.1", 0)
+        uvicorn_config = uvicorn.Config(
+            server.app, ws="websockets-sansio", ws_max_size=config.bounds.message_bytes,
+            log_level="critical", timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        runner = uvicorn.Server(uvicorn_config)
+        thread = threading.Thread(target=runner.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        while not runner.started:
+            threading.Event().wait(0.01)
+        running.append((runner, thread))
+        return server, f"127.0.0.1:{sock.getsockname()[1]}"
+
+    yield start
+    for runner, thread in running:
+        runner.should_exit = True
+        thread.join(timeout=10)

@@ -3,9 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -13,50 +11,21 @@ from urllib.request import Request, urlopen
 import msgpack
 import numpy as np
 import pytest
-import torch
-import uvicorn
 import websockets.sync.client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from eyehand.serving import wire
-from eyehand.serving.client import Connection, OverlappedChunks, RemotePolicy
+from eyehand.functional import wire
+from eyehand.functional.wire import pack, unpack
+from eyehand.serving.client import Connection
 from eyehand.serving.observation import Bounds, PolicyInterface
-from eyehand.serving.server import PolicyServer, ServeConfig, check_exposure, listen
-from eyehand.serving.wire import pack, unpack
-from eyehand.types import InputError, Observation
+from eyehand.serving.server import ServeConfig, check_exposure, listen
+from eyehand.types import InputError
 
 Serve = Make = Callable[..., Any]
 HORIZON = 4
-
-
-@pytest.fixture
-def serve(interface: PolicyInterface) -> Iterator[Serve]:
-    """Serve a policy in a thread until the test ends; returns the server and its address."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def start(policy: Any, **changes: Any) -> tuple[PolicyServer, str]:
-        config = replace(ServeConfig(port=0), **changes)
-        server = PolicyServer(policy, interface, config)
-        sock = listen("127.0.0.1", 0)
-        uvicorn_config = uvicorn.Config(
-            server.app, ws="websockets-sansio", ws_max_size=config.bounds.message_bytes,
-            log_level="critical", timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        runner = uvicorn.Server(uvicorn_config)
-        thread = threading.Thread(target=runner.run, kwargs={"sockets": [sock]}, daemon=True)
-        thread.start()
-        while not runner.started:
-            threading.Event().wait(0.01)
-        running.append((runner, thread))
-        return server, f"127.0.0.1:{sock.getsockname()[1]}"
-
-    yield start
-    for runner, thread in running:
-        runner.should_exit = True
-        thread.join(timeout=10)
 
 
 @contextmanager
@@ -133,43 +102,6 @@ def test_a_message_that_is_too_long_ends_its_connection_and_no_other(
         assert "actions" in other.infer(observation())
 
 
-def test_robots_that_ask_together_are_answered_together(
-    serve: Serve, observation: Make, echo: Make
-) -> None:
-    policy = echo(seconds=0.05)
-    _, address = serve(policy, window_ms=200.0)
-    connections = [Connection(f"ws://{address}") for _ in range(4)]
-    with ThreadPoolExecutor(4) as threads:
-        states = [(0.1 * n, 0.0, 0.0) for n in range(4)]
-        answers = list(threads.map(lambda c, s: c.infer(observation(s)), connections, states))
-    assert [round(float(answer["actions"][0, 0]), 3) for answer in answers] == [0.0, 0.1, 0.2, 0.3]
-    assert len(policy.calls) == 1
-    assert {answer["server_timing"]["robots"] for answer in answers} == {4}
-    for connection in connections:
-        connection.close()
-
-
-def test_one_robots_bad_luck_is_not_the_others(serve: Serve, observation: Make, echo: Make) -> None:
-    policy = echo(seconds=0.02)
-    _, address = serve(policy, window_ms=200.0)
-    connections = [Connection(f"ws://{address}") for _ in range(2)]
-    with ThreadPoolExecutor(2) as threads:
-        bad = threads.submit(connections[0].infer, observation(prompt="fail"))
-        good = threads.submit(connections[1].infer, observation())
-        with pytest.raises(InputError, match="the policy failed"):
-            bad.result()
-        assert good.result()["server_timing"]["robots"] == 1
-    for connection in connections:
-        connection.close()
-
-
-def test_a_lone_robot_does_not_wait_for_others(serve: Serve, observation: Make, echo: Make) -> None:
-    _, address = serve(echo(), window_ms=900.0)
-    with connected(address) as connection:
-        connection.infer(observation())
-        assert connection.infer(observation())["server_timing"]["wait_ms"] < 500
-
-
 def test_a_new_episode_and_a_lost_client_are_forgotten(
     serve: Serve, observation: Make, echo: Make
 ) -> None:
@@ -225,28 +157,6 @@ def test_more_clients_than_taken_are_refused(serve: Serve, echo: Make) -> None:
         assert "OK" in urlopen(f"http://{address}/healthz").read().decode()
 
 
-def test_more_observations_than_fit_the_queue_are_refused(
-    serve: Serve, observation: Make, echo: Make
-) -> None:
-    policy = echo(seconds=0.3)
-    _, address = serve(policy, most_waiting=1, most_robots=1)
-    connections = [Connection(f"ws://{address}") for _ in range(6)]
-
-    def ask(connection: Connection) -> str:
-        try:
-            connection.infer(observation())
-        except InputError as error:
-            return str(error)
-        return "answered"
-
-    with ThreadPoolExecutor(6) as threads:
-        said = list(threads.map(ask, connections))
-    assert "answered" in said
-    assert any("the server is busy: 1 observations wait" in text for text in said)
-    for connection in connections:
-        connection.close()
-
-
 def test_with_a_token_nobody_comes_in_without(serve: Serve, observation: Make, echo: Make) -> None:
     _, address = serve(echo(), token="secret")
     for token in (None, "wrong"):
@@ -282,46 +192,6 @@ def test_an_address_in_use_is_refused_in_one_sentence() -> None:
             listen("127.0.0.1", port)
 
 
-def test_a_remote_policy_acts_for_every_robot_and_leaves_padding(serve: Serve, echo: Make) -> None:
-    policy = echo()
-    _, address = serve(policy)
-    remote = RemotePolicy(f"ws://{address}")
-    remote.reset([5, 6])
-    chunk = remote.act(
-        Observation(
-            image={"front": torch.zeros(3, 8, 8, 3, dtype=torch.uint8)},
-            state=torch.tensor([[0.1, 0, 0], [0.2, 0, 0], [0.3, 0, 0]]),
-            instruction=["a", "b", "b"],
-            env_ids=[5, 6, -1],
-        )
-    )
-    assert chunk[:, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.0])
-    remote.close()
-
-
-def test_chunks_overlap_and_enter_where_time_has_got_to(
-    serve: Serve, observation: Make, echo: Make
-) -> None:
-    """The echo's chunk is the step at which it was asked: what is executed tells its age."""
-    policy = echo()
-    _, address = serve(policy)
-    with connected(address) as connection:
-        chunks = OverlappedChunks(connection, ahead=2)
-        done = []
-        for step in range(12):
-            action = chunks.next_action(observation((step / 100, 0.0, 0.0)))
-            done.append((step, round(float(action[0]) * 100)))
-            threading.Event().wait(0.02)  # the control period: answers come in between
-    assert chunks.waited == 1  # the very first
-    assert all(0 <= step - asked < HORIZON for step, asked in done)
-    assert len({asked for _, asked in done}) >= 3
-
-
-def test_nobody_there_is_said_in_one_sentence() -> None:
-    with pytest.raises(InputError, match=r"no policy server answers at ws://127\.0\.0\.1:9"):
-        Connection("ws://127.0.0.1:9")
-
-
 @pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"Host": "evil.example"}, 400)])
 def test_other_names_of_this_machine_are_refused(
     serve: Serve, echo: Make, headers: dict[str, str], status: int
@@ -335,29 +205,6 @@ def test_other_names_of_this_machine_are_refused(
     else:
         with pytest.raises(HTTPError, match=str(status)):
             urlopen(request)
-
-
-def test_a_robot_that_is_done_gives_its_connection_to_the_next(serve: Serve, echo: Make) -> None:
-    def see(robots: list[int]) -> Observation:
-        return Observation(
-            image={"front": torch.zeros(len(robots), 8, 8, 3, dtype=torch.uint8)},
-            state=torch.zeros(len(robots), 3),
-            instruction=["wait"] * len(robots),
-            env_ids=robots,
-        )
-
-    server, address = serve(echo())
-    policy = RemotePolicy(f"ws://{address}")
-    try:
-        for robot in range(5):
-            policy.reset([robot])
-            policy.act(see([robot]))
-            policy.reset([robot])
-        assert len(server.sessions) == 1
-        policy.act(see([7, 8, -1]))
-        assert len(server.sessions) == 2
-    finally:
-        policy.close()
 
 
 NOISE = st.one_of(
@@ -416,7 +263,7 @@ def fuzz(serve: Serve, observation: Make, echo: Make, *, messages: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # websockets does
 def test_noise_is_answered_and_changes_nothing(serve: Serve, observation: Make, echo: Make) -> None:
-    fuzz(serve, observation, echo, messages=300)
+    fuzz(serve, observation, echo, messages=100)
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # websockets does

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eyehand.training import loop
-from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 
 GLOBAL_BATCH = 8
 
@@ -101,7 +104,12 @@ def run_toy(
     settings = TrainConfig(**{"checkpoint_steps": 2, "log_every": 1, **config})
     description = {"policy": {"name": "toy", "horizon": 16, **(policy or {})}}
     result = train(
-        module, batches, config=settings, folder=folder, description=description, resume=resume
+        SupervisedUpdate(module, settings),
+        batches,
+        config=settings,
+        folder=folder,
+        description=description,
+        resume=resume,
     )
     return result, module
 
@@ -114,6 +122,37 @@ def press_ctrl_c(at: int) -> Callable[[int, ToyBatch], None]:
             signal.raise_signal(signal.SIGINT)
 
     return spoil
+
+
+CLOCK = ("seconds", "samples_per_second", "model_flops_utilisation", "memory")
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """Return the lines of metrics.jsonl without what depends on the clock."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{name: line[name] for name in line if name not in CLOCK} for line in lines]
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in metrics(folder)]
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Return every tensor that a run leaves: weights, averages, optimizer, published weights."""
+    (state,) = (folder / "training_state").iterdir()
+    published = load_file(folder / "model.safetensors")
+    return {
+        **load_file(state / "tensors.safetensors"),
+        **{f"p/{n}": t for n, t in published.items()},
+    }
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert metrics(one) == metrics(other)
+    first, second = tensors(one), tensors(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
 
 
 if __name__ == "__main__":

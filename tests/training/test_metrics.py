@@ -7,6 +7,7 @@ from rich.console import Console
 
 from eyehand.training import metrics
 from eyehand.training.metrics import Display, MetricsFile
+from eyehand.training.profile import OtherPrograms
 
 
 def steps(folder: Path) -> list[int]:
@@ -57,3 +58,18 @@ def test_a_bar_on_a_terminal() -> None:
     show(Console(file=text, width=100, force_terminal=True), 10)
     assert "step 10/10  loss 2" in text.getvalue()
     assert "━" in text.getvalue()
+
+
+def test_a_crowded_machine_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(float(10 * second) for second in range(1000))
+    monkeypatch.setattr(metrics, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(metrics.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(metrics.torch, "get_num_threads", lambda: 2)
+    text = io.StringIO()
+    others = OtherPrograms()
+    monkeypatch.setattr(others, "share", lambda: 0.48)
+    console = Console(file=text, width=200)
+    with Display(console, limit="", progress=0.0, peak=1e9, others=others) as display:
+        for step in range(1, 5):
+            display.update(step=step, progress=0.1, loss=2.0, samples=8, flops_per_sample=1.0)
+    assert text.getvalue().count("other programs use 48 % of this machine: --threads 1") == 1

@@ -28,3 +28,22 @@ def test_memory_counts_what_is_held_but_not_mapped_files(tmp_path: Path) -> None
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:
         held.write(b"1" * size)
         assert profile.resident_memory() - before > size * 3 / 4
+
+
+def test_what_other_programs_use_is_all_but_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 2 cores for 10 seconds: all programs 15 seconds of work, this one 5 of them."""
+    readings = iter([(0.0, 100.0, 7.0), (10.0, 115.0, 12.0)])
+    monkeypatch.setattr(profile.OtherPrograms, "_read", staticmethod(lambda: next(readings)))
+    monkeypatch.setattr(profile.psutil, "cpu_count", lambda: 2)
+    assert profile.OtherPrograms().share() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("share", "threads", "cores", "wanted"),
+    [(0.2, 2, 2, None), (0.48, 2, 2, 1), (0.5, 1, 2, None), (0.5, 4, 8, None), (0.3, 8, 8, 5)],
+)
+def test_fewer_threads_where_others_take_their_cores(
+    share: float, threads: int, cores: int, wanted: int | None
+) -> None:
+    advice = profile.thread_advice(share, threads=threads, cores=cores)
+    assert (f"--threads {wanted} would be faster" in advice) if wanted else advice == ""

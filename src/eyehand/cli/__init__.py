@@ -7,11 +7,12 @@ from importlib import import_module
 
 VERBS = {
     "demo": "From nothing to a robot that obeys a sentence: record, train, evaluate, report.",
-    "mt50": "One policy for fifty tasks: record, train, correct, evaluate with controls.",
+    "reproduce": "Make a published result from nothing, such as mt50: fifty tasks, one policy.",
     "record": "Record demonstrations with the simulator's scripted experts.",
     "train": "Train a policy on a data set, by the recipe that you name.",
     "eval": "Measure a policy closed loop; write results.json and report.html.",
     "compare": "Train and measure variants of a recipe; say which differences are real.",
+    "look": "Look into a data set: a page with its films, curves and statistics.",
     "classify": "Train a vision network on labelled pictures, and measure it.",
     "segment": "Train a network to say what every pixel of a robot scene shows.",
     "inspect": "Show what the layers of a network see, cost and waste.",
@@ -21,6 +22,8 @@ VERBS = {
     "doctor": "Check that this machine can run eyehand, and say how to mend what fails.",
 }
 """Every verb and what it does; verb ``x`` is the module ``eyehand.cli.x``."""
+COMPLETION = "--tyro-print-completion"
+"""Prints a script for tab completion; every verb has this flag from tyro."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,13 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"eyehand {__version__}\n")
         return 0
-    return _run(arguments[0], arguments[1:])
+    verb = "completion" if arguments[0] == COMPLETION else arguments[0]
+    return _run(verb, arguments[1:])
 
 
 def _run(verb: str, arguments: list[str]) -> int:
     from eyehand.functional.names import unknown_name
 
-    if verb not in VERBS:
+    if verb not in (*VERBS, "completion"):
         sys.stderr.write(f"eyehand: {unknown_name('verb', verb, VERBS)}\n")
         return 2
     from eyehand.types import InputError  # brings torch: only a verb pays for it

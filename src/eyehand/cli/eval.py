@@ -12,7 +12,6 @@ from typing import Annotated
 
 import tyro
 
-from eyehand.envs.metaworld import CAMERA
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.policies.registry import find_checkpoint
 from eyehand.runs.measure import measure, measure_server
@@ -29,8 +28,8 @@ class EvalArguments:
     """Folder of a trained policy, or the name of a released one."""
     server: str | None = None
     """Address of a policy server instead; its token, if any, is the variable EYEHAND_TOKEN."""
-    camera: str = CAMERA
-    """The picture for a server that does not say what it reads."""
+    camera: str | None = None
+    """The picture for a server that does not say what it reads; left out, the suite's usual one."""
     image_size: int = 224
     """Height and width of that picture, pixels."""
     rerun: Path | None = None

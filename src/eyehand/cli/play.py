@@ -11,9 +11,9 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from eyehand.envs.suite import find_suite
 from eyehand.evaluation.film import PlayConfig, play
 from eyehand.evaluation.rerun_recording import check_recording, record_episodes
-from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import find_checkpoint, load_policy
 
 
@@ -35,14 +35,13 @@ def run(arguments: list[str]) -> None:
     if wanted.rerun is not None:
         check_recording(wanted.rerun)
     policy = load_policy(find_checkpoint(wanted.checkpoint))
-    camera = only_camera(policy.config.cameras)
-    outcome = play(policy, wanted.config, camera=camera, image_size=policy.config.image_size)
+    outcome = play(policy, wanted.config, cameras=policy.cameras)
     if wanted.rerun is not None:
         record_episodes(
             wanted.rerun,
+            find_suite(wanted.config.suite),
             [(outcome.start, outcome.actions)],
-            camera=camera,
-            image_size=policy.config.image_size,
+            cameras=policy.cameras,
             look=policy.look,
             every=wanted.config.execution.steps,
         )

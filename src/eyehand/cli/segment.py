@@ -25,6 +25,7 @@ def run(arguments: list[str]) -> None:
         config: Annotated[SegmentConfig, tyro.conf.arg(name="")],
         minutes: float | None = None,
         steps: int | None = None,
+        threads: int | None = None,
         resume: bool = False,
     ) -> None:
         """Train and measure.
@@ -35,11 +36,14 @@ def run(arguments: list[str]) -> None:
             config: The recipe.
             minutes: Train this long instead of what the recipe says.
             steps: Train this many steps instead of what the recipe says.
+            threads: Threads of torch; one is faster where other programs keep the cores busy.
             resume: Go on from the last checkpoint in the folder.
         """
         if (minutes, steps) != (None, None):
             training = replace(config.training, minutes=minutes, steps=steps)
             config = replace(config, training=training)
+        if threads is not None:
+            config = replace(config, training=replace(config.training, threads=threads))
         found = segment(network, config, out, resume=resume)
         table = Table("figure", "value", title=f"{network}, {found['test_pictures']} test pictures")
         for name in ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou"):

@@ -17,22 +17,20 @@ from eyehand.runs.serve import serve_checkpoint
 from eyehand.serving.server import ServeConfig
 
 
-def from_environment() -> ServeConfig:
-    """Return the defaults, with the token of the environment."""
-    return ServeConfig(token=os.environ.get("EYEHAND_TOKEN"))
-
-
 @dataclass(frozen=True)
 class ServeArguments:
     """One server. The variable EYEHAND_TOKEN is its token where no list of processes shows it."""
 
     checkpoint: tyro.conf.Positional[Path]
     """Folder of a trained policy, or the name of a released one."""
-    config: Annotated[ServeConfig, tyro.conf.arg(name="")] = field(default_factory=from_environment)
+    config: Annotated[ServeConfig, tyro.conf.arg(name="")] = field(default_factory=ServeConfig)
     """Where it listens, and what it accepts."""
 
 
 def run(arguments: list[str]) -> None:
     """Parse, serve."""
+    # Put first, a later --token replaces it. As a default, --help would print it.
+    if token := os.environ.get("EYEHAND_TOKEN"):
+        arguments = [f"--token={token}", *arguments]
     wanted = tyro.cli(ServeArguments, args=arguments, prog="eyehand serve", description=__doc__)
     serve_checkpoint(find_checkpoint(wanted.checkpoint), wanted.config)

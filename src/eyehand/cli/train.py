@@ -13,29 +13,31 @@ from typing import Annotated
 
 import tyro
 
-from eyehand.policies.heads.registry import HEADS
 from eyehand.policies.registry import find_checkpoint
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.runs.train import TrainingRun, run_training
-from eyehand.runs.trial import HEAD, choose_head
+from eyehand.runs.trial import PARTS, choose_parts
 
 
 def run(arguments: list[str]) -> None:
     """Parse, train."""
     if not arguments or arguments[0] in ("-h", "--help"):
         recipes = "\n".join(f"  {name}" for name in RECIPES)
+        parts = "\n".join(f"  --{part}: {', '.join(names)}" for part, names in PARTS.items())
         sys.stdout.write(
             f"{__doc__}\nRecipes (`eyehand train RECIPE --help` shows every knob):\n{recipes}\n"
-            f"Heads: {', '.join(HEADS)}\n"
+            f"Parts of a policy that are chosen by name:\n{parts}\n"
         )
         return
     recipe = find_recipe(arguments[0])
-    # tyro reads a head's knobs but cannot exchange one head for another: that goes first.
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(f"--{HEAD}", dest="head")
+    # tyro reads a part's knobs but cannot exchange one part for another: that goes first.
+    parser = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
+    for part in PARTS:
+        parser.add_argument(f"--{part}", dest=part)
     chosen, rest = parser.parse_known_args(arguments[1:])
-    if chosen.head is not None:
-        recipe = choose_head(recipe, chosen.head)
+    recipe = choose_parts(recipe, vars(chosen))
 
     def start(
         data: tuple[Path, ...],
@@ -43,6 +45,7 @@ def run(arguments: list[str]) -> None:
         run: Annotated[tyro.conf.AvoidSubcommands[TrainingRun], tyro.conf.arg(name="")] = recipe,
         minutes: float | None = None,
         steps: int | None = None,
+        threads: int | None = None,
         resume: bool = False,
         initial: Path | None = None,
     ) -> None:
@@ -54,11 +57,14 @@ def run(arguments: list[str]) -> None:
             run: The recipe.
             minutes: Train this long instead of what the recipe says.
             steps: Train this many steps instead of what the recipe says.
+            threads: Threads of torch; one is faster where other programs keep the cores busy.
             resume: Go on from the last checkpoint in the folder.
             initial: Begin with the weights of this checkpoint, or of this released policy.
         """
         if (minutes, steps) != (None, None):
             run = replace(run, training=replace(run.training, minutes=minutes, steps=steps))
+        if threads is not None:
+            run = replace(run, training=replace(run.training, threads=threads))
         begun = find_checkpoint(initial) if initial else None
         run_training(run, data, out, resume=resume, initial=begun)
 

@@ -1,129 +1,122 @@
 """One demonstration: the scripted expert does a task, alone or after a policy went before it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
-from eyehand.envs.metaworld import ACTION_DIM, MetaWorldEnv
-from eyehand.types import Actor, Episode, Observation
+from eyehand.collection.episodes import replay_episode
+from eyehand.envs.execution import Execution
+from eyehand.envs.robot_env import Expert, RobotEnv
+from eyehand.envs.rollout import Start, drive
+from eyehand.envs.suite import Suite
+from eyehand.types import Actor, Episode, InputError
 
 PUSH_STEPS = 10
-"""Length of a push, an eighth of a second."""
+"""Length of a push."""
 PUSH_PROBABILITY = 1 / 30
 """That a push begins at a step without one."""
-LONGEST_LEAD = 300
-"""Steps that a policy may drive; the expert needs some of an episode's 500 to put things right."""
+LONGEST_LEAD = 0.6
+"""Share of an episode that a policy may drive; the expert needs the rest to put things right."""
 OPEN = -1.0
 """Effort that opens the fingers."""
-STEPS_PER_PLAN = 4
-"""Actions that a policy executes before it plans anew."""
 
 
 def demonstrate(
-    environment: MetaWorldEnv,
+    suite: Suite,
+    env: RobotEnv,
     *,
     seed: int,
     perturbation: float,
-    lead: Sequence[Float32[np.ndarray, "4"]] = (),
+    lead: Sequence[Float32[np.ndarray, " action"]] = (),
 ) -> Episode | None:
     """Let the expert try one start state; return the episode, or None where it failed.
 
     The episode is simulated twice: first without pictures, which is twenty times faster, to see
-    whether it succeeds; then the same actions with pictures. A failure is 500 steps long.
+    whether it succeeds; then the same actions with pictures. A failure takes all of an episode's
+    time.
 
-    Where Meta-World's expert leaves the fingers as they are (effort 0), it opens them here. It does
-    so before it grasps, when they are open; but a hand that has closed on nothing would stay
-    closed, and so would that of a policy that errs about the 0: an effort of 0.1 closes it in 2 s.
+    Where an expert leaves the fingers as they are (effort 0; Meta-World's does), it opens them
+    here. It does so before it grasps, when they are open; but a hand that has closed on nothing
+    would stay closed, and so would that of a policy that errs about the 0: an effort of 0.1 closes
+    it in 2 s.
 
     Args:
-        environment: The task; its observations need no pictures.
+        suite: The family of tasks.
+        env: The task; its observations need no pictures.
         seed: The start state.
         perturbation: Strength of the pushes, standard deviation per axis in action units.
-        lead: Actions that are executed before the expert takes over; they are not recorded.
+        lead: Actions that are executed before the expert takes over. They are recorded as the past
+            that a policy with memory sees, and masked, because nobody should learn them.
+
+    Raises:
+        InputError: If the suite has no expert.
 
     Example:
-        >>> environment = MetaWorldEnv("reach", image_size=16, render_observations=False)
-        >>> episode = demonstrate(environment, seed=0, perturbation=0.0)
+        >>> from eyehand.envs.suite import find_suite
+        >>> suite = find_suite("metaworld")
+        >>> env = suite.make("reach", cameras={"corner4": 16}, render_observations=False)
+        >>> episode = demonstrate(suite, env, seed=0, perturbation=0.0)
         >>> episode.state.shape[1], episode.image["corner4"].shape[1:]
         (4, (16, 16, 3))
-        >>> environment.close()
+        >>> env.close()
     """
-    pushes = _pushes(environment.task, seed, perturbation)
-    observation = _begin(environment, seed, lead)
-    states, labels, executed, landmarks = [], [], [], []
-    success = truncated = False
-    while not (success or truncated):
-        label = environment.expert_action()
-        if label[-1] == 0:
-            label[-1] = OPEN
+    if not isinstance(env, Expert):
+        raise InputError(f"the suite {suite.name} has no expert to record.")
+    pushes = _pushes(suite, env.task, seed, perturbation)
+    env.reset(seed=seed)
+    for action in lead:
+        env.step(action)
+    labels, executed = list[np.ndarray](), list(lead)
+    success = terminated = truncated = False
+    while not (terminated or truncated):
+        label = env.expert_action()
+        if suite.hand is not None and label[suite.hand.gripper] == 0:
+            label[suite.hand.gripper] = OPEN
         action = np.clip(label + next(pushes), -1, 1).astype(np.float32)
-        states.append(observation["state"])
-        landmarks.append(environment.landmarks())
         labels.append(label)
         executed.append(action)
-        observation, _, success, truncated, _ = environment.step(action)
+        _, _, terminated, truncated, info = env.step(action)
+        success = success or bool(info["success"])
     if not success:
         return None
-    _begin(environment, seed, lead)
-    pictures = []
-    for action in executed:
-        pictures.append(environment.render())
-        environment.step(action)
-    return Episode(
-        image={environment.camera: np.stack(pictures)},
-        state=np.stack(states),
-        action=np.stack(labels),
-        instruction=environment.instruction,
-        task=environment.task,
-        seed=seed,
-        landmarks=np.stack(landmarks),
+    return replay_episode(
+        env,
+        Start(env.task, seed, env.instruction),
+        executed,
+        action_mask=[step >= len(lead) for step in range(len(executed))] if lead else None,
+        labels=[*lead, *labels],
     )
 
 
-def _begin(environment: MetaWorldEnv, seed: int, lead: Sequence[np.ndarray]) -> dict[str, Any]:
-    observation, _ = environment.reset(seed=seed)
-    for action in lead:
-        observation, *_ = environment.step(action)
-    return observation
-
-
-@torch.inference_mode()
 def lead_of(
-    policy: Actor, environment: MetaWorldEnv, *, seed: int, instruction: str
-) -> list[Float32[np.ndarray, "4"]]:
+    suite: Suite, policy: Actor, env: RobotEnv, *, seed: int, instruction: str
+) -> list[Float32[np.ndarray, " action"]]:
     """Return the actions of a policy from a start state up to a random moment.
 
     The moment is uniform over the policy's own episode before it succeeds (Ross et al., 2011,
     https://arxiv.org/abs/1011.0686, in episodes): where it is stuck, it is mostly stuck there too.
 
     Args:
+        suite: The family of tasks.
         policy: Who drives.
-        environment: The task; its observations need no pictures.
+        env: The task; its observations need no pictures.
         seed: The start state; it decides the moment, too.
         instruction: What the policy is told.
     """
-    policy.reset([0])
-    observation, _ = environment.reset(seed=seed)
-    actions: list[np.ndarray] = []
-    while len(actions) < LONGEST_LEAD:
-        picture = torch.from_numpy(environment.render()[None])
-        state = torch.from_numpy(observation["state"][None])
-        chunk = policy.act(Observation({environment.camera: picture}, state, [instruction], [0]))
-        for action in np.clip(chunk[0, :STEPS_PER_PLAN].numpy(), -1, 1):
-            observation, _, success, _, _ = environment.step(action)
-            if success:
-                break
-            actions.append(action)
-        if success:
-            break
-    random = np.random.default_rng([seed, *environment.task.encode(), LONGEST_LEAD])
+    most = round(LONGEST_LEAD * suite.max_steps)
+    start = Start(env.task, seed, instruction)
+    outcome = drive(policy, env, start, execution=Execution(), most=most)
+    actions = list(outcome.actions)
+    if outcome.terminated:
+        actions.pop()  # the task is over then, and nothing is left to put right
+    random = np.random.default_rng([seed, *env.task.encode(), most])
     return actions[: random.integers(len(actions) + 1)]
 
 
-def _pushes(task: str, seed: int, strength: float) -> Iterator[Float32[np.ndarray, "4"]]:
+def _pushes(
+    suite: Suite, task: str, seed: int, strength: float
+) -> Iterator[Float32[np.ndarray, " action"]]:
     """Yield what is added to each executed action: now and then a push of ten steps.
 
     A push has one direction, so it takes the hand off its way where noise of every step on its own
@@ -131,10 +124,11 @@ def _pushes(task: str, seed: int, strength: float) -> Iterator[Float32[np.ndarra
     should learn. The gripper's effort is left alone: a dropped object shows no recovery.
     """
     random = np.random.default_rng([seed, *task.encode()])
+    moved = slice(None) if suite.hand is None else suite.hand.action
     while True:
-        push = np.zeros(ACTION_DIM, np.float32)
+        push = np.zeros(len(suite.action), np.float32)
         if strength > 0 and random.random() < PUSH_PROBABILITY:
-            push[:3] = random.normal(0, strength, 3)
+            push[moved] = random.normal(0, strength, len(push[moved]))
             for _ in range(PUSH_STEPS):
                 yield push
         else:

@@ -13,27 +13,19 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eyehand.collection.demonstrate import demonstrate, lead_of
+from eyehand.collection.episodes import dataset_writer
 from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.writer import DatasetWriter
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import (
-    ACTION_DIM,
-    CAMERA,
-    CAMERAS,
-    FPS,
-    LANDMARKS,
-    STATE_DIM,
-    MetaWorldEnv,
-    select_tasks,
-)
-from eyehand.functional.names import unknown_name
+from eyehand.envs.robot_env import RobotEnv
+from eyehand.envs.suite import Suite, find_suite
+from eyehand.files import replace_text
 from eyehand.types import Actor, InputError
 
 TRAINING_SEEDS = 10_000
@@ -48,8 +40,9 @@ class RecordConfig:
     out: Path
     """Folder of the data set; a recording that was interrupted goes on."""
     tasks: str
-    """``all``, tiers (``easy``, ``medium``, ``hard``, ``very-hard``), task names, with commas."""
-    suite: Literal["metaworld"] = "metaworld"
+    """``all``, groups or sets of the suite (Meta-World: ``easy``, ``medium``, ``hard``,
+    ``very-hard``, ``mt10``), task names, with commas."""
+    suite: str = "metaworld"
     """Family of tasks."""
     episodes: int = 50
     """Successful episodes per task."""
@@ -60,23 +53,25 @@ class RecordConfig:
     perturbation: float = 0.0
     """Strength of the pushes that the hand gets on its way, standard deviation per axis in action
     units; the label is what the expert wanted, so that the data shows how to recover."""
-    camera: str = CAMERA
-    """The picture that is kept: corner4, or work_area, its inner part."""
+    cameras: tuple[str, ...] = ()
+    """The pictures that are kept; none named, the suite's usual one. Meta-World: corner4, or
+    work_area, its inner part."""
     image_size: int = 96
     """Height and width of the pictures, pixels."""
     policy: Path | None = None
     """Record corrections of this policy instead: it drives to a random moment, then the expert
-    takes over, and only the expert's part is kept (DAgger). Where the expert cannot put things
-    right either, there is one episode less."""
+    takes over, and only the expert's part is learnt from (DAgger). Where the expert cannot put
+    things right either, there is one episode less."""
 
     def __post_init__(self) -> None:
+        """Check that it can be recorded."""
         for name in ("episodes", "workers", "image_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
         if not 0 <= self.perturbation < float("inf"):
             raise InputError(f"`perturbation` must not be negative. Got {self.perturbation}.")
-        if self.camera not in CAMERAS:
-            raise InputError(unknown_name("camera", self.camera, CAMERAS))
+        suite = find_suite(self.suite)
+        suite.check_cameras(self.cameras)
         last = self.seed + self.attempts - 1
         if self.seed < 0 or last >= TRAINING_SEEDS:
             raise InputError(
@@ -84,7 +79,12 @@ class RecordConfig:
                 f"{last}; training seeds lie in 0 to {TRAINING_SEEDS - 1}, those above are for "
                 "choosing and for evaluation. Choose a smaller `seed`."
             )
-        select_tasks(self.tasks)
+        suite.select_tasks(self.tasks)
+
+    @property
+    def pictures(self) -> dict[str, int]:
+        """Height and width of the pictures that are kept, pixels, by camera."""
+        return dict.fromkeys(self.cameras or (find_suite(self.suite).camera,), self.image_size)
 
     @property
     def attempts(self) -> int:
@@ -138,16 +138,11 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
     if (config.policy is None) != (make_policy is None):
         raise ValueError("`make_policy` is given with `config.policy`, and only then.")
     began = time.monotonic()
-    tasks = select_tasks(config.tasks)
+    suite = find_suite(config.suite)
+    tasks = suite.select_tasks(config.tasks)
     _check_folder(config)
-    with DatasetWriter(
-        config.out,
-        fps=FPS,
-        image_shapes={config.camera: (config.image_size, config.image_size)},
-        state_dim=STATE_DIM,
-        action_dim=ACTION_DIM,
-        robot=config.suite,
-        landmarks=LANDMARKS,
+    with dataset_writer(
+        config.out, suite, config.pictures, corrections=config.policy is not None
     ) as writer:
         _write_description(config)
         states = [_state(task, config, writer) for task in tasks]
@@ -169,9 +164,10 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
 
 def _description(config: RecordConfig) -> dict[str, Any]:
     """Return what must stay the same when a recording goes on."""
-    names = ("suite", "seed", "perturbation", "camera", "image_size")
+    names = ("suite", "seed", "perturbation", "image_size")
     policy = str(config.policy) if config.policy else None
-    return {name: getattr(config, name) for name in names} | {"policy": policy}
+    own = {"cameras": list(config.pictures), "policy": policy}
+    return {name: getattr(config, name) for name in names} | own
 
 
 def _check_folder(config: RecordConfig) -> None:
@@ -179,6 +175,8 @@ def _check_folder(config: RecordConfig) -> None:
     if path.is_file():
         try:
             found = json.loads(path.read_bytes())
+            if "camera" in found:  # a recording of the version before has one
+                found["cameras"] = [found.pop("camera")]
         except ValueError:
             raise InputError(f"{path} is truncated or altered. Restore the file.") from None
         if found != _description(config):
@@ -195,9 +193,7 @@ def _check_folder(config: RecordConfig) -> None:
 def _write_description(config: RecordConfig) -> None:
     path = config.out / _DESCRIPTION_PATH
     path.parent.mkdir(exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps(_description(config), indent=2))
-    new.replace(path)
+    replace_text(path, json.dumps(_description(config), indent=2))
 
 
 def _state(task: str, config: RecordConfig, writer: DatasetWriter) -> _Progress:
@@ -212,6 +208,7 @@ def _record_missing(
     writer: DatasetWriter,
     make_policy: Callable[[], Actor] | None,
 ) -> None:
+    suite = find_suite(config.suite)
     total = config.episodes * len(states)
     columns = (
         TextColumn("{task.description}"),
@@ -232,7 +229,7 @@ def _record_missing(
         try:
             for state in states:
                 for episode in _episodes(state, states, config, workers):
-                    sentence = _sentence(state.task, state.successes)
+                    sentence = _sentence(suite, state.task, state.successes)
                     writer.add_encoded(replace(episode, instruction=sentence))
                     state.successes += 1
                     frames += len(episode.state)
@@ -315,9 +312,9 @@ def _result(job: Future[EncodedEpisode | None], task: str, seed: int) -> Encoded
         ) from error
 
 
-def _sentence(task: str, number: int) -> str:
-    """Return what an episode is told: ten sentences in turn."""
-    sentences = instructions(task)
+def _sentence(suite: Suite, task: str, number: int) -> str:
+    """Return what an episode is told: the task's sentences in turn, without the held-out ones."""
+    sentences = suite.instructions(task)
     told = (sentences.canonical, *sentences.training)
     return told[number % len(told)]
 
@@ -341,25 +338,24 @@ def _start_worker(make_policy: Callable[[], Actor] | None) -> None:
 
 _policy: Actor | None = None
 """The policy that this worker corrects."""
-_environments: dict[str, MetaWorldEnv] = {}
-"""The environment that this worker used last, by task."""
+_environments: dict[tuple[str, str], RobotEnv] = {}
+"""The environment that this worker used last, by suite and task."""
 
 
 def _attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | None:
     """Let the expert try; return the encoded episode, or None where it failed."""
-    if task not in _environments:
-        for environment in _environments.values():
-            environment.close()
+    suite = find_suite(config.suite)
+    if (config.suite, task) not in _environments:
+        for env in _environments.values():
+            env.close()
         _environments.clear()
-        _environments[task] = MetaWorldEnv(
-            task,
-            image_size=config.image_size,
-            render_observations=False,
-            camera=config.camera,
+        _environments[config.suite, task] = suite.make(
+            task, cameras=config.pictures, render_observations=False
         )
-    environment = _environments[task]
+    env = _environments[config.suite, task]
     lead = []
     if _policy is not None:
-        lead = lead_of(_policy, environment, seed=seed, instruction=_sentence(task, seed))
-    episode = demonstrate(environment, seed=seed, perturbation=config.perturbation, lead=lead)
-    return None if episode is None else encode_episode(episode, fps=FPS)
+        told = _sentence(suite, task, seed)
+        lead = lead_of(suite, _policy, env, seed=seed, instruction=told)
+    episode = demonstrate(suite, env, seed=seed, perturbation=config.perturbation, lead=lead)
+    return None if episode is None else encode_episode(episode, fps=suite.fps)

@@ -110,28 +110,3 @@ def random_shift(
         for frame, picture in zip(target, window, strict=True):
             shift_into(frame, picture, *shift)
     return shifted
-
-
-def color_jitter(
-    image: UInt8[Tensor, "batch history height width 3"],
-    strength: float,
-    *,
-    generator: torch.Generator,
-) -> UInt8[Tensor, "batch history height width 3"]:
-    """Change contrast and brightness of every window; `draw_tones` says by how much.
-
-    Args:
-        image: Windows of pictures; left as they are.
-        strength: From 0, no change, to 0.5.
-        generator: Where the changes come from.
-
-    Example:
-        >>> image = torch.full((1, 1, 2, 2, 3), 100, dtype=torch.uint8)
-        >>> bool((color_jitter(image, 0.0, generator=torch.Generator()) == image).all())
-        True
-    """
-    recolored = image.clone()
-    tones = draw_tones(len(image), strength, generator=generator).tolist()
-    for window, tone in zip(recolored.numpy(), tones, strict=True):
-        recolor(window, *tone)
-    return recolored

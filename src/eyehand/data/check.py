@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eyehand.data.lerobot import STATISTICS_PATH, Dataset
+from eyehand.data.columns import feature_name
+from eyehand.data.layout import STATISTICS_PATH
+from eyehand.data.lerobot import Dataset
 from eyehand.data.statistics import describe, load_statistics
 from eyehand.types import InputError
 
@@ -13,8 +15,9 @@ def check_dataset(folder: Path) -> None:
     """Read all of a data set, every picture included, and check that its parts agree.
 
     Checked: every file is whole; episodes follow one another without a gap; times grow by one
-    frame; states and actions are finite; sentences are not empty and each is used; every camera has
-    a picture for every frame, and not always the same; the statistics are those of the frames.
+    frame; all numbers are finite; every sentence is used, and where there are actions none is
+    empty; every camera has a picture for every frame, and not always the same; the statistics are
+    those of the frames.
 
     Args:
         folder: The data set's folder.
@@ -24,6 +27,8 @@ def check_dataset(folder: Path) -> None:
     """
     dataset = Dataset(folder)
     _check_times(dataset)
+    for name, values in dataset.frames.columns.items():
+        dataset.check_finite(feature_name(name), values.reshape(len(dataset), -1))
     _check_sentences(dataset)
     _check_statistics(dataset)
     for camera in dataset.cameras:
@@ -43,7 +48,7 @@ def _check_times(dataset: Dataset) -> None:
 def _check_sentences(dataset: Dataset) -> None:
     used = set(dataset.frames.sentence.tolist())
     for number, sentence in enumerate(dataset.sentences):
-        if not sentence.strip():
+        if dataset.action_dim and not sentence.strip():
             raise InputError(f"sentence {number} of {dataset.folder} is empty.")
         if number not in used:
             raise InputError(f"no frame of {dataset.folder} has the sentence {sentence!r}.")
@@ -62,7 +67,7 @@ def _check_statistics(dataset: Dataset) -> None:
             "max": statistics.maximum,
         }
         for key, found in stored.items():
-            if (np.abs(found - np.array(expected[key])) / scale).max() > 1e-3:
+            if (np.abs(found - np.array(expected[key])) / scale > 1e-3).any():
                 raise InputError(
                     f"the {key} of {name!r} in {dataset.folder / STATISTICS_PATH} is "
                     f"{found.tolist()}; the frames have {expected[key]}. Delete the file, and the "

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 
+from eyehand.data.columns import ACTION_MASK, LANDMARKS
 from eyehand.data.statistics import describe_pictures
 from eyehand.data.video import encode_video
 from eyehand.types import Episode, InputError
@@ -35,8 +36,8 @@ class EncodedEpisode:
     """As in `Episode`."""
     seed: int
     """As in `Episode`."""
-    landmarks: Float32[np.ndarray, "time landmark 3"] | None = None
-    """As in `Episode`."""
+    columns: Mapping[str, Shaped[np.ndarray, "time ..."]]
+    """Those of `Episode`, its landmarks and its action mask."""
 
 
 def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
@@ -46,24 +47,22 @@ def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
         InputError: If the episode is empty, its parts differ in length, or a number is not finite.
     """
     name = f"the episode of task {episode.task!r} with seed {episode.seed}"
-    length = len(episode.state)
-    lengths = {"state": length, "action": len(episode.action)}
-    lengths |= {camera: len(film) for camera, film in episode.image.items()}
-    numbers = {"state": episode.state, "action": episode.action}
-    if episode.landmarks is not None:
-        lengths["landmarks"] = len(episode.landmarks)
-        numbers["landmarks"] = episode.landmarks.reshape(lengths["landmarks"], -1)
-    if length == 0 or len(set(lengths.values())) > 1:
+    fields = {LANDMARKS: episode.landmarks, ACTION_MASK: episode.action_mask}
+    columns = {**episode.columns, **{k: v for k, v in fields.items() if v is not None}}
+    numbers = {"state": episode.state, "action": episode.action, **columns}
+    lengths = {key: len(values) for key, values in (numbers | dict(episode.image)).items()}
+    if len(episode) == 0 or len(set(lengths.values())) > 1:
         raise InputError(f"{name} must have one length of at least 1 everywhere. Got {lengths}.")
     for feature, values in numbers.items():
-        finite = np.isfinite(values).all(axis=1)
+        flat = values.reshape(len(episode), -1)
+        finite = np.isfinite(flat).all(axis=1)
         if not finite.all():
             frame = int(np.argmin(finite))
             raise InputError(
-                f"{name} has the {feature} {values[frame].tolist()} at frame {frame}: every number "
+                f"{name} has the {feature} {flat[frame].tolist()} at frame {frame}: every number "
                 "must be finite."
             )
-    if not episode.instruction.strip():
+    if episode.action.shape[1] and not episode.instruction.strip():
         raise InputError(f"{name} has no instruction.")
     return EncodedEpisode(
         film={camera: encode_video(film, fps=fps) for camera, film in episode.image.items()},
@@ -74,5 +73,5 @@ def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
         instruction=episode.instruction,
         task=episode.task,
         seed=episode.seed,
-        landmarks=episode.landmarks,
+        columns=columns,
     )

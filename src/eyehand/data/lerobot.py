@@ -1,22 +1,5 @@
-"""The LeRobot v3.0 data set layout: where everything lies, and how it is read.
+"""Reads data sets in the LeRobot v3.0 layout, which `eyehand.data.layout` describes."""
 
-Source: https://github.com/huggingface/lerobot, docs/source/lerobot-dataset-v3.mdx and
-src/lerobot/datasets. A data set is a folder::
-
-    meta/info.json                       version, frames per second, features, totals
-    meta/tasks.parquet                   sentence -> task_index
-    meta/stats.json                      statistics of every feature
-    meta/episodes/chunk-000/file-000.parquet   a row an episode: sentences, length, where it lies
-    data/chunk-000/file-000.parquet      a row a frame: state, action, time, numbers
-    videos/<feature>/chunk-000/file-000.mp4    many episodes one after another
-
-``meta/info.json`` is the truth about how much there is: episodes and frames beyond its totals are
-leftovers of an interrupted recording and are not read. What LeRobot calls a task is a sentence
-here; the name of the task in its suite and the seed of the start state are columns of our own,
-``eyehand/task`` and ``eyehand/seed``, which LeRobot passes over, as it does the checksums of files.
-"""
-
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,89 +8,48 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Shaped, UInt8
 
-from eyehand.data.parquet import open_parquet, read_pictures, read_table
+from eyehand.data.columns import (
+    ACTION,
+    ACTION_MASK,
+    LANDMARKS,
+    STATE,
+    columns_from_features,
+    feature_name,
+)
+from eyehand.data.layout import (
+    CHECKSUM_COLUMN,
+    INFO_PATH,
+    SEED_COLUMN,
+    TASK_COLUMN,
+    TASKS_PATH,
+    EpisodeRow,
+    Place,
+    cameras_from_features,
+    read_info,
+    read_sentences,
+)
+from eyehand.data.parquet import flat_numbers, open_parquet, read_pictures, read_table
 from eyehand.data.video import decode_video, file_checksum
 from eyehand.functional.names import unknown_name
 from eyehand.types import Episode, InputError
 
-VERSION = "v3.0"
-STATE = "observation.state"
-ACTION = "action"
-LANDMARKS = "privileged.landmarks"
-"""Not below ``observation``, so that no policy of LeRobot takes it for an input."""
-IMAGE_PREFIXES = ("observation.images.", "observation.")
-"""What is cut from a feature's name to get the camera's, the first that fits."""
-INFO_PATH = "meta/info.json"
-STATISTICS_PATH = "meta/stats.json"
-TASKS_PATH = "meta/tasks.parquet"
-EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-TASK_COLUMN, SEED_COLUMN = "eyehand/task", "eyehand/seed"
-CHECKSUM_COLUMN = "eyehand/checksum/"
-"""Before ``data`` or a video feature's name: CRC-32 of the file that the episode lies in."""
-
-
-@dataclass(frozen=True)
-class Camera:
-    """One image or video feature."""
-
-    feature: str
-    """Its name in the data set, such as ``observation.images.top``."""
-    height: int
-    """Pixels."""
-    width: int
-    """Pixels."""
-    video: bool
-    """True for a video, False for pictures inside the parquet files."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an episode begins in a file."""
-
-    path: Path
-    """The file, relative to the data set's folder."""
-    first: int
-    """Number of the episode's first frame in the file."""
-    checksum: int | None
-    """CRC-32 of the file, where the writer noted it."""
-
-
-@dataclass(frozen=True)
-class EpisodeRow:
-    """What the table of episodes says about one episode."""
-
-    index: int
-    """Number of the episode."""
-    start: int
-    """Number of its first frame in the whole data set."""
-    length: int
-    """Frames."""
-    task: str
-    """Name of the task in its suite; empty where the recorder did not say."""
-    seed: int
-    """Seed of the start state; -1 where the recorder did not say."""
-    data: Place
-    """Its states and actions."""
-    videos: Mapping[str, Place]
-    """Its films, by camera."""
-
 
 @dataclass(frozen=True)
 class Frames:
-    """States, actions and sentences of every frame, in order."""
+    """The numbers and sentences of every frame, in order."""
 
     state: Float32[np.ndarray, "frame state"]
+    """Without numbers where the data set has no state."""
     action: Float32[np.ndarray, "frame action"]
+    """Without numbers where the data set has no action."""
     timestamp: Float32[np.ndarray, " frame"]
     """Seconds since the episode's first frame."""
     sentence: Int64[np.ndarray, " frame"]
     """Index into the data set's ``sentences``."""
-    landmarks: Float32[np.ndarray, "frame landmark 3"] | None
-    """As in `eyehand.types.Episode`; None where the data set has none."""
+    columns: Mapping[str, Shaped[np.ndarray, "frame ..."]]
+    """Whatever else the data set has of every frame, by name."""
 
 
 class Dataset:
@@ -122,33 +64,24 @@ class Dataset:
     Attributes:
         fps: Frames per second.
         cameras: Every image and video feature by short name.
-        state_dim: Numbers in a state.
-        action_dim: Numbers in an action.
-        landmark_dim: Numbers in the landmarks, three a point; 0 where there are none.
+        state_dim: Numbers in a state; 0 where there is none.
+        action_dim: Numbers in an action; 0 where there is none.
+        columns: What else there is of every frame, by name; see `eyehand.data.columns`.
         sentences: Every sentence that a robot was told.
         episodes: One row an episode.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.info = _read_info(folder / INFO_PATH)
+        self.info = read_info(folder / INFO_PATH)
         features: dict[str, Any] = self.info["features"]
         self.fps = int(self.info["fps"])
-        self.cameras = {
-            _camera_name(name): _camera(folder, name, feature)
-            for name, feature in features.items()
-            if feature["dtype"] in ("image", "video")
-        }
+        self.cameras = cameras_from_features(folder, features)
         self._checked_paths: set[Path] = set()
         self.state_dim = _vector_dim(folder, features, STATE)
         self.action_dim = _vector_dim(folder, features, ACTION)
-        self.landmark_dim = _vector_dim(folder, features, LANDMARKS) if LANDMARKS in features else 0
-        if self.landmark_dim % 3:
-            raise InputError(
-                f"feature {LANDMARKS!r} of {folder} has {self.landmark_dim} numbers; three a point "
-                "are expected."
-            )
-        self.sentences = _read_sentences(folder / TASKS_PATH)
+        self.columns = columns_from_features(folder, features)
+        self.sentences = read_sentences(folder / TASKS_PATH)
         self.episodes = self._read_episodes()
 
     def __len__(self) -> int:
@@ -157,9 +90,10 @@ class Dataset:
 
     @cached_property
     def frames(self) -> Frames:
-        """States, actions, times and sentences of every frame, read when first asked for."""
-        columns = [STATE, ACTION, "timestamp", "task_index", "index", "episode_index"]
-        columns += [LANDMARKS] if self.landmark_dim else []
+        """The numbers and sentences of every frame, read when first asked for."""
+        columns = ["timestamp", "task_index", "index", "episode_index"]
+        columns += [STATE] * (self.state_dim > 0) + [ACTION] * (self.action_dim > 0)
+        columns += map(feature_name, self.columns)
         places = {row.data.path: row.data for row in self.episodes}
         tables = [read_table(self._checked(place), columns) for place in places.values()]
         table = pa.concat_tables(tables, promote_options="permissive").sort_by("index")
@@ -177,9 +111,7 @@ class Dataset:
             action=self._vectors(table, ACTION, self.action_dim),
             timestamp=table["timestamp"].to_numpy().astype(np.float32),
             sentence=table["task_index"].to_numpy().astype(np.int64),
-            landmarks=self._vectors(table, LANDMARKS, self.landmark_dim).reshape(len(self), -1, 3)
-            if self.landmark_dim
-            else None,
+            columns={name: self._column(table, name) for name in self.columns},
         )
         if frames.sentence.min() < 0 or frames.sentence.max() >= len(self.sentences):
             raise InputError(
@@ -244,6 +176,7 @@ class Dataset:
             )
         row = self.episodes[index]
         frames = slice(row.start, row.start + row.length)
+        columns = {name: values[frames] for name, values in self.frames.columns.items()}
         return Episode(
             image={
                 name: np.stack([p for _, p in self.images(name, first=index, stop=index + 1)])
@@ -254,7 +187,9 @@ class Dataset:
             instruction=self.sentences[self.frames.sentence[row.start]],
             task=row.task,
             seed=row.seed,
-            landmarks=None if self.frames.landmarks is None else self.frames.landmarks[frames],
+            landmarks=columns.pop(LANDMARKS, None),
+            action_mask=columns.pop(ACTION_MASK, None),
+            columns=columns,
         )
 
     def _checked(self, place: Place) -> Path:
@@ -324,99 +259,62 @@ class Dataset:
             videos=videos,
         )
 
-    def _vectors(self, table: pa.Table, name: str, dim: int) -> np.ndarray:
-        column = table[name].combine_chunks()
-        values = column.flatten() if pa.types.is_nested(column.type) else column
+    def _vectors(self, table: pa.Table, name: str, dim: int) -> Float32[np.ndarray, "frame _"]:
+        if dim == 0:
+            return np.zeros((len(table), 0), np.float32)
+        values = flat_numbers(table[name])
         if not pa.types.is_floating(values.type) or len(values) != len(table) * dim:
             raise InputError(
-                f"feature {name!r} of {self.folder / 'data'} holds {column.type}; "
+                f"feature {name!r} of {self.folder / 'data'} holds {table[name].type}; "
                 f"{dim} floating-point numbers a frame are expected."
             )
         vectors = values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            frame = int(np.argmin(finite))
-            episode = table["episode_index"][frame].as_py()
-            raise InputError(
-                f"feature {name!r} of {self.folder} has {vectors[frame].tolist()} in episode "
-                f"{episode}, frame {frame - self.episodes[episode].start}: every number must be "
-                "finite. Remove or mend the episode."
-            )
+        self.check_finite(name, vectors)
         return vectors
 
+    def _column(self, table: pa.Table, name: str) -> Shaped[np.ndarray, "frame ..."]:
+        """Return one named column.
 
-def _read_info(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(
-            f"{path.parent.parent} is not a LeRobot data set: it has no {INFO_PATH}. If a "
-            "recording into it was interrupted, run the same command again to finish it."
+        It may hold numbers that are not finite, which nobody may ever ask for; of landmarks all are
+        used.
+        """
+        column, feature = self.columns[name], feature_name(name)
+        values = flat_numbers(table[feature])
+        is_number = any(
+            kind(values.type)
+            for kind in (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
         )
-    try:
-        info = json.loads(path.read_bytes())
-        version = info["codebase_version"]
-        needed = {key: info[key] for key in ("fps", "features", "data_path", "total_frames")}
-        _ = {feature["dtype"]: feature["shape"] for feature in needed["features"].values()}
-        sizes = [int(info["total_episodes"]), int(needed["total_frames"]), int(needed["fps"]) - 1]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} cannot be read as a LeRobot info file ({type(error).__name__}: {error}): it "
-            "is truncated or altered. Restore the file."
-        ) from error
-    if version != VERSION:
-        raise InputError(
-            f"{path} is of LeRobot's format {version}; eyehand reads {VERSION}. Older data sets "
-            "are converted by `python -m lerobot.datasets.v30.convert_dataset_v21_to_v30` of the "
-            "lerobot package."
-        )
-    if min(sizes) < 0:
-        raise InputError(f"{path} has a total or an fps that is not positive: restore the file.")
-    return info
+        if not is_number or len(values) != len(table) * column.size:
+            raise InputError(
+                f"feature {feature!r} of {self.folder / 'data'} holds {table[feature].type}; "
+                f"{column.size} numbers of type {column.dtype} a frame are expected."
+            )
+        numbers = values.to_numpy(zero_copy_only=False).astype(column.dtype)
+        if name == LANDMARKS:
+            self.check_finite(feature, numbers.reshape(len(table), -1))
+        return numbers.reshape(len(table), *column.shape)
 
+    def check_finite(self, feature: str, values: Shaped[np.ndarray, "frame _"]) -> None:
+        """Refuse numbers of a feature that are not finite.
 
-def _camera_name(feature: str) -> str:
-    prefix = next((prefix for prefix in IMAGE_PREFIXES if feature.startswith(prefix)), "")
-    return feature.removeprefix(prefix)
-
-
-def _camera(folder: Path, name: str, feature: Mapping[str, Any]) -> Camera:
-    shape = list(feature["shape"])
-    axes = feature.get("names")
-    first = str(axes[0]) if isinstance(axes, list) and axes else ""
-    if first.startswith("channel") or (len(shape) == 3 and shape[0] == 3 and shape[2] != 3):
-        shape = [*shape[1:], shape[0]]
-    if len(shape) != 3 or shape[2] != 3:
-        raise InputError(
-            f"feature {name!r} of {folder} has the shape {feature['shape']}; colour pictures, "
-            "height x width x 3, are expected."
-        )
-    return Camera(name, int(shape[0]), int(shape[1]), feature["dtype"] == "video")
+        Raises:
+            InputError: If there is one; the sentence names the episode and its frame.
+        """
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            frame = int(np.argmin(finite))
+            row = next(row for row in self.episodes if row.start + row.length > frame)
+            raise InputError(
+                f"feature {feature!r} of {self.folder} has {values[frame].tolist()} in episode "
+                f"{row.index}, frame {frame - row.start}: every number must be finite. Remove or "
+                "mend the episode."
+            )
 
 
 def _vector_dim(folder: Path, features: Mapping[str, Any], name: str) -> int:
     if name not in features:
-        raise InputError(
-            f"{folder} has no feature {name!r}; it has: {', '.join(features)}. Policies here read "
-            f"{STATE!r} and {ACTION!r}."
-        )
+        return 0
     shape = features[name]["shape"]
     if len(shape) != 1:
         raise InputError(f"feature {name!r} of {folder} has shape {shape}; one axis is expected.")
     return int(shape[0])
-
-
-def _read_sentences(path: Path) -> tuple[str, ...]:
-    table = read_table(path, None)
-    text = [
-        name
-        for name in table.column_names
-        if pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type)
-    ]
-    if "task_index" not in table.column_names or len(text) != 1:
-        raise InputError(
-            f"{path} has the columns {table.column_names}; `task_index` and one of sentences are "
-            "expected."
-        )
-    sentences = dict(zip(table["task_index"].to_pylist(), table[text[0]].to_pylist(), strict=True))
-    if sorted(sentences) != list(range(len(sentences))):
-        raise InputError(f"the column `task_index` of {path} does not count from 0 on.")
-    return tuple(sentences[number] for number in range(len(sentences)))

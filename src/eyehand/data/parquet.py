@@ -1,21 +1,18 @@
-"""Parquet tables and small files of a data set: read with a clear sentence, written whole or not.
-
-A file is written under another name and then renamed, so that a kill leaves the old one or the new.
-"""
+"""Parquet tables and small files of a data set: read with a clear sentence, replaced as a whole."""
 
 import io
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32, UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image, UnidentifiedImageError
 
+from eyehand.files import replace_text, replacing
 from eyehand.types import InputError
 
 
@@ -74,20 +71,32 @@ def read_pictures(
         ) from error
 
 
-def vectors_to_column(vectors: Float32[np.ndarray, "time feature"]) -> pa.Array:
-    """Return vectors as a column of lists of fixed length."""
-    flat = pa.array(vectors.reshape(-1))
-    # LeRobot reads a feature of one number as a plain column.
-    return (
-        flat if vectors.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    )
+def array_to_column(values: Shaped[np.ndarray, "row ..."]) -> pa.Array:
+    """Return numbers as a column: of lists of fixed length, nested for every further axis.
+
+    Example:
+        >>> str(array_to_column(np.zeros((5, 2, 3))).type)
+        'fixed_size_list<item: fixed_size_list<item: double>[3]>[2]'
+    """
+    column = pa.array(np.ascontiguousarray(values).reshape(-1))
+    if values.shape[1:] == (1,):  # LeRobot reads a feature of one number as a plain column
+        return column
+    for size in reversed(values.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
 
 
-def column_to_matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of numbers or of lists as (row, feature) floats."""
+def flat_numbers(column: pa.ChunkedArray) -> pa.Array:
+    """Return what a column holds, row after row, without the lists around it.
+
+    Example:
+        >>> flat_numbers(pa.chunked_array([[[[1, 2]], [[3, 4]]]])).to_pylist()
+        [1, 2, 3, 4]
+    """
     array = column.combine_chunks()
-    flat = array.flatten() if pa.types.is_nested(array.type) else array
-    return flat.to_numpy().astype(float).reshape(len(array), -1)
+    while pa.types.is_nested(array.type) and not pa.types.is_struct(array.type):
+        array = array.flatten()
+    return array
 
 
 def sentence_table(sentences: list[str]) -> pa.Table:
@@ -115,21 +124,14 @@ def sentence_table(sentences: list[str]) -> pa.Table:
     return table.replace_schema_metadata({"pandas": json.dumps(description)})
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name, see it on the disk, and give it its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    write(new)
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(path)
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON atomically."""
-    write_atomically(path, lambda new: new.write_text(json.dumps(content, indent=2)))
+    """Replace a file by JSON; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(content, indent=2))
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a table atomically."""
-    write_atomically(path, lambda new: pq.write_table(table, new, compression="snappy"))
+    """Replace a file by a table; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside:
+        pq.write_table(table, beside, compression="snappy")

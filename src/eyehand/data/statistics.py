@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
-from eyehand.data.lerobot import ACTION, STATE, STATISTICS_PATH, Dataset
+from eyehand.data.columns import feature_name
+from eyehand.data.layout import STATISTICS_PATH
+from eyehand.data.lerobot import Dataset
 from eyehand.types import InputError, Statistics
 
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
@@ -25,20 +27,20 @@ _FIELDS = {
 """Fields of `Statistics` and their names in LeRobot's file."""
 
 
-def describe(values: Float[np.ndarray, "frame feature"]) -> dict[str, list[float]]:
+def describe(values: Shaped[np.ndarray, " frame *feature"]) -> dict[str, Any]:
     """Return LeRobot's statistics of one feature: min, max, mean, std, count and five quantiles.
 
     The standard deviation divides by the number of frames; quantiles lie between the two nearest
     values, in proportion (numpy's default).
 
     Args:
-        values: One row a frame.
+        values: One entry a frame; those of a single number become lists of one.
 
     Example:
         >>> describe(np.array([[0.0], [1.0], [2.0]]))["mean"]
         [1.0]
     """
-    values = values.astype(np.float64)
+    values = values.astype(np.float64).reshape(len(values), *(values.shape[1:] or (1,)))
     quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
     return {
         "min": values.min(axis=0).tolist(),
@@ -110,11 +112,8 @@ def load_statistics(folder: Path) -> dict[str, Statistics]:
     dataset = Dataset(folder)
     stored = _stored(folder / STATISTICS_PATH)
     statistics = {}
-    for name, feature, dim in (
-        ("state", STATE, dataset.state_dim),
-        ("action", ACTION, dataset.action_dim),
-    ):
-        found = stored.get(feature, {})
+    for name, dim in (("state", dataset.state_dim), ("action", dataset.action_dim)):
+        found = stored.get(feature_name(name), {})
         usable = found.get("count") == [len(dataset)] and all(
             np.shape(found.get(key)) == (dim,) for key in _FIELDS.values()
         )
@@ -147,5 +146,5 @@ def _stored(path: Path) -> Mapping[str, Any]:
         ) from error
 
 
-def _vector(values: list[float]) -> Float32[np.ndarray, " feature"]:
+def _vector(values: Sequence[float]) -> Float32[np.ndarray, " feature"]:
     return np.asarray(values, np.float32)

@@ -1,8 +1,8 @@
 """Decoded pictures of a data set in memory-mapped files, so that a loader only copies.
 
 Built once from the videos into ``<data set>/.frames/<size>/``: one ``.npy`` file a camera with all
-frames, and ``manifest.json`` with what it was made from and checksums. It is written under another
-name and renamed when whole; two processes that want it at once build it once.
+frames, and ``manifest.json`` with what it was made from and checksums. It gets its name when it is
+whole; two processes that want it at once build it once.
 
 Opening checks everything: that the source files have the size and time noted in the manifest, and
 that every byte of the store sums to its CRC-32. That costs 0.3 s a gigabyte on two cores (1.7 GB/s
@@ -24,14 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Shaped, UInt8
 from numpy.lib.format import open_memmap
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eyehand.data.columns import ACTION_MASK, column_of, feature_name
 from eyehand.data.lerobot import Dataset
 from eyehand.data.statistics import describe, load_statistics, to_statistics
+from eyehand.files import replacing
 from eyehand.types import InputError, Statistics
 
 _LOGGER = logging.getLogger(__name__)
@@ -74,18 +76,19 @@ class Pictures:
 
 @dataclass(frozen=True)
 class FrameStore:
-    """Every frame of a data set, ready to copy, with its states, actions and sentences."""
+    """Every frame of a data set, ready to copy: pictures, numbers and sentences."""
 
     image: Mapping[str, Pictures]
     """All frames of each camera."""
     state: Float32[np.ndarray, "frame state"]
-    """As in `eyehand.types.Episode`, of all episodes one after another."""
+    """As in `eyehand.types.Episode`, of all episodes one after another; without numbers where the
+    data set has no state, as ``action`` where it has no action."""
     action: Float32[np.ndarray, "frame action"]
     """As in `eyehand.types.Episode`, of all episodes one after another."""
     sentence: Int64[np.ndarray, " frame"]
     """Index into ``sentences``."""
-    landmarks: Float32[np.ndarray, "frame landmark 3"] | None
-    """As in `eyehand.types.Episode`; None where the data set has none."""
+    columns: Mapping[str, Shaped[np.ndarray, "frame ..."]]
+    """Whatever else the data set has of every frame, by name: landmarks, the action mask, ..."""
     sentences: tuple[str, ...]
     """Every sentence of the data set."""
     episode_start: Int64[np.ndarray, " episode"]
@@ -99,23 +102,34 @@ class FrameStore:
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return len(self.state)
+        return len(self.sentence)
 
 
-def open_store(folder: Path, *, image_size: int | None = None) -> FrameStore:
+def open_store(
+    folder: Path, *, image_size: int | None = None, needed: Sequence[str] = ()
+) -> FrameStore:
     """Open the store of a data set; build it where there is none, or one that is not right.
 
     Args:
         folder: The data set's folder.
         image_size: Height and width of the pictures, pixels; every picture is scaled to it with a
             box filter, whatever its proportions. ``None`` keeps the size of each camera.
+        needed: What the data set must have beside pictures: ``state``, ``action``, or columns.
 
     Raises:
-        InputError: If the data set or a file of it is damaged, or the disk is too small.
+        InputError: If the data set or a file of it is damaged, what is needed is missing, or the
+            disk is too small.
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"`image_size` must be at least 1 pixel. Got {image_size}.")
     dataset = Dataset(folder)
+    features = dataset.info["features"]
+    for name in needed:
+        if feature_name(name) not in features:
+            raise InputError(
+                f"{folder} has no feature {feature_name(name)!r}, which is needed here; it has: "
+                f"{', '.join(features)}."
+            )
     frames = dataset.frames
     path = folder / ".frames" / ("original" if image_size is None else str(image_size))
     try:
@@ -140,7 +154,7 @@ def open_store(folder: Path, *, image_size: int | None = None) -> FrameStore:
         state=frames.state,
         action=frames.action,
         sentence=frames.sentence,
-        landmarks=frames.landmarks,
+        columns=frames.columns,
         sentences=dataset.sentences,
         episode_start=np.array([row.start for row in dataset.episodes]),
         episode_length=np.array([row.length for row in dataset.episodes]),
@@ -152,6 +166,8 @@ def open_store(folder: Path, *, image_size: int | None = None) -> FrameStore:
 def join_stores(stores: Sequence[FrameStore]) -> FrameStore:
     """Return several stores as one; episodes follow one another in the order of the stores.
 
+    Where only some have an action mask, all actions of the others are labels.
+
     Raises:
         InputError: If they differ in cameras, in the size of pictures, or in what else they hold.
     """
@@ -161,11 +177,16 @@ def join_stores(stores: Sequence[FrameStore]) -> FrameStore:
         if kind != kinds[0]:
             raise InputError(
                 "data sets that are trained on together must have the same cameras, sizes of "
-                f"pictures, and numbers in state, action and landmarks. Got {kinds[0]} and {kind}."
+                "pictures, numbers in state and action, and columns. Got "
+                f"{kinds[0]} and {kind}."
             )
     if len(stores) == 1:
         return first
     sentences = tuple(dict.fromkeys(s for store in stores for s in store.sentences))
+    columns = [dict(store.columns) for store in stores]
+    if any(ACTION_MASK in part for part in columns):
+        for part, store in zip(columns, stores, strict=True):
+            part.setdefault(ACTION_MASK, np.ones(len(store), bool))
     state, action = (
         np.concatenate([getattr(store, name) for store in stores]) for name in ("state", "action")
     )
@@ -180,9 +201,7 @@ def join_stores(stores: Sequence[FrameStore]) -> FrameStore:
             np.array([sentences.index(s) for s in store.sentences])[store.sentence]
             for store in stores
         ]),
-        landmarks=None
-        if first.landmarks is None
-        else np.concatenate([s.landmarks for s in stores if s.landmarks is not None]),
+        columns={name: np.concatenate([part[name] for part in columns]) for name in columns[0]},
         sentences=sentences,
         episode_start=np.cumsum([
             0, *(length for store in stores for length in store.episode_length)
@@ -201,7 +220,11 @@ def _kind(store: FrameStore) -> dict[str, Any]:
         "pictures": {name: pictures.size for name, pictures in store.image.items()},
         "state": store.state.shape[1],
         "action": store.action.shape[1],
-        "landmarks": None if store.landmarks is None else store.landmarks.shape[1],
+        "columns": {
+            name: str(column_of(store.columns[name]))
+            for name in sorted(store.columns)
+            if name != ACTION_MASK
+        },
     }
 
 
@@ -266,15 +289,13 @@ def _build(path: Path, dataset: Dataset, image_size: int | None) -> None:
             f"the decoded frames of {dataset.folder} need {needed / 1e9:.1f} GB beside it; "
             f"{free / 1e9:.1f} GB are free. Free some space, or choose a smaller `image_size`."
         )
-    new = path.with_name(f"{path.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    for name in dataset.cameras:
-        _decode(new / f"{name}.npy", dataset, name, manifest["shapes"][name])
-    manifest["checksums"] = {name: _checksums(new / f"{name}.npy") for name in dataset.cameras}
-    (new / "manifest.json").write_text(json.dumps(manifest))
     shutil.rmtree(path, ignore_errors=True)
-    new.rename(path)
+    with replacing(path) as new:
+        new.mkdir()
+        for name in dataset.cameras:
+            _decode(new / f"{name}.npy", dataset, name, manifest["shapes"][name])
+        manifest["checksums"] = {name: _checksums(new / f"{name}.npy") for name in dataset.cameras}
+        (new / "manifest.json").write_text(json.dumps(manifest))
 
 
 def _decode(path: Path, dataset: Dataset, camera: str, shape: list[int]) -> None:

@@ -1,13 +1,13 @@
 """Batches of windows cut from the episodes of a store, shuffled, augmented, prepared ahead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, Shaped
 
 from eyehand.data.augmentation import (
     STRONGEST_JITTER,
@@ -16,7 +16,9 @@ from eyehand.data.augmentation import (
     recolor,
     shift_into,
 )
+from eyehand.data.columns import ACTION_MASK, LANDMARKS
 from eyehand.data.store import FrameStore, Pictures
+from eyehand.functional.names import unknown_name
 from eyehand.types import Batch, InputError
 
 BATCHES_AHEAD = 2
@@ -58,89 +60,82 @@ class WindowConfig:
             )
 
 
-@dataclass(frozen=True)
-class WindowIndex:
-    """The frames that windows are made of."""
+def frames_at(
+    frame: Int64[np.ndarray, "*batch"],
+    offsets: Sequence[int] | Int64[np.ndarray, " offset"],
+    start: Int64[np.ndarray, "*batch"],
+    stop: Int64[np.ndarray, "*batch"],
+) -> tuple[Int64[np.ndarray, "*batch offset"], Bool[np.ndarray, "*batch offset"]]:
+    """Return the frames at some distances, kept inside a range, and where they lie inside.
 
-    frame: Int64[np.ndarray, "batch history"]
-    """Frames of the window."""
-    history_mask: Bool[np.ndarray, "batch history"]
-    """As in `eyehand.types.Batch`."""
-    action: Int64[np.ndarray, "batch history horizon"]
-    """Frames whose actions form the chunks."""
-    action_mask: Bool[np.ndarray, "batch history horizon"]
-    """As in `eyehand.types.Batch`."""
-
-
-def window_index(
-    present: Int64[np.ndarray, " batch"],
-    start: Int64[np.ndarray, " batch"],
-    stop: Int64[np.ndarray, " batch"],
-    *,
-    history: int,
-    history_stride: int,
-    horizon: int,
-) -> WindowIndex:
-    """Return the frames of windows that end at ``present``, padded inside their episodes.
+    Everything that a batch holds is chosen by it: past frames, chunks of actions, and what else.
 
     Args:
-        present: The last frame of each window.
-        start: First frame of its episode.
-        stop: The frame after its episode's last.
-        history: Frames in a window.
-        history_stride: Frames from one to the next.
-        horizon: Actions in a chunk.
+        frame: Where to count from.
+        offsets: Frames from there; negative ones are earlier.
+        start: First frame of the range, such as an episode's; a frame before it becomes it.
+        stop: The frame after the range's last; a frame from it on becomes the last, or ``start``
+            where the range is empty.
 
     Example:
         >>> one = np.array([11])
-        >>> index = window_index(
-        ...     one, one - 1, one + 2, history=3, history_stride=1, horizon=4
-        ... )
-        >>> index.frame.tolist(), index.action[0, -1].tolist()
-        ([[10, 10, 11]], [11, 12, 12, 12])
+        >>> frames, inside = frames_at(one, [-2, -1, 0, 1, 2], one - 1, one + 2)
+        >>> frames.tolist(), inside.tolist()
+        ([[10, 10, 11, 12, 12]], [[False, True, True, True, False]])
     """
-    back = history_stride * np.arange(history - 1, -1, -1)
-    frame = present[:, None] - back
-    history_mask = frame >= start[:, None]
-    frame = np.maximum(frame, start[:, None])
-    action = frame[:, :, None] + np.arange(horizon)
-    action_mask = action < stop[:, None, None]
-    action = np.minimum(action, stop[:, None, None] - 1)
-    return WindowIndex(frame, history_mask, action, action_mask)
+    start, stop = start[..., None], stop[..., None]
+    wanted = frame[..., None] + np.asarray(offsets, np.int64)
+    return np.maximum(np.minimum(wanted, stop - 1), start), (start <= wanted) & (wanted < stop)
+
+
+def label_stop(store: FrameStore) -> Int64[np.ndarray, " frame"]:
+    """Return for every frame where the labels that begin at it end: the frame after the last.
+
+    That is its episode's end, or the first frame whose action is no label: itself, if its own is
+    none. So a chunk of actions to be learnt never reaches over a frame without a label.
+    """
+    stop = np.repeat(store.episode_start + store.episode_length, store.episode_length)
+    if ACTION_MASK not in store.columns:
+        return stop
+    number = np.arange(len(store))
+    unlabelled = np.where(store.columns[ACTION_MASK], len(store), number)
+    return np.minimum(stop, np.minimum.accumulate(unlabelled[::-1])[::-1])
 
 
 def sample_chunks(
     store: FrameStore, *, horizon: int, count: int
 ) -> Float32[np.ndarray, "chunk horizon action"]:
-    """Return chunks that begin at ``count`` frames, evenly spaced over the store, or at all.
+    """Return chunks that begin at ``count`` frames with a label, evenly spaced, or at all of them.
 
-    After an episode's end its last action is held.
+    After the last label its action is held.
     """
-    present = np.linspace(0, len(store) - 1, min(count, len(store))).astype(np.int64)
-    episode = np.searchsorted(store.episode_start, present, side="right") - 1
-    start, length = store.episode_start[episode], store.episode_length[episode]
-    index = window_index(
-        present, start, start + length, history=1, history_stride=1, horizon=horizon
-    )
-    return store.action[index.action[:, 0]]
+    stop = label_stop(store)
+    drawn = np.flatnonzero(stop > np.arange(len(store)))
+    present = drawn[np.linspace(0, len(drawn) - 1, min(count, len(drawn))).astype(np.int64)]
+    frame, _ = frames_at(present, range(horizon), present, stop[present])
+    return store.action[frame]
 
 
 class WindowLoader:
     """Endless batches from a store.
 
-    Within an epoch every frame is the present of one window, in an order decided by the seed.
-    Batch ``i`` depends on the seed and ``i`` alone: a run that goes on at step ``i`` sees what it
-    would have seen, and the processes of one run get the rows of one and the same batch.
+    Within an epoch every frame whose action is a label is the present of one window, in an order
+    decided by the seed; the others appear in windows as the past. Batch ``i`` depends on the seed
+    and ``i`` alone: a run that goes on at step ``i`` sees what it would have seen, and the
+    processes of one run get the rows of one and the same batch.
 
     Args:
         store: The frames.
         config: How windows are cut.
+        extra: What else a batch holds, in ``Batch.extra``: for ``image``, ``state``, ``action`` or
+            the name of a column, the frames wanted of it, counted from the present one; -1 is the
+            frame before, 1 the next. Next pictures, past actions and rewards are asked for here.
         process_index: Which process this is.
         process_count: Processes that share each batch.
 
     Raises:
-        InputError: If the processes cannot share the batch evenly, or a shift is as large as a
-            picture.
+        InputError: If the processes cannot share the batch evenly, a shift is as large as a
+            picture, there is no such column, or no frame has a label.
     """
 
     def __init__(
@@ -148,6 +143,7 @@ class WindowLoader:
         store: FrameStore,
         config: WindowConfig,
         *,
+        extra: Mapping[str, Sequence[int]] | None = None,
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
@@ -162,12 +158,24 @@ class WindowLoader:
                     f"`random_shift` must be smaller than the pictures of camera {name!r}, "
                     f"{pictures.size[0]} x {pictures.size[1]} pixels. Got {config.random_shift}."
                 )
+        extra = extra or {}
+        for name, offsets in extra.items():
+            known = ("image", "state", "action", *store.columns)
+            if name not in known:
+                raise InputError(unknown_name("column", name, known))
+            if not offsets:
+                raise InputError(f"`extra` needs one offset or more of {name!r}.")
         self.store = store
         self.config = config
+        self._extra = extra
         share = config.batch_size // process_count
         self._rows = slice(process_index * share, (process_index + 1) * share)
         self._episode = np.repeat(np.arange(len(store.episode_length)), store.episode_length)
         self._stop = store.episode_start + store.episode_length
+        self._label_stop = label_stop(store)
+        self._drawn = np.flatnonzero(self._label_stop > np.arange(len(store)))
+        if not len(self._drawn):
+            raise InputError(f"no action of the {len(store)} frames is a label (`action_mask`).")
         self._paraphrases = _paraphrases(store)
         self._order = lru_cache(maxsize=2)(self._order_of_epoch)
 
@@ -194,14 +202,10 @@ class WindowLoader:
         config, store = self.config, self.store
         present = self._present(step)[self._rows]
         episode = self._episode[present]
-        index = window_index(
-            present,
-            store.episode_start[episode],
-            self._stop[episode],
-            history=config.history,
-            history_stride=config.history_stride,
-            horizon=config.horizon,
-        )
+        start, stop = store.episode_start[episode], self._stop[episode]
+        back = config.history_stride * np.arange(1 - config.history, 1)
+        frame, history_mask = frames_at(present, back, start, stop)
+        chunk, action_mask = frames_at(frame, range(config.horizon), frame, self._label_stop[frame])
         # Drawn for the whole batch, so that a row does not depend on how many processes share it.
         seed = int(np.random.SeedSequence([config.seed, step]).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(seed)
@@ -209,23 +213,35 @@ class WindowLoader:
         tones = draw_tones(config.batch_size, config.color_jitter, generator=generator)
         chosen = torch.rand(config.batch_size, generator=generator).numpy()[self._rows]
         shifts, tones = shifts[self._rows], tones[self._rows]
+        extra: dict[str, torch.Tensor] = {}
+        extra_mask: dict[str, torch.Tensor] = {}
+        for key, offsets in self._extra.items():
+            places, inside = frames_at(present, offsets, start, stop)
+            found = (
+                {f"image.{name}": v for name, v in self._images(places, shifts, tones).items()}
+                if key == "image"
+                else {key: self._numbers(key, places, shifts)}
+            )
+            extra |= found
+            extra_mask |= dict.fromkeys(found, torch.from_numpy(inside))
         return Batch(
-            image={
-                name: self._windows(pictures, index.frame, shifts, tones)
-                for name, pictures in store.image.items()
-            },
-            state=torch.from_numpy(store.state[index.frame]),
-            action=torch.from_numpy(store.action[index.action]),
-            action_mask=torch.from_numpy(index.action_mask),
-            history_mask=torch.from_numpy(index.history_mask),
+            image=self._images(frame, shifts, tones),
+            state=torch.from_numpy(store.state[frame]),
+            action=torch.from_numpy(store.action[chunk]),
+            action_mask=torch.from_numpy(action_mask),
+            history_mask=torch.from_numpy(history_mask),
             instruction=self._told(present, chosen),
-            landmarks=self._landmarks(index.frame, shifts),
+            landmarks=self._numbers(LANDMARKS, frame, shifts)
+            if LANDMARKS in store.columns
+            else None,
+            extra=extra,
+            extra_mask=extra_mask,
         )
 
     def _present(self, step: int) -> Int64[np.ndarray, " batch"]:
         """Return the last frame of every window of a batch, which may reach over epochs."""
         position = step * self.config.batch_size + np.arange(self.config.batch_size)
-        epoch, place = np.divmod(position, len(self.store))
+        epoch, place = np.divmod(position, len(self._drawn))
         present = np.empty_like(place)
         for number in np.unique(epoch):
             chosen = epoch == number
@@ -233,7 +249,8 @@ class WindowLoader:
         return present
 
     def _order_of_epoch(self, epoch: int) -> Int64[np.ndarray, " frame"]:
-        return np.random.default_rng([self.config.seed, epoch]).permutation(len(self.store))
+        random = np.random.default_rng([self.config.seed, epoch])
+        return self._drawn[random.permutation(len(self._drawn))]
 
     def _told(
         self, present: Int64[np.ndarray, " batch"], chosen: Float32[np.ndarray, " batch"]
@@ -247,22 +264,35 @@ class WindowLoader:
             ]
         return [self.store.sentences[number] for number in numbers]
 
-    def _landmarks(
-        self, frame: Int64[np.ndarray, "batch history"], shifts: Int64[np.ndarray, "batch 2"]
-    ) -> torch.Tensor | None:
-        """Return the landmarks, moved with the pictures they lie in."""
-        if self.store.landmarks is None:
-            return None
-        landmarks = self.store.landmarks[frame]
-        height, width = next(iter(self.store.image.values())).size
-        moved = shifts[:, None, None, ::-1] * np.array([2 / width, 2 / height], np.float32)
-        landmarks[..., :2] += moved
-        return torch.from_numpy(landmarks)
+    def _numbers(
+        self,
+        name: str,
+        frame: Int64[np.ndarray, "batch offset"],
+        shifts: Int64[np.ndarray, "batch 2"],
+    ) -> Shaped[torch.Tensor, "batch offset ..."]:
+        """Return a column at some frames; landmarks move with the pictures they lie in."""
+        store = self.store
+        column = getattr(store, name) if name in ("state", "action") else store.columns[name]
+        values = column[frame]
+        if name == LANDMARKS and store.image:
+            height, width = next(iter(store.image.values())).size
+            moved = shifts[:, None, None, ::-1] * np.array([2 / width, 2 / height], np.float32)
+            values[..., :2] += moved
+        return torch.from_numpy(values)
+
+    def _images(
+        self,
+        frame: Int64[np.ndarray, "batch offset"],
+        shifts: Int64[np.ndarray, "batch 2"],
+        tones: Int64[np.ndarray, "batch 2"],
+    ) -> dict[str, torch.Tensor]:
+        cameras = self.store.image.items()
+        return {name: self._windows(film, frame, shifts, tones) for name, film in cameras}
 
     def _windows(
         self,
         pictures: Pictures,
-        frame: Int64[np.ndarray, "batch history"],
+        frame: Int64[np.ndarray, "batch offset"],
         shifts: Int64[np.ndarray, "batch 2"],
         tones: Int64[np.ndarray, "batch 2"],
     ) -> torch.Tensor:

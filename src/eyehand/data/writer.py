@@ -1,13 +1,13 @@
 """Writes the LeRobot v3.0 data set layout; killed at any moment, it loses the episode in flight.
 
-How: every episode that is added becomes one folder ``.pending/000012`` at once, written under
-another name and renamed when whole. When the pending films reach ``video_file_megabytes``, or at
-`DatasetWriter.close`, they become one numbered video file a camera, one data file and one file of
-the episode table, each again written under another name and renamed, and last of all
-``meta/info.json`` with the new totals. That one rename is the moment at which the episodes are part
-of the data set: readers go by the totals, and a writer that opens the folder again writes over
-whatever lies beyond them and deletes pending episodes that the totals count already. So an episode
-is never lost, never there twice, and which file it lands in does not depend on interruptions.
+How: every episode that is added becomes one folder ``.pending/000012`` at once. When the pending
+films reach ``video_file_megabytes``, or at `DatasetWriter.close`, they become one numbered video
+file a camera, one data file and one file of the episode table, and last of all ``meta/info.json``
+with the new totals. `eyehand.files` puts each in its place as a whole. The moment at which
+``info.json`` is replaced is the one at which the episodes are part of the data set: readers go by
+the totals, and a writer that opens the folder again writes over whatever lies beyond them and
+deletes pending episodes that the totals count already. So an episode is never lost, never there
+twice, and which file it lands in does not depend on interruptions.
 """
 
 import fcntl
@@ -15,7 +15,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,38 +23,39 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eyehand.data.columns import (
+    ACTION_MASK,
+    COUNTERS,
+    Column,
+    as_stored,
+    check_names,
+    column_of,
+    feature_name,
+    to_feature,
+)
 from eyehand.data.encoding import EncodedEpisode, encode_episode
-from eyehand.data.lerobot import (
-    ACTION,
+from eyehand.data.layout import (
     CHECKSUM_COLUMN,
+    CHUNK_FILES,
     DATA_PATH,
     EPISODES_PATH,
     INFO_PATH,
-    LANDMARKS,
     SEED_COLUMN,
-    STATE,
     STATISTICS_PATH,
     TASK_COLUMN,
     TASKS_PATH,
     VERSION,
     VIDEO_PATH,
-    Dataset,
-    Frames,
+    camera_feature,
+    numbered,
 )
-from eyehand.data.parquet import (
-    column_to_matrix,
-    sentence_table,
-    vectors_to_column,
-    write_atomically,
-    write_json,
-    write_parquet,
-)
+from eyehand.data.lerobot import Dataset
+from eyehand.data.parquet import array_to_column, sentence_table, write_json, write_parquet
 from eyehand.data.statistics import combine_descriptions, describe
-from eyehand.data.video import KEY_FRAME_EVERY, file_checksum, join_videos
+from eyehand.data.video import file_checksum, join_videos
+from eyehand.files import replacing
 from eyehand.types import Episode, InputError
 
-CHUNK_FILES = 1000
-"""Files in a chunk folder."""
 _PENDING = ".pending"
 
 
@@ -78,14 +78,16 @@ class DatasetWriter:
         folder: The data set's folder.
         fps: Frames per second.
         image_shapes: Height and width per camera, pixels.
-        state_dim: Numbers in a state.
-        action_dim: Numbers in an action.
+        state_dim: Numbers in a state; 0 where there is none.
+        action_dim: Numbers in an action; 0 where there is none.
         robot: Name of the robot.
-        landmarks: Names of the points whose places in the picture are kept beside each frame.
+        columns: What else is kept of every frame, by name. An episode gives all of them, except
+            that one without ``action_mask`` is taken to be True everywhere.
         video_file_megabytes: Size at which a video file is full.
 
     Raises:
-        InputError: If the folder holds a data set with other features, or another process writes.
+        InputError: If the folder holds a data set with other features, another process writes, or a
+            column has a name that means something else.
 
     Example:
         >>> import tempfile
@@ -112,14 +114,16 @@ class DatasetWriter:
         state_dim: int,
         action_dim: int,
         robot: str,
-        landmarks: Sequence[str] = (),
+        columns: Mapping[str, Column] | None = None,
         video_file_megabytes: float = 50.0,
     ) -> None:
         self.folder = folder
         self._fps = fps
         self._shapes = dict(image_shapes)
-        self._dims = (state_dim, action_dim, 3 * len(landmarks))
-        self._landmarks = landmarks
+        self._dims = {"state": state_dim, "action": action_dim}
+        self._vectors = [name for name, dim in self._dims.items() if dim]
+        self._columns = dict(columns or {})
+        check_names(self._columns)
         self._robot = robot
         self._megabytes = video_file_megabytes
         (folder / _PENDING).mkdir(parents=True, exist_ok=True)
@@ -154,23 +158,18 @@ class DatasetWriter:
         Raises:
             InputError: If it has other features than the data set.
         """
-        points = 0 if episode.landmarks is None else episode.landmarks.shape[1]
-        dims = (episode.state.shape[1], episode.action.shape[1], 3 * points)
-        found = (dict(episode.shape), dims)
-        if found != (self._shapes, self._dims):
+        arrays = {"state": episode.state, "action": episode.action, **episode.columns}
+        if ACTION_MASK in self._columns:
+            arrays.setdefault(ACTION_MASK, np.ones(len(episode.state), bool))
+        dims = {name: arrays[name].shape[1] for name in self._dims}
+        columns = {name: column_of(arrays[name]) for name in list(arrays)[2:]}
+        found = _kind(episode.shape, dims, columns)
+        wanted = _kind(self._shapes, self._dims, self._columns)
+        if found != wanted:
             raise InputError(
-                f"the episode of task {episode.task!r} with seed {episode.seed} has pictures, and "
-                f"numbers in state, action and landmarks, of {found}; {self.folder} is for "
-                f"{(self._shapes, self._dims)}."
+                f"the episode of task {episode.task!r} with seed {episode.seed} has {found}; "
+                f"{self.folder} is for {wanted}."
             )
-        new = self.folder / _PENDING / "new"
-        new.mkdir()
-        for camera, film in episode.film.items():
-            (new / f"{camera}.mp4").write_bytes(film)
-        np.save(new / "state.npy", episode.state)
-        np.save(new / "action.npy", episode.action)
-        if episode.landmarks is not None:
-            np.save(new / "landmarks.npy", episode.landmarks.reshape(len(episode.state), -1))
         description = {
             "instruction": episode.instruction,
             "task": episode.task,
@@ -178,8 +177,13 @@ class DatasetWriter:
             "length": len(episode.state),
             "image_statistics": {k: dict(v) for k, v in episode.image_statistics.items()},
         }
-        (new / "episode.json").write_text(json.dumps(description))
-        new.rename(self.folder / _PENDING / f"{len(self._recorded):06d}")
+        with replacing(self.folder / _PENDING / f"{len(self._recorded):06d}") as new:
+            new.mkdir()
+            for camera, film in episode.film.items():
+                (new / f"{camera}.mp4").write_bytes(film)
+            for name, values in arrays.items():
+                np.save(new / f"{name}.npy", values)
+            (new / "episode.json").write_text(json.dumps(description))
         self._recorded.append(Recorded(episode.task, episode.seed, len(episode.state)))
         self._pending_bytes += max(map(len, episode.film.values()), default=0)
         self._commit_if_full()
@@ -211,8 +215,6 @@ class DatasetWriter:
             self._lock.close()
 
     def _open(self) -> None:
-        for leftover in (*self.folder.rglob("*.new"), self.folder / _PENDING / "new"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         self._recorded: list[Recorded] = []
         self._sentences: dict[str, int] = {}
         self._frames = 0
@@ -220,20 +222,19 @@ class DatasetWriter:
         if (self.folder / INFO_PATH).is_file():
             dataset = Dataset(self.folder)
             shapes = {name: (c.height, c.width) for name, c in dataset.cameras.items()}
-            dims = (dataset.state_dim, dataset.action_dim, dataset.landmark_dim)
-            found = (dataset.fps, shapes, dims)
-            wanted = (self._fps, self._shapes, self._dims)
+            dims = {"state": dataset.state_dim, "action": dataset.action_dim}
+            found = {"fps": dataset.fps} | _kind(shapes, dims, dataset.columns)
+            wanted = {"fps": self._fps} | _kind(self._shapes, self._dims, self._columns)
             if found != wanted:
                 raise InputError(
-                    f"{self.folder} holds a data set with frames per second, pictures, and numbers "
-                    f"in state, action and landmarks, of {found}; the recording "
-                    f"has {wanted}. Name another folder."
+                    f"{self.folder} holds a data set with {found}; the recording has {wanted}. "
+                    "Name another folder."
                 )
             self._recorded = [Recorded(r.task, r.seed, r.length) for r in dataset.episodes]
             self._sentences = {s: number for number, s in enumerate(dataset.sentences)}
             self._frames = len(dataset)
             last = dataset.episodes[-1].data.path
-            self._files = 1 + next(n for n in range(10**6) if Path(_numbered(DATA_PATH, n)) == last)
+            self._files = 1 + next(n for n in range(10**6) if Path(numbered(DATA_PATH, n)) == last)
         self._pending_bytes = 0
         for path in self._pending_paths():
             if int(path.name) < len(self._recorded):
@@ -252,7 +253,7 @@ class DatasetWriter:
             self._commit()
 
     def _pending_paths(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{_PENDING}/[0-9]*"))
+        return sorted(self.folder.glob(f"{_PENDING}/" + "[0-9]" * 6))
 
     def _commit(self) -> None:
         """Make the pending episodes one more file of each kind, ``meta/info.json`` last."""
@@ -263,24 +264,26 @@ class DatasetWriter:
         checksums = {}
         for camera in self._shapes:
             films = [(path / f"{camera}.mp4").read_bytes() for path in paths]
-            video = self.folder / self._numbered_video(camera)
-            write_atomically(video, partial(join_videos, films, fps=self._fps))
+            video = self.folder / numbered(VIDEO_PATH, self._files, video_key=_feature(camera))
+            video.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(video) as beside:
+                join_videos(films, beside, fps=self._fps)
             checksums[_feature(camera)] = file_checksum(video)
         first = len(self._recorded) - len(paths)
-        tables = []
+        arrays = []
         start = self._frames
         for number, (path, description) in enumerate(zip(paths, descriptions, strict=True), first):
             sentence = self._sentences[description["instruction"]]
-            tables.append(_frame_table(path, number, start, sentence, self._fps))
+            arrays.append(self._features_of(path, number, start, sentence))
             start += description["length"]
-        data = self.folder / _numbered(DATA_PATH, self._files)
+        data = self.folder / numbered(DATA_PATH, self._files)
+        tables = [pa.table({name: array_to_column(v) for name, v in a.items()}) for a in arrays]
         write_parquet(data, pa.concat_tables(tables))
         checksums["data"] = file_checksum(data)
         write_parquet(self.folder / TASKS_PATH, sentence_table(list(self._sentences)))
-        rows = self._episode_rows(first, descriptions, tables, checksums)
-        write_parquet(
-            self.folder / _numbered(EPISODES_PATH, self._files), pa.Table.from_pylist(rows)
-        )
+        rows = self._episode_rows(first, descriptions, arrays, checksums)
+        episodes = self.folder / numbered(EPISODES_PATH, self._files)
+        write_parquet(episodes, pa.Table.from_pylist(rows))
         self._frames = start
         self._files += 1
         write_json(self.folder / INFO_PATH, self._info())  # from here on they are in
@@ -288,21 +291,36 @@ class DatasetWriter:
             shutil.rmtree(path)
         self._pending_bytes = 0
 
-    def _numbered_video(self, camera: str) -> str:
-        return _numbered(VIDEO_PATH, self._files, video_key=_feature(camera))
+    def _features_of(
+        self, path: Path, episode: int, start: int, sentence: int
+    ) -> dict[str, np.ndarray]:
+        """Return the numbers of one pending episode by the name of their feature."""
+        arrays = {
+            feature_name(name): as_stored(name, np.load(path / f"{name}.npy", allow_pickle=False))
+            for name in (*self._vectors, *self._columns)
+        }
+        length = json.loads((path / "episode.json").read_bytes())["length"]
+        number = np.arange(length)
+        return arrays | {
+            "timestamp": (number / self._fps).astype(np.float32),
+            "frame_index": number,
+            "episode_index": np.full(length, episode),
+            "index": start + number,
+            "task_index": np.full(length, sentence),
+        }
 
     def _episode_rows(
         self,
         first: int,
         descriptions: Sequence[Mapping[str, Any]],
-        tables: Sequence[pa.Table],
+        arrays: Sequence[Mapping[str, np.ndarray]],
         checksums: Mapping[str, int],
     ) -> list[dict[str, Any]]:
         chunk, file = divmod(self._files, CHUNK_FILES)
         rows = []
         start, seconds = self._frames, 0
-        for number, (description, table) in enumerate(
-            zip(descriptions, tables, strict=True), first
+        for number, (description, numbers) in enumerate(
+            zip(descriptions, arrays, strict=True), first
         ):
             length = description["length"]
             row = {
@@ -327,9 +345,7 @@ class DatasetWriter:
                     f"{key}/to_timestamp": (seconds + length) / self._fps,
                 }
             row |= {CHECKSUM_COLUMN + name: checksum for name, checksum in checksums.items()}
-            features = {
-                name: describe(column_to_matrix(table[name])) for name in table.column_names
-            }
+            features = {name: describe(values) for name, values in numbers.items()}
             for camera, statistics in description["image_statistics"].items():
                 features[_feature(camera)] = statistics
             for name, statistics in features.items():
@@ -340,36 +356,14 @@ class DatasetWriter:
         return rows
 
     def _info(self) -> dict[str, Any]:
-        state_dim, action_dim, landmark_dim = self._dims
-        scalars = {"timestamp": "float32"} | dict.fromkeys(
-            ("frame_index", "episode_index", "index", "task_index"), "int64"
-        )
-        features: dict[str, Any] = {
-            STATE: {"dtype": "float32", "shape": [state_dim], "names": None},
-            ACTION: {"dtype": "float32", "shape": [action_dim], "names": None},
+        dims = {name: self._dims[name] for name in self._vectors}
+        vectors = {name: Column(shape=(dim,) if dim > 1 else ()) for name, dim in dims.items()}
+        columns = vectors | self._columns | {name: Column(kind) for name, kind in COUNTERS.items()}
+        features = {
+            feature_name(name): to_feature(name, column) for name, column in columns.items()
         }
-        if landmark_dim:
-            names = [f"{name} {part}" for name in self._landmarks for part in ("x", "y", "far")]
-            features[LANDMARKS] = {"dtype": "float32", "shape": [landmark_dim], "names": names}
-        for camera, (height, width) in self._shapes.items():
-            features[_feature(camera)] = {
-                "dtype": "video",
-                "shape": [height, width, 3],
-                "names": ["height", "width", "channels"],
-                "info": {
-                    "video.height": height,
-                    "video.width": width,
-                    "video.codec": "h264",
-                    "video.pix_fmt": "gbrp",
-                    "video.is_depth_map": False,
-                    "video.fps": self._fps,
-                    "video.channels": 3,
-                    "video.g": KEY_FRAME_EVERY,
-                    "has_audio": False,
-                },
-            }
-        for name, dtype in scalars.items():
-            features[name] = {"dtype": dtype, "shape": [1], "names": None}
+        for camera, size in self._shapes.items():
+            features[_feature(camera)] = camera_feature(size, fps=self._fps)
         return {
             "codebase_version": VERSION,
             "robot_type": self._robot,
@@ -388,22 +382,18 @@ class DatasetWriter:
 
     def _write_statistics(self) -> None:
         dataset = Dataset(self.folder)
-        frames: Frames = dataset.frames
+        frames = dataset.frames
         length = np.array([row.length for row in dataset.episodes])
-        episode = np.repeat(np.arange(len(length)), length)
         index = np.arange(len(dataset))
-        features = {
-            STATE: frames.state,
-            ACTION: frames.action,
-            "timestamp": frames.timestamp[:, None],
-            "frame_index": (index - np.repeat(length.cumsum() - length, length))[:, None],
-            "episode_index": episode[:, None],
-            "index": index[:, None],
-            "task_index": frames.sentence[:, None],
+        numbers = {name: getattr(frames, name) for name in self._vectors} | dict(frames.columns)
+        features = {feature_name(name): as_stored(name, v) for name, v in numbers.items()} | {
+            "timestamp": frames.timestamp,
+            "frame_index": index - np.repeat(length.cumsum() - length, length),
+            "episode_index": np.repeat(np.arange(len(length)), length),
+            "index": index,
+            "task_index": frames.sentence,
         }
-        if frames.landmarks is not None:
-            features[LANDMARKS] = frames.landmarks.reshape(len(dataset), -1)
-        statistics = {name: describe(values.astype(float)) for name, values in features.items()}
+        statistics = {name: describe(values) for name, values in features.items()}
         rows = [
             row
             for path in sorted(self.folder.glob("meta/episodes/*/*.parquet"))
@@ -423,24 +413,12 @@ def _feature(camera: str) -> str:
     return f"observation.images.{camera}"
 
 
-def _numbered(template: str, file: int, **names: str) -> str:
-    chunk, file = divmod(file, CHUNK_FILES)
-    return template.format(chunk_index=chunk, file_index=file, **names)
-
-
-def _frame_table(path: Path, episode: int, start: int, sentence: int, fps: int) -> pa.Table:
-    """Return the rows of one pending episode."""
-    state = np.load(path / "state.npy", allow_pickle=False)
-    action = np.load(path / "action.npy", allow_pickle=False)
-    number = np.arange(len(state))
-    columns = {STATE: vectors_to_column(state), ACTION: vectors_to_column(action)}
-    if (path / "landmarks.npy").is_file():
-        landmarks = np.load(path / "landmarks.npy", allow_pickle=False)
-        columns[LANDMARKS] = vectors_to_column(landmarks)
-    return pa.table(columns | {
-        "timestamp": pa.array((number / fps).astype(np.float32)),
-        "frame_index": pa.array(number),
-        "episode_index": pa.array(np.full(len(state), episode)),
-        "index": pa.array(start + number),
-        "task_index": pa.array(np.full(len(state), sentence)),
-    })  # fmt: skip
+def _kind(
+    shapes: Mapping[str, tuple[int, int]], dims: Mapping[str, int], columns: Mapping[str, Column]
+) -> dict[str, Any]:
+    """Return what all episodes of a data set have in common, for comparing and for sentences."""
+    return {
+        "pictures": {name: tuple(size) for name, size in shapes.items()},
+        **dims,
+        "columns": {name: str(columns[name]) for name in sorted(columns)},
+    }

@@ -1,48 +1,54 @@
-"""The battery that every environment passes: the contract of HOUSE, run instead of read.
+"""The batteries that environments and suites pass: their contracts, run instead of read.
 
 The list of properties is that of dm_control's test suite (Tassa et al., 2018,
 https://arxiv.org/abs/1801.00690), with start states that do not depend on earlier episodes added.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from eyehand.envs.robot_env import Landmarks, RobotEnv
+from eyehand.envs.suite import Suite
+
 STEPS = 6
 """Length of the short episodes that are run."""
 
 
 def check_env(
-    env: gymnasium.Env[dict[str, Any], np.ndarray],
+    env: gymnasium.Env[Any, Any],
     *,
-    solve: Callable[[], np.ndarray] | None = None,
+    solve: Callable[[], Any] | None = None,
     max_steps: int = 500,
 ) -> None:
-    """Raise ``AssertionError`` with a sentence if an environment breaks the contract.
+    """Raise ``AssertionError`` with a sentence if an environment breaks Gymnasium's contract.
 
-    Checked are: the observation is in its space and is images, a state and a sentence; actions are
-    in [-1, 1]; the same seed gives the same episode, other seeds other starts; observations share
-    no memory; no picture is constant; everything is finite; success and the time limit are two
-    flags; and an episode is the same after a fresh start, a partial episode, a failure and a
-    success.
+    Spaces may be any. Checked are: observations are in their space and share no memory; everything
+    is finite; an episode is terminated or truncated, not both; the same seed gives the same
+    episode, other seeds other starts; and an episode is the same after a fresh start, a partial
+    episode, a failure and a success.
 
     Args:
         env: The environment, which stays open.
         solve: Returns the next action of an expert; with it the start after a success is checked.
-        max_steps: Length of an episode without success.
+        max_steps: Length of an episode that nothing ends.
     """
-    _check_spaces(env)
     seeds = (0, 1)
-    fresh = [_episode(env, seed) for seed in seeds]
-    first, other = fresh
-    _check_observations(env, first)
+    first, other = (_episode(env, seed) for seed in seeds)
+    for observation in first:
+        assert env.observation_space.contains(observation), "an observation is not in its space."
+    for earlier, later in pairwise(first):
+        for one, two in zip(_arrays(earlier), _arrays(later), strict=True):
+            assert not np.shares_memory(one, two), "two observations share memory."
     assert not _same(first[:1], other[:1]), "two seeds give the same start."
     assert _same(first, _episode(env, seeds[0])), "the same seed gives two different episodes."
-    _end(env, lambda: np.ones(env.action_space.shape or (), np.float32), max_steps)
-    assert _same(first, _episode(env, seeds[0])), "a failed episode changes the next one."
+    env.action_space.seed(1)
+    action = env.action_space.sample()
+    _end(env, lambda: action, max_steps)
+    assert _same(first, _episode(env, seeds[0])), "an episode to its end changes the next one."
     if solve is not None:
         env.reset(seed=seeds[1])
         solved = _end(env, solve, max_steps)
@@ -50,7 +56,64 @@ def check_env(
         assert _same(first, _episode(env, seeds[0])), "a solved episode changes the next one."
 
 
-def _check_spaces(env: gymnasium.Env[dict[str, Any], np.ndarray]) -> None:
+def check_robot_env(
+    env: RobotEnv, *, solve: Callable[[], np.ndarray] | None = None, max_steps: int = 500
+) -> None:
+    """Raise ``AssertionError`` with a sentence if an environment is none for a VLA.
+
+    That is `check_env`, and: observations are images, a state and a sentence; actions are in
+    [-1, 1]; no picture is constant; the state changes; ``info["success"]`` is a bool, and a success
+    ends the episode.
+
+    Args:
+        env: The environment, which stays open.
+        solve: As of `check_env`.
+        max_steps: As of `check_env`.
+    """
+    _check_spaces(env)
+    check_env(env, solve=solve, max_steps=max_steps)
+    observations = _episode(env, 0, check=_check_success)
+    for observation in observations:
+        for camera, picture in observation["image"].items():
+            assert picture.std() > 0, f"the picture of {camera!r} is constant."
+    states = [observation["state"] for observation in observations]
+    assert not all(np.array_equal(states[0], state) for state in states), "the state never changes."
+    for camera, picture in env.pictures().items():
+        assert picture.shape == (env.cameras[camera],) * 2 + (3,), f"{camera!r} has another size."
+
+
+def check_suite(suite: Suite) -> None:
+    """Raise ``AssertionError`` with a sentence if a suite contradicts itself or its first task.
+
+    Names are unique and known, scenes and sets are of its tasks, every task has a sentence, and the
+    first task's environment has the suite's cameras, state, actions, time and landmarks.
+    """
+    assert len(set(suite.tasks)) == len(suite.tasks) > 0, (
+        "a task is in two groups, or there is none."
+    )
+    for title, tasks in [*suite.sets.items(), *enumerate(suite.scenes)]:
+        assert set(tasks) <= set(suite.tasks), f"{title!r} has a task that is in no group: {tasks}."
+    told = [suite.instructions(task).canonical for task in suite.tasks]
+    assert all(told), "a task has no sentence."
+    for scene in suite.scenes:
+        sentences = {suite.instructions(task).canonical for task in scene}
+        assert len(sentences) == len(scene), f"tasks of one scene share a sentence: {scene}."
+    assert suite.view in suite.cameras, f"the picture for people, {suite.view!r}, is no camera."
+    env = suite.make(suite.tasks[0], cameras=dict.fromkeys(suite.cameras, 32))
+    try:
+        observation, _ = env.reset(seed=0)
+        assert set(observation["image"]) == set(suite.cameras), "pictures are not the cameras'."
+        assert len(observation["state"]) == len(suite.state), "states have another length."
+        assert env.action_dim == len(suite.action), "actions have another length."
+        assert env.metadata["render_fps"] == suite.fps, "the environment has another pace."
+        if suite.landmarks:
+            assert isinstance(env, Landmarks), "there are no landmarks."
+            assert env.landmarks().shape == (len(suite.landmarks), 3), "landmarks do not fit."
+    finally:
+        env.close()
+
+
+def _check_spaces(env: RobotEnv) -> None:
     space = env.action_space
     assert isinstance(space, gymnasium.spaces.Box), f"actions are a Box. Got {space}."
     assert space.dtype == np.float32, f"actions are float32. Got {space.dtype}."
@@ -65,60 +128,61 @@ def _check_spaces(env: gymnasium.Env[dict[str, Any], np.ndarray]) -> None:
     )
 
 
-def _check_observations(
-    env: gymnasium.Env[dict[str, Any], np.ndarray], observations: Sequence[dict[str, Any]]
-) -> None:
-    for observation in observations:
-        assert np.isfinite(observation["state"]).all(), f"not finite: {observation['state']}."
-        assert env.observation_space.contains(observation), "an observation is not in its space."
-        for camera, picture in observation["image"].items():
-            assert picture.std() > 0, f"the picture of {camera!r} is constant."
-    for earlier, later in pairwise(observations):
-        for one, two in zip(_arrays(earlier), _arrays(later), strict=True):
-            assert not np.shares_memory(one, two), "two observations share memory."
-    states = [observation["state"] for observation in observations]
-    assert not all(np.array_equal(states[0], state) for state in states), "the state never changes."
+def _check_success(terminated: bool, info: Mapping[str, Any]) -> None:
+    success = info.get("success")
+    assert isinstance(success, bool), f"`success` is a bool. Got {success!r}."
+    assert terminated or not success, "a success does not end the episode."
 
 
 def _episode(
-    env: gymnasium.Env[dict[str, Any], np.ndarray], seed: int, steps: int = STEPS
-) -> list[dict[str, Any]]:
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    *,
+    check: Callable[[bool, Mapping[str, Any]], None] = lambda terminated, info: None,
+) -> list[Any]:
     """Return the observations of the first steps under fixed random actions."""
-    random = np.random.default_rng(0)
+    env.action_space.seed(0)
     observation, _ = env.reset(seed=seed)
     observations = [observation]
-    for _ in range(steps):
-        action = random.uniform(-1, 1, env.action_space.shape).astype(np.float32)
-        observation, reward, terminated, truncated, info = env.step(action)
+    for _ in range(STEPS):
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
         assert np.isfinite(float(reward)), f"the reward is not finite: {reward}."
-        assert isinstance(info["success"], bool), f"`success` is a bool. Got {info['success']!r}."
         assert not (terminated and truncated), "an episode is both terminated and truncated."
-        assert terminated or not info["success"], "a success does not end the episode."
+        check(terminated, info)
         observations.append(observation)
         if terminated or truncated:
             break
+    for seen in observations:
+        for array in _arrays(seen):
+            assert np.isfinite(array).all(), f"an observation is not finite: {array}."
     return observations
 
 
-def _end(
-    env: gymnasium.Env[dict[str, Any], np.ndarray], act: Callable[[], np.ndarray], max_steps: int
-) -> bool:
-    """Run the present episode to its end; return whether it was solved."""
+def _end(env: gymnasium.Env[Any, Any], act: Callable[[], Any], max_steps: int) -> bool:
+    """Run the present episode to its end; return whether it was solved, if it says so."""
     for _ in range(max_steps):
         *_, terminated, truncated, info = env.step(act())
         if terminated or truncated:
-            return bool(info["success"])
+            return bool(info.get("success", terminated))
     raise AssertionError(f"the episode goes on after {max_steps} steps.")
 
 
-def _arrays(observation: dict[str, Any]) -> list[np.ndarray]:
-    return [observation["state"], *observation["image"].values()]
+def _arrays(observation: Any) -> Iterator[np.ndarray]:
+    """Yield the numbers of an observation of any space."""
+    if isinstance(observation, Mapping):
+        for part in observation.values():
+            yield from _arrays(part)
+    elif isinstance(observation, tuple | list):
+        for part in observation:
+            yield from _arrays(part)
+    elif not isinstance(observation, str):
+        yield np.asarray(observation)
 
 
-def _same(one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]]) -> bool:
+def _same(one: Sequence[Any], two: Sequence[Any]) -> bool:
     """Whether two episodes are equal bit for bit, pictures included."""
     return len(one) == len(two) and all(
-        a["instruction"] == b["instruction"]
-        and all(np.array_equal(x, y) for x, y in zip(_arrays(a), _arrays(b), strict=True))
+        np.array_equal(x, y)
         for a, b in zip(one, two, strict=True)
+        for x, y in zip(_arrays(a), _arrays(b), strict=True)
     )

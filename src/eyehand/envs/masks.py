@@ -5,39 +5,47 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from eyehand.envs.metaworld import MetaWorldEnv
+from eyehand.envs.robot_env import Expert, Masks
+from eyehand.envs.suite import Suite
+from eyehand.types import InputError
 
-LONGEST = 80
-"""Steps of the expert before a picture is taken, at most: a second of the robot's life."""
+LONGEST_SECONDS = 1.0
+"""How long the expert moves before a picture is taken, at most."""
 
 
 def scene_masks(
-    tasks: Sequence[str], *, seeds: Sequence[int], image_size: int, camera: str
+    suite: Suite, tasks: Sequence[str], *, seeds: Sequence[int], image_size: int, camera: str
 ) -> Iterator[tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"]]]:
     """Give one picture and its mask for every start state of every task.
 
-    The scripted expert moves the robot for a while, as long as the seed decides, so that hand and
-    objects are met in many places. Each picture depends on its task and seed alone.
+    The expert moves the robot for a while, as long as the seed decides, so that hand and objects
+    are met in many places. Each picture depends on its task and seed alone.
 
     Args:
+        suite: The family of tasks.
         tasks: Names of tasks.
         seeds: Of the start states.
         image_size: Height and width, pixels.
-        camera: A name of ``eyehand.envs.metaworld.CAMERAS``.
+        camera: A camera of the suite.
 
     Yields:
-        The picture, and the number of one of ``eyehand.envs.metaworld.MASK_CLASSES`` per pixel.
+        The picture, and the number of one of ``suite.masks`` per pixel.
 
     Raises:
-        InputError: If there is no such task or camera, or no picture can be drawn.
+        InputError: If there is no such task or camera, no picture can be drawn, or the suite knows
+            no masks.
     """
+    longest = round(LONGEST_SECONDS * suite.fps)
     for task in tasks:
-        env = MetaWorldEnv(task, image_size=image_size, camera=camera, render_observations=False)
+        env = suite.make(task, cameras={camera: image_size}, render_observations=False)
+        if not (isinstance(env, Masks) and isinstance(env, Expert)):
+            raise InputError(f"the suite {suite.name} does not know what a pixel shows.")
         try:
             for seed in seeds:
                 env.reset(seed=seed)
-                for _ in range(int(np.random.default_rng(seed).integers(LONGEST))):
-                    if env.step(env.expert_action())[2]:
+                for _ in range(int(np.random.default_rng(seed).integers(longest))):
+                    _, _, terminated, truncated, _ = env.step(env.expert_action())
+                    if terminated or truncated:
                         break
                 yield env.render(), env.mask()
         finally:

@@ -3,21 +3,35 @@
 Source: Yu et al., 2019, https://arxiv.org/abs/1910.10897, package ``metaworld``. The protocol is
 that of the published scores (SmolVLA, https://arxiv.org/abs/2506.01844, and its code in LeRobot):
 one camera, the hand's position and the gripper's opening as state, 500 steps, success at any step.
+
+Protocol ``metaworld-v1``:
+
+- the picture ``corner4`` (which is the ``corner2`` that LeRobot moves and turns), or a part of it,
+  ``work_area``, and the 4-D state of the hand (xyz, gripper opening). Object poses are *privileged*
+  and never leave the environment;
+- at most 500 steps of about 1/80 s; success at any step ends the episode as a success; actions are
+  clipped to [-1, 1];
+- the start state depends on the task and the episode's seed alone;
+- LeRobot's sentence for each task, except that ``push`` and ``push-back``, which share one there,
+  have two here (``metaworld_instructions.toml``);
+- the score is the unweighted mean of the four tier rates (28 easy, 11 medium, 6 hard, 5 very hard
+  tasks). The mean over tasks is given as well.
 """
 
 import warnings
+from collections.abc import Mapping
 from copy import copy
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
-import gymnasium
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from eyehand.envs import rendering  # first: it chooses the OpenGL library before mujoco is loaded
-from eyehand.envs.instructions import instructions
-from eyehand.functional.names import unknown_name
-from eyehand.types import InputError
+from eyehand.envs.instructions import read_instructions
+from eyehand.envs.robot_env import Quality, RobotEnv
+from eyehand.envs.suite import Disturbance, Hand, Quantity, Suite
 
 import mujoco  # isort: skip
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
@@ -48,67 +62,43 @@ MT10: tuple[str, ...] = (
     "button-press-topdown", "peg-insert-side", "window-open", "window-close",
 )  # fmt: skip
 """Meta-World's own set of ten."""
-FPS = 80
-"""Control steps in one second."""
 STATE_DIM = 4
 """Hand x, y, z in metres, then the gripper's opening from 0 (closed) to 1."""
-ACTION_DIM = 4
-"""Displacement of the hand in x, y, z (1 is a centimetre), then the gripper's effort (1 closes)."""
 MAX_STEPS = 500
 """Length of an episode without success."""
 CAMERA = "corner4"
 """The camera of the published scores, which LeRobot makes by moving ``corner2`` there."""
-CAMERAS: dict[str, rendering.Window] = {
+CAMERAS: dict[str, rendering.Crop] = {
     CAMERA: rendering.WHOLE,
     # Everything that any of the fifty tasks needs, 1.5 times as large in the same pixels.
-    "work_area": rendering.Window(left=-0.9, right=0.4, bottom=-0.5, top=0.8),
+    "work_area": rendering.Crop(left=-0.9, right=0.4, bottom=-0.5, top=0.8),
 }
 """Pictures that a policy can ask for: each a part of ``corner4``'s, which hangs upside down."""
-LANDMARKS = ("hand", "object", "second object", "goal")
-"""Points whose places in the picture the simulator knows. A task without a second object has the
-first one twice."""
+SCENES: tuple[tuple[str, ...], ...] = (
+    ("assembly", "disassemble"),
+    ("coffee-button", "coffee-push", "coffee-pull"),
+    ("door-open", "door-close"),
+    ("door-lock", "door-unlock"),
+    ("drawer-open", "drawer-close"),
+    ("faucet-open", "faucet-close"),
+    ("hand-insert", "sweep-into"),
+    ("handle-press", "handle-pull"),
+    ("handle-press-side", "handle-pull-side"),
+    ("plate-slide", "plate-slide-back"),
+    ("plate-slide-side", "plate-slide-back-side"),
+    ("stick-push", "stick-pull"),
+    ("window-open", "window-close"),
+    # Files of their own in Meta-World, which differ in the goal and the size of the block alone.
+    ("pick-place", "reach", "push", "push-back"),
+    ("pick-place-wall", "reach-wall", "push-wall"),
+)
+"""Tasks that show the same objects. In the first groups they are the same MuJoCo model."""
 MASK_CLASSES = ("background", "table", "robot", "hand", "object")
 """What a pixel can show. The hand begins at the wrist; what a task is about are its objects; the
 mark of a goal is background."""
 
 
-def select_tasks(text: str) -> tuple[str, ...]:
-    """Return the tasks that a person named: ``all``, ``mt10``, tiers, tasks, or a mix with commas.
-
-    Raises:
-        InputError: If a name is none of these.
-
-    Example:
-        >>> select_tasks("reach,hard")[:3]
-        ('reach', 'assembly', 'hand-insert')
-    """
-    chosen: dict[str, None] = {}
-    for name in (part.strip() for part in text.split(",")):
-        if name == "all":
-            tasks = TASKS
-        elif name == "mt10":
-            tasks = MT10
-        elif name in TIERS:
-            tasks = TIERS[name]
-        elif name in TASKS:
-            tasks = (name,)
-        else:
-            raise InputError(unknown_name("task", name, ["all", "mt10", *TIERS, *TASKS]))
-        chosen.update(dict.fromkeys(tasks))
-    return tuple(chosen)
-
-
-def check_camera(name: str) -> None:
-    """Refuse what is no camera.
-
-    Raises:
-        InputError: If it is none.
-    """
-    if name not in CAMERAS:
-        raise InputError(unknown_name("camera", name, CAMERAS))
-
-
-class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
+class MetaWorldEnv(RobotEnv):
     """One Meta-World task behind Gymnasium's contract.
 
     The start state, and all that follows from it under the same actions, depends on the task and
@@ -120,12 +110,12 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
 
     Args:
         task: A name of ``TASKS``.
-        image_size: Height and width of the picture, pixels.
+        cameras: Height and width, pixels, of the pictures in an observation, by name of
+            ``CAMERAS``; landmarks and masks are those of the first.
         quality: ``fast`` for policies, ``film`` for people.
-        render_observations: Whether observations hold a picture; without, ``image`` is empty.
-        camera: A name of ``CAMERAS``.
-        camera_offset: How far the camera is moved to the side, metres; for probes.
-        light: Factor of the brightness of the lamps; for probes.
+        render_observations: Whether observations hold pictures; without, ``image`` is empty.
+        camera_offset: How far the camera is moved to the side, metres; for controls.
+        light: Factor of the brightness of the lamps; for controls.
 
     Raises:
         InputError: If there is no such task or camera.
@@ -138,62 +128,49 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         >>> env.close()
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012  (declared thus by gymnasium)
-        "render_modes": ["rgb_array"],
-        "render_fps": FPS,
-    }
-    render_mode = "rgb_array"
-
     def __init__(
         self,
         task: str,
         *,
-        image_size: int = 96,
-        quality: rendering.Quality = "fast",
+        cameras: Mapping[str, int] = MappingProxyType({CAMERA: 96}),
+        quality: Quality = "fast",
         render_observations: bool = True,
-        camera: str = CAMERA,
         camera_offset: float = 0.0,
         light: float = 1.0,
     ) -> None:
-        if task not in TASKS:
-            raise InputError(unknown_name("task", task, TASKS))
-        check_camera(camera)
-        self.task = task
-        self.instruction = instructions(task).canonical
-        self._image_size = image_size
+        METAWORLD.check_task(task)
+        METAWORLD.check_cameras(cameras)
+        super().__init__(
+            task,
+            instruction=METAWORLD.instructions(task).canonical,
+            cameras=cameras,
+            state_dim=len(METAWORLD.state),
+            action_dim=len(METAWORLD.action),
+            fps=METAWORLD.fps,
+            render_observations=render_observations,
+        )
+        self.camera = next(iter(cameras))
         self._quality = quality
-        self.camera = camera
         self._disturbance = {"offset": camera_offset, "light": light}
-        self._render_observations = render_observations
         self._renderers: dict[tuple[str, int, str], rendering.Renderer] = {}
         self._simulator = _Simulator(task)
         self._privileged: np.ndarray | None = None
         self._steps = 0
-        picture = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        self.observation_space = gymnasium.spaces.Dict({
-            "image": gymnasium.spaces.Dict({camera: picture} if render_observations else {}),
-            "state": gymnasium.spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32),
-            "instruction": gymnasium.spaces.Text(200, charset=frozenset(map(chr, range(32, 127)))),
-        })  # fmt: skip
-        self.action_space = gymnasium.spaces.Box(-1, 1, (ACTION_DIM,), np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin the episode that ``seed`` names; without a seed, one that chance names."""
-        super().reset(seed=seed)
-        if seed is None:
-            seed = int(self.np_random.integers(2**31))
-        self._privileged = self._simulator.reset(seed)
+        """Begin the episode that ``seed`` names; without a seed, a random one."""
+        self._privileged = self._simulator.reset(self.seed_of_episode(seed))
         self._steps = 0
-        return self._observation(), {"success": False}
+        return self.observation(self._privileged[:STATE_DIM]), {"success": False}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Do one action: four numbers, clipped to [-1, 1].
 
         Returns:
-            Observation, reward, terminated (success), truncated (500 steps without success), and
-            ``{"success": bool}``.
+            Observation, Meta-World's reward, terminated (the task is solved), truncated (500 steps
+            without success), and ``{"success": bool}``.
 
         Raises:
             InputError: If the action is not four finite numbers.
@@ -201,17 +178,12 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         """
         if self._privileged is None or self._steps >= MAX_STEPS:
             raise RuntimeError(f"the episode of {self.task!r} is over; call `reset` to begin one.")
-        action = np.asarray(action, dtype=np.float32)
-        if action.shape != (ACTION_DIM,):
-            raise InputError(
-                f"an action is {ACTION_DIM} numbers. Got an array of shape {action.shape}."
-            )
-        if not np.isfinite(action).all():
-            raise InputError(f"an action is finite numbers. Got {action.tolist()}.")
-        self._privileged, reward, success = self._simulator.step(np.clip(action, -1, 1))
+        action = self.checked_action(action)
+        self._privileged, reward, success = self._simulator.step(action)
         self._steps += 1
         truncated = self._steps == MAX_STEPS and not success
-        return self._observation(), reward, success, truncated, {"success": success}
+        observation = self.observation(self._privileged[:STATE_DIM])
+        return observation, reward, success, truncated, {"success": success}
 
     def expert_action(self) -> Float32[np.ndarray, "4"]:
         """Return what Meta-World's scripted expert would do now, clipped to [-1, 1].
@@ -223,20 +195,17 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
             raise RuntimeError("no episode has begun; call `reset` first.")
         return self._simulator.expert_action(self._privileged)
 
-    def render(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Return the picture of the present state."""
-        return self.picture(self.camera, size=self._image_size, quality=self._quality)
-
     def picture(
-        self, camera: str, *, size: int, quality: rendering.Quality = "fast"
+        self, camera: str, *, size: int, quality: Quality | None = None
     ) -> UInt8[np.ndarray, "size size 3"]:
-        """Return another picture of the present state; the first of its kind takes longer.
+        """Return a picture of the present state; the first of its kind takes longer.
 
         Args:
             camera: A name of ``CAMERAS``.
             size: Height and width, pixels.
-            quality: ``fast``, or ``film`` for people.
+            quality: ``fast``, or ``film`` for people; left out, that of the environment.
         """
+        quality = quality or self._quality
         kind = (camera, size, quality)
         if kind not in self._renderers:
             self._renderers[kind] = rendering.Renderer(
@@ -244,7 +213,7 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
                 camera=CAMERA,
                 size=size,
                 quality=quality,
-                window=CAMERAS[camera],
+                crop=CAMERAS[camera],
                 **self._disturbance,
             )
         picture = self._renderers[kind].render(self._simulator.data)
@@ -258,7 +227,7 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         Raises:
             RuntimeError: If no picture has been drawn.
         """
-        renderer = self._renderers.get((self.camera, self._image_size, self._quality))
+        renderer = self._renderers.get((self.camera, self.cameras[self.camera], self._quality))
         if renderer is None:
             raise RuntimeError("a mask belongs to a picture; call `render` first.")
         body = renderer.render_bodies(self._simulator.data)
@@ -278,14 +247,16 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
             camera along its axis in metres.
         """
         right, up, distance = self._simulator.seen_from(CAMERA, points).T
-        window = CAMERAS[camera]
-        x = (right - window.left) / (window.right - window.left)
-        y = (up - window.bottom) / (window.top - window.bottom)
+        crop = CAMERAS[camera]
+        x = (right - crop.left) / (crop.right - crop.left)
+        y = (up - crop.bottom) / (crop.top - crop.bottom)
         # The camera hangs upside down: its right is the picture's left, its up the picture's down.
         return np.stack([1 - 2 * x, 2 * y - 1, distance], axis=1)
 
-    def landmarks(self) -> Float32[np.ndarray, "landmark 3"]:
-        """Return where the ``LANDMARKS`` are in the picture. Privileged: no policy may see them.
+    def landmarks(self) -> Float32[np.ndarray, "4 3"]:
+        """Return where the suite's landmarks are in the picture. Privileged: for training alone.
+
+        A task without a second object has the first one twice.
 
         Returns:
             x to the right and y down, from -1 to 1 inside the picture, and the distance from the
@@ -305,14 +276,6 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, "4"]]):
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
-
-    def _observation(self) -> dict[str, Any]:
-        assert self._privileged is not None
-        return {
-            "image": {self.camera: self.render()} if self._render_observations else {},
-            "state": self._privileged[:STATE_DIM].astype(np.float32),
-            "instruction": self.instruction,
-        }
 
 
 @lru_cache(maxsize=8)
@@ -407,3 +370,48 @@ class _Simulator:
             warnings.filterwarnings("ignore", message="Constant", category=UserWarning)
             action = self._expert.get_action(observation)
         return np.clip(action, -1, 1).astype(np.float32)
+
+
+METAWORLD = Suite(
+    name="metaworld",
+    protocol="metaworld-v1",
+    groups=TIERS,
+    sets={"mt10": MT10},
+    score="tier mean",
+    sentences=read_instructions("metaworld").__getitem__,
+    cameras=tuple(CAMERAS),
+    view=CAMERA,
+    state=(
+        Quantity("hand x", "m"),
+        Quantity("hand y", "m"),
+        Quantity("hand z", "m"),
+        Quantity("gripper opening", "0 closed, 1 open"),
+    ),
+    action=(
+        Quantity("x", "cm"),
+        Quantity("y", "cm"),
+        Quantity("z", "cm"),
+        Quantity("gripper", "effort, 1 closes"),
+    ),
+    fps=80,
+    max_steps=MAX_STEPS,
+    scenes=SCENES,
+    landmarks=("hand", "object", "second object", "goal"),
+    masks=MASK_CLASSES,
+    hand=Hand(state=slice(3), action=slice(3), gripper=3, metres=0.01),
+    disturbances=(
+        Disturbance(
+            "camera moved by 2 cm",
+            "Its camera stands 2 cm to the side: near the unprobed rate if it is robust.",
+            {"camera_offset": 0.02},
+        ),
+        Disturbance(
+            "light at 60 %",
+            "Its lamps are dimmed: near the unprobed rate if it is robust.",
+            {"light": 0.6},
+        ),
+    ),
+    make=MetaWorldEnv,
+    packages=("mujoco", "metaworld"),
+)
+"""Meta-World as a suite."""

@@ -13,20 +13,20 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import weakref
 import zipfile
 from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import fast_simplification
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
+from eyehand.envs.robot_env import Quality
+from eyehand.files import cache_folder, replacing
 from eyehand.types import InputError
 
 LIBRARIES = {
@@ -68,8 +68,6 @@ os.environ.setdefault("LP_NUM_THREADS", "0")
 
 import mujoco  # noqa: E402  (after MUJOCO_GL is decided)
 
-Quality = Literal["fast", "film"]
-
 MESH_FACES = 800
 """Triangles that the fast renderer draws of one mesh at most. The robot's eleven links have 67,000
 and keep about 9,000; the objects that are handled mostly have fewer and are drawn as they are."""
@@ -78,11 +76,6 @@ AGGRESSIVENESS = range(2, 8)
 steps stop early on some meshes: the first is taken that comes within a fifth of the goal."""
 CREASE = 0.5
 """Cosine of the angle between a triangle's and a vertex's normal beyond which the edge is sharp."""
-
-
-def cache_folder() -> Path:
-    """Return the folder of derived files: ``EYEHAND_CACHE``, or ``~/.cache/eyehand``."""
-    return Path(os.environ.get("EYEHAND_CACHE") or Path.home() / ".cache" / "eyehand")
 
 
 def decimate(
@@ -118,20 +111,10 @@ def decimate(
         if len(fewer_faces) <= 1.2 * count:
             break
     result = fewer_vertices.astype(np.float32), fewer_faces.astype(np.int32)
-    _write_atomically(path, *result)
-    return result
-
-
-def _write_atomically(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, vertices=vertices, faces=faces)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path, shared=True) as beside, beside.open("wb") as made:
+        np.savez(made, vertices=result[0], faces=result[1])
+    return result
 
 
 def _normals(
@@ -180,7 +163,7 @@ def _decimated(model: Any) -> Any:
     return model
 
 
-class Window(NamedTuple):
+class Crop(NamedTuple):
     """The part of a camera's picture that is drawn: its edges, in halves of the picture.
 
     Counted from the picture's centre, to the right and up; the whole picture is (-1, 1, -1, 1).
@@ -192,7 +175,7 @@ class Window(NamedTuple):
     top: float
 
 
-WHOLE = Window(-1, 1, -1, 1)
+WHOLE = Crop(-1, 1, -1, 1)
 
 
 class Renderer:
@@ -203,7 +186,7 @@ class Renderer:
         camera: Name of a camera of the model.
         size: Height and width of the picture, pixels.
         quality: ``fast`` for policies; ``film`` draws everything as the model's author meant it.
-        window: A square part of the camera's picture, drawn instead of the whole.
+        crop: A square part of the camera's picture, drawn instead of the whole.
         offset: How far the camera stands from where the model has it, to its right, metres.
         light: Factor of the brightness of every lamp.
 
@@ -219,7 +202,7 @@ class Renderer:
         camera: str,
         size: int,
         quality: Quality = "fast",
-        window: Window = WHOLE,
+        crop: Crop = WHOLE,
         offset: float = 0.0,
         light: float = 1.0,
     ) -> None:
@@ -229,7 +212,7 @@ class Renderer:
         if number < 0:
             raise InputError(f"the model has no camera {camera!r}.")
         self._model = model
-        self._window, self._offset, self._light = window, offset, light
+        self._crop, self._offset, self._light = crop, offset, light
         drawn = _decimated(model) if quality == "fast" else copy(model)
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
         if quality == "fast":
@@ -307,15 +290,15 @@ class Renderer:
         mujoco.mjr_readPixels(self._pixels, self._depth, self._viewport, self._context)
 
     def _change_scene(self) -> None:
-        """Point the cameras at the window, move them, and dim the lamps: mujoco sets all anew."""
+        """Point the cameras at the crop, move them, and dim the lamps: mujoco sets all anew."""
         for camera in self._scene.camera:
             half = (camera.frustum_top - camera.frustum_bottom) / 2
             camera.frustum_bottom, camera.frustum_top = (
-                half * self._window.bottom,
-                half * self._window.top,
+                half * self._crop.bottom,
+                half * self._crop.top,
             )
             # The width follows from the picture's proportions.
-            camera.frustum_center = half * (self._window.left + self._window.right) / 2
+            camera.frustum_center = half * (self._crop.left + self._crop.right) / 2
             if self._offset:
                 camera.pos += self._offset * np.cross(camera.forward, camera.up)
         if self._light != 1:

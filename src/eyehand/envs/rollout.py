@@ -1,13 +1,14 @@
 """Run a policy over many start states, and get the same outcomes however the work is divided.
 
 The policy is always called with ``ROWS`` robots, the last of them padding if fewer wait: matrix
-products round differently when the batch has another size, but not when its rows change places.
-While it thinks about some robots, the workers simulate the others.
+products round differently when the batch has another size, but not when its rows change places; and
+on one thread, because the number of threads changes the rounding too, and more than one spins
+against the simulators. While it thinks about some robots, the workers simulate the others.
 """
 
-import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,13 +18,17 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from eyehand.envs.metaworld import ACTION_DIM, CAMERA, STATE_DIM, MetaWorldEnv
+from eyehand.envs.execution import Execution, Plan
+from eyehand.envs.robot_env import RobotEnv
+from eyehand.envs.suite import Suite
 from eyehand.envs.vector import VectorEnv
-from eyehand.functional.ensembling import temporal_ensemble
 from eyehand.types import Actor, InputError, Observation
 
 ROWS = 8
 """Robots in one call of the policy. Another number is another protocol: it changes the rounding."""
+POLICY_THREADS = 1
+"""Threads of the policy on a CPU; part of the protocol as well. Measured on two cores beside two
+simulators: 627 steps/s on one thread, 218 to 513 on two."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +51,17 @@ class Outcome:
     """Where it started."""
     success: bool
     """Whether the task was solved."""
-    steps: int
-    """How many actions were executed."""
     actions: Float32[np.ndarray, "time action"]
-    """Those actions, in [-1, 1]: replayed from the start they give the same episode."""
+    """What was executed, in [-1, 1]: replayed from the start it gives the same episode."""
+    reward: Float32[np.ndarray, " time"] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Of every action, where it is known."""
+    terminated: bool = False
+    """Whether the task was over, well or badly; otherwise the time was."""
 
-
-@dataclass(frozen=True)
-class Execution:
-    """How a chunk of actions is executed."""
-
-    steps: int = 4
-    """Actions executed before the policy plans anew."""
-    temporal_ensembling: float | None = None
-    """Average each action with what earlier chunks planned for the same moment, with this decay of
-    the weights from the oldest to the newest (ACT: 0.01, with ``steps`` 1); ``None`` does not."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        if self.steps < 1:
-            raise InputError(f"`steps` of Execution must be at least 1. Got {self.steps}.")
-        decay = self.temporal_ensembling
-        if decay is not None and not (math.isfinite(decay) and decay >= 0):
-            raise InputError(
-                f"`temporal_ensembling` of Execution is a decay of at least 0. Got {decay}."
-            )
+    @property
+    def steps(self) -> int:
+        """How many actions were executed."""
+        return len(self.actions)
 
 
 @dataclass
@@ -80,52 +71,66 @@ class _Episode:
     index: int
     """Its place among the starts, which is also its ``env_id``."""
     start: Start
+    plan: Plan
     executed: list[np.ndarray] = field(default_factory=list)
+    reward: list[float] = field(default_factory=list)
     sent: np.ndarray | None = None
-    plans: deque[tuple[int, Tensor]] = field(default_factory=deque)
-    """Past chunks with the step each began at, oldest first."""
-
-    @property
-    def steps(self) -> int:
-        return sum(len(actions) for actions in self.executed)
+    success: bool = False
 
 
+@contextmanager
+def policy_threads() -> Iterator[None]:
+    """Run torch on `POLICY_THREADS` threads inside, and on as many as before after."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(POLICY_THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@policy_threads()
 def rollout(
     policy: Actor,
+    suite: Suite,
     starts: Sequence[Start],
     *,
     execution: Execution,
+    cameras: Mapping[str, int],
     workers: int = 2,
     environments: int = 16,
-    camera: str = CAMERA,
-    image_size: int = 96,
     disturbance: Mapping[str, Any] | None = None,
     transform: Callable[[Observation], Observation] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    generator: torch.Generator | None = None,
 ) -> list[Outcome]:
     """Run one episode from every start.
 
     Args:
         policy: Anything with ``act`` and ``reset``. Robots are told apart by ``env_ids``, the place
             of their start among ``starts``.
+        suite: The family of tasks.
         starts: Where to start, in any order and with repetitions.
         execution: How chunks are executed.
+        cameras: Height and width of the pictures that the policy reads, pixels, by camera.
         workers: Processes that simulate.
         environments: Episodes in flight at a time.
-        camera: The picture that the policy reads, a name of `eyehand.envs.metaworld.CAMERAS`.
-        image_size: Height and width of the pictures, pixels.
-        disturbance: Arguments of `MetaWorldEnv` that change the world, for probes.
-        transform: Changes what the policy sees, for probes.
+        disturbance: Arguments of ``suite.make`` that change the world, for controls.
+        transform: Changes what the policy sees, for controls.
         on_outcome: Called after each episode, in the order in which they end.
+        generator: Where the policy takes its noise from, so that episodes from one start differ;
+            the outcomes then depend on ``workers`` and ``environments``.
 
     Returns:
-        Outcomes in the order of ``starts``, the same for any ``workers`` and ``environments``.
+        Outcomes in the order of ``starts``, without ``generator`` the same for any ``workers`` and
+        ``environments``.
 
     Raises:
-        InputError: If a count is below 1, or the policy's chunks are shorter than
-            ``execution.steps`` or not of four finite numbers an action.
+        InputError: If a count is below 1, there is no such camera, or the policy's chunks are
+            shorter than ``execution.steps`` or do not fit the robot.
         WorkerError: If a simulator fails.
     """
+    suite.check_cameras(cameras)
     if not starts:
         return []
     outcomes: list[Outcome | None] = [None] * len(starts)
@@ -133,9 +138,9 @@ def rollout(
     slots = min(environments, len(starts))
     episodes: dict[int, _Episode] = {}
     waiting: deque[int] = deque()
-    make = partial(MetaWorldEnv, camera=camera, **(disturbance or {}))
+    make = partial(suite.make, **(disturbance or {}))
     with VectorEnv(
-        make, slots=slots, workers=workers, image_size=image_size, state_dim=STATE_DIM
+        make, slots=slots, workers=workers, cameras=cameras, state_dim=len(suite.state)
     ) as vector:
 
         def begin(slot: int) -> None:
@@ -143,7 +148,7 @@ def rollout(
             if index is None:
                 return
             start = starts[index]
-            episodes[slot] = _Episode(index, start)
+            episodes[slot] = _Episode(index, start, Plan(execution, action_dim=len(suite.action)))
             policy.reset([index])
             vector.reset(slot, start.task, start.seed)
 
@@ -156,10 +161,12 @@ def rollout(
                 episode = episodes[reply.slot]
                 if episode.sent is not None:
                     episode.executed.append(episode.sent[: reply.steps])
+                episode.reward += reply.reward
+                episode.success = episode.success or reply.success
                 if not reply.ended:
                     waiting.append(reply.slot)
                     continue
-                outcome = _outcome(episode, success=reply.success)
+                outcome = _outcome(episode, terminated=reply.terminated)
                 outcomes[episode.index] = outcome
                 policy.reset([episode.index])  # nobody asks for what it remembers any more
                 del episodes[reply.slot]
@@ -168,75 +175,108 @@ def rollout(
                     on_outcome(outcome)
             if waiting and len(waiting) >= min(ROWS, len(episodes)):
                 group = [waiting.popleft() for _ in range(min(ROWS, len(waiting)))]
-                chunks = _think(policy, vector, group, episodes, camera, transform)
-                for slot, chunk in zip(group, chunks, strict=True):
-                    actions = _plan(episodes[slot], chunk, execution)
-                    episodes[slot].sent = actions
+                observation = (transform or _as_it_is)(_observe(vector, group, episodes))
+                with torch.inference_mode():
+                    chunks = policy.act(observation, generator=generator)[: len(group)]
+                for slot, chunk in zip(group, chunks.to("cpu", torch.float32), strict=True):
+                    episodes[slot].sent = actions = _next_actions(episodes[slot], chunk)
                     vector.step(slot, actions)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _think(
-    policy: Actor,
-    vector: VectorEnv,
-    group: Sequence[int],
-    episodes: dict[int, _Episode],
-    camera: str,
-    transform: Callable[[Observation], Observation] | None,
-) -> Float[Tensor, "group horizon action"]:
-    """Return the policy's chunks for the robots in ``group``."""
+def _as_it_is(observation: Observation) -> Observation:
+    return observation
+
+
+def _observe(
+    vector: VectorEnv, group: Sequence[int], episodes: Mapping[int, _Episode]
+) -> Observation:
+    """Return what the robots in ``group`` see, with padding rows up to ``ROWS``."""
     padding = ROWS - len(group)
     rows = [*group, *[group[-1]] * padding]
-    observation = Observation(
-        image={camera: torch.from_numpy(vector.image[rows])},  # indexing by a list copies
+    return Observation(
+        image={  # indexing by a list copies
+            camera: torch.from_numpy(shown[rows]) for camera, shown in vector.image.items()
+        },
         state=torch.from_numpy(vector.state[rows]),
         instruction=[episodes[slot].start.instruction for slot in rows],
         env_ids=[*(episodes[slot].index for slot in group), *[-1] * padding],
     )
-    if transform is not None:
-        observation = transform(observation)
-    with torch.inference_mode():
-        chunks = policy.act(observation)
-    return chunks[: len(group)].detach().to("cpu", torch.float32)
 
 
-def _plan(
-    episode: _Episode, chunk: Float[Tensor, "horizon action"], execution: Execution
-) -> Float32[np.ndarray, "time action"]:
-    """Return the actions to execute next."""
-    horizon, action_dim = chunk.shape
-    if action_dim != ACTION_DIM or horizon < execution.steps:
-        raise InputError(
-            f"the policy plans {horizon} actions of {action_dim} numbers; at least "
-            f"{execution.steps} (`steps` of Execution) of {ACTION_DIM} are needed."
-        )
-    if not torch.isfinite(chunk).all():
-        raise InputError(
-            f"the policy's actions for {episode.start.task!r} (seed {episode.start.seed}) "
-            f"are not finite at step {episode.steps}."
-        )
-    if execution.temporal_ensembling is None:
-        planned = chunk[: execution.steps]
-    else:
-        now = episode.steps
-        episode.plans.append((now, chunk))
-        while episode.plans[0][0] + horizon <= now:
-            episode.plans.popleft()
-        planned = torch.stack([
-            temporal_ensemble(
-                torch.stack([
-                    plan[step - begun] for begun, plan in episode.plans if step - begun < horizon
-                ]),
-                decay=execution.temporal_ensembling,
-            )
-            for step in range(now, now + execution.steps)
-        ])  # fmt: skip
-    return np.clip(planned.numpy(), -1, 1)
+def _next_actions(episode: _Episode, chunk: Float[Tensor, "horizon action"]) -> np.ndarray:
+    try:
+        return episode.plan.next_actions(chunk, step=len(episode.reward))
+    except InputError as error:
+        start = episode.start
+        raise InputError(f"{start.task!r} (seed {start.seed}): {error}") from error
 
 
-def _outcome(episode: _Episode, *, success: bool) -> Outcome:
-    actions = np.concatenate(episode.executed)
-    return Outcome(episode.start, success=success, steps=len(actions), actions=actions)
+def _outcome(episode: _Episode, *, terminated: bool) -> Outcome:
+    return Outcome(
+        episode.start,
+        success=episode.success,
+        actions=np.concatenate(episode.executed),
+        reward=np.array(episode.reward, np.float32),
+        terminated=terminated,
+    )
+
+
+def observe(observation: Mapping[str, Any], *, instruction: str, env_id: int = 0) -> Observation:
+    """Return what one robot sees as a batch of one.
+
+    Args:
+        observation: As an environment returns it, with pictures.
+        instruction: What the robot is told, in place of the task's own sentence.
+        env_id: Which robot it is.
+    """
+    return Observation(
+        image={
+            camera: torch.from_numpy(picture.copy())[None]
+            for camera, picture in observation["image"].items()
+        },
+        state=torch.from_numpy(observation["state"].copy())[None],
+        instruction=[instruction],
+        env_ids=[env_id],
+    )
+
+
+def drive(
+    policy: Actor, env: RobotEnv, start: Start, *, execution: Execution, most: int
+) -> Outcome:
+    """Run one episode in this process, in an environment that is there already.
+
+    Args:
+        policy: Who drives.
+        env: The environment of ``start.task``; its observations need no pictures.
+        start: Where to start, and what is told.
+        execution: How chunks are executed.
+        most: Steps after which it is left; the episode may go on.
+    """
+    policy.reset([0])
+    observation, _ = env.reset(seed=start.seed)
+    plan = Plan(execution, action_dim=env.action_dim)
+    actions: list[np.ndarray] = []
+    rewards: list[float] = []
+    success = terminated = truncated = False
+    with policy_threads(), torch.inference_mode():
+        while len(actions) < most and not (terminated or truncated):
+            seen = observe(observation | {"image": env.pictures()}, instruction=start.instruction)
+            chunk = policy.act(seen)[0].detach().to("cpu", torch.float32)
+            for action in plan.next_actions(chunk, step=len(actions)):
+                observation, reward, terminated, truncated, info = env.step(action)
+                actions.append(action)
+                rewards.append(float(reward))
+                success = success or bool(info["success"])
+                if terminated or truncated:
+                    break
+    return Outcome(
+        start,
+        success=success,
+        actions=np.stack(actions),
+        reward=np.array(rewards, np.float32),
+        terminated=terminated,
+    )
 
 
 class _Queue:

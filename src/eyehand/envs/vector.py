@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from eyehand.envs.robot_env import RobotEnv
 from eyehand.types import InputError
 
 
@@ -31,16 +32,28 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a slot answers to a command. Its picture and state are in ``VectorEnv``'s arrays."""
+    """What a slot answers to a command. Its pictures and state are in ``VectorEnv``'s arrays."""
 
     slot: int
     """The slot that the command went to."""
-    steps: int
-    """How many actions were executed; 0 after a reset."""
-    success: bool
-    """Whether the last of them solved the task."""
-    ended: bool
-    """Whether the episode is over, solved or out of steps; no picture is drawn then."""
+    reward: tuple[float, ...] = ()
+    """Reward of every action that was executed; none after a reset."""
+    terminated: bool = False
+    """Whether the task is over, well or badly."""
+    truncated: bool = False
+    """Whether the time is over, though the task is not."""
+    success: bool = False
+    """Whether one of these actions solved the task."""
+
+    @property
+    def steps(self) -> int:
+        """How many actions were executed; 0 after a reset."""
+        return len(self.reward)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode is over."""
+        return self.terminated or self.truncated
 
 
 class VectorEnv:
@@ -51,43 +64,42 @@ class VectorEnv:
     context manager, so that the workers are gone afterwards.
 
     Args:
-        make: Makes the environment of a task, ``make(task, image_size=..., render_observations=
-            False)``. It is called in the worker, so it is a function or class that can be imported
-            by name.
+        make: Makes the environment of a task, as `eyehand.envs.suite.Suite.make` does. It is called
+            in the worker, so it is a function or class that can be imported by name.
         slots: Number of environments, at least 1.
         workers: Number of processes, at least 1; no more than ``slots`` are started.
-        image_size: Height and width of the pictures, pixels.
+        cameras: Height and width of the pictures, pixels, by camera.
         state_dim: Length of the state.
 
     Raises:
-        InputError: If ``slots``, ``workers`` or ``image_size`` is below 1.
+        InputError: If ``slots``, ``workers`` or a picture's size is below 1.
     """
 
-    image: UInt8[np.ndarray, "slot height width 3"]
-    """The last picture of each slot."""
+    image: dict[str, UInt8[np.ndarray, "slot height width 3"]]
+    """The last picture of each slot, by camera."""
     state: Float32[np.ndarray, "slot state"]
     """The last state of each slot."""
 
     def __init__(
         self,
-        make: Callable[..., Any],
+        make: Callable[..., RobotEnv],
         *,
         slots: int,
         workers: int,
-        image_size: int,
+        cameras: Mapping[str, int],
         state_dim: int,
     ) -> None:
-        for name, value in (
-            ("environments", slots),
-            ("workers", workers),
-            ("image_size", image_size),
-        ):
+        sizes = [(f"pixels of {camera}", size) for camera, size in cameras.items()]
+        for name, value in (("environments", slots), ("workers", workers), *sizes):
             if value < 1:
                 raise InputError(f"`{name}` must be at least 1. Got {value}.")
         # Not fork: torch and OpenGL have threads, and locks that those hold stay locked in a fork.
         context = multiprocessing.get_context("spawn")
         # RawArray has no name in the file system, so nothing is left of it even after a kill.
-        images = context.RawArray(ctypes.c_uint8, slots * image_size * image_size * 3)
+        images = {
+            camera: context.RawArray(ctypes.c_uint8, slots * size * size * 3)
+            for camera, size in cameras.items()
+        }
         states = context.RawArray(ctypes.c_float, slots * state_dim)
         self.image, self.state = _arrays(images, states, slots)
         self._doing = ["nothing yet"] * slots
@@ -115,7 +127,7 @@ class VectorEnv:
         self.close()
 
     def reset(self, slot: int, task: str, seed: int) -> None:
-        """Send: begin the episode that ``seed`` names, and draw its first picture.
+        """Send: begin the episode that ``seed`` names, and draw its first pictures.
 
         Raises:
             WorkerError: If the worker is dead.
@@ -124,7 +136,7 @@ class VectorEnv:
         self._send(slot, ("reset", slot, task, seed))
 
     def step(self, slot: int, actions: Float32[np.ndarray, "time action"]) -> None:
-        """Send: execute actions until the episode ends, and draw one picture after the last.
+        """Send: execute actions until the episode ends, and draw the pictures after the last.
 
         Raises:
             WorkerError: If the worker is dead.
@@ -189,12 +201,14 @@ class VectorEnv:
         return WorkerError(f"simulator worker {worker} {cause} while it did {doing}.")
 
 
-def _arrays(images: Any, states: Any, slots: int) -> tuple[np.ndarray, np.ndarray]:
-    size = math.isqrt(len(images) // (3 * slots))
-    return (
-        np.frombuffer(images, np.uint8).reshape(slots, size, size, 3),
-        np.frombuffer(states, np.float32).reshape(slots, -1),
-    )
+def _arrays(
+    images: Mapping[str, Any], states: Any, slots: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    shown = {}
+    for camera, memory in images.items():
+        size = math.isqrt(len(memory) // (3 * slots))
+        shown[camera] = np.frombuffer(memory, np.uint8).reshape(slots, size, size, 3)
+    return shown, np.frombuffer(states, np.float32).reshape(slots, -1)
 
 
 @contextmanager
@@ -223,38 +237,53 @@ def _shut_down(connections: list[Connection], processes: list[Any]) -> None:
             process.join()
 
 
+class _Slots:
+    """The slots of one worker: their environments, and the memory that they are shown in."""
+
+    def __init__(
+        self, images: Mapping[str, Any], states: Any, slots: int, make: Callable[..., RobotEnv]
+    ) -> None:
+        self.image, self.state = _arrays(images, states, slots)
+        self.make = make
+        self.environments: dict[int, RobotEnv] = {}
+
+    def reset(self, slot: int, task: str, seed: int) -> Reply:
+        if slot in self.environments and self.environments[slot].task != task:
+            self.environments.pop(slot).close()
+        if slot not in self.environments:
+            cameras = {camera: shown.shape[1] for camera, shown in self.image.items()}
+            self.environments[slot] = self.make(task, cameras=cameras, render_observations=False)
+        self._show(slot, self.environments[slot].reset(seed=seed)[0])
+        return Reply(slot)
+
+    def step(self, slot: int, actions: np.ndarray) -> Reply:
+        rewards, success, terminated, truncated = [], False, False, False
+        for action in actions:
+            observation, reward, terminated, truncated, info = self.environments[slot].step(action)
+            rewards.append(float(reward))
+            success = success or bool(info["success"])
+            if terminated or truncated:
+                break
+        self._show(slot, observation)
+        return Reply(slot, tuple(rewards), terminated, truncated, success)
+
+    def _show(self, slot: int, observation: Mapping[str, Any]) -> None:
+        self.state[slot] = observation["state"]
+        for camera, picture in self.environments[slot].pictures().items():
+            self.image[camera][slot] = picture
+
+
 def _work(
-    connection: Connection, images: Any, states: Any, slots: int, make: Callable[..., Any]
+    connection: Connection,
+    images: Mapping[str, Any],
+    states: Any,
+    slots: int,
+    make: Callable[..., RobotEnv],
 ) -> None:
     """Serve a worker's slots until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    image, state = _arrays(images, states, slots)
-    environments: dict[int, tuple[str, Any]] = {}
-
-    def reset(slot: int, task: str, seed: int) -> Reply:
-        if slot in environments and environments[slot][0] != task:
-            environments.pop(slot)[1].close()
-        if slot not in environments:
-            environments[slot] = (
-                task,
-                make(task, image_size=image.shape[1], render_observations=False),
-            )
-        environment = environments[slot][1]
-        state[slot] = environment.reset(seed=seed)[0]["state"]
-        image[slot] = environment.render()
-        return Reply(slot, steps=0, success=False, ended=False)
-
-    def step(slot: int, actions: np.ndarray) -> Reply:
-        environment = environments[slot][1]
-        for steps, action in enumerate(actions, start=1):
-            observation, _, success, truncated, _ = environment.step(action)
-            if success or truncated:
-                return Reply(slot, steps=steps, success=success, ended=True)
-        state[slot] = observation["state"]
-        image[slot] = environment.render()
-        return Reply(slot, steps=len(actions), success=False, ended=False)
-
-    commands: dict[str, Callable[..., Reply]] = {"reset": reset, "step": step}
+    held = _Slots(images, states, slots, make)
+    commands: dict[str, Callable[..., Reply]] = {"reset": held.reset, "step": held.step}
     with suppress(EOFError, OSError):  # the parent closed the pipe, or is gone
         while True:
             name, slot, *arguments = connection.recv()
@@ -265,5 +294,5 @@ def _work(
             except Exception:  # reported, with its traceback, where somebody reads it
                 answer = slot, traceback.format_exc()
             connection.send(answer)
-    for _, environment in environments.values():
+    for environment in held.environments.values():
         environment.close()

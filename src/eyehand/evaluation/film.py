@@ -6,7 +6,7 @@ Those of a report come from the fast renderer, a single one from the beautiful o
 times as long (7 instead of 83 pictures of 288 pixels a second on one core, measured).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,16 +15,16 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import FPS, MAX_STEPS, MetaWorldEnv, select_tasks
-from eyehand.envs.rendering import Quality
-from eyehand.envs.rollout import Execution, Outcome, Start, rollout
+from eyehand.envs.execution import Execution
+from eyehand.envs.replay import replay
+from eyehand.envs.robot_env import Quality
+from eyehand.envs.rollout import Outcome, Start, rollout
+from eyehand.envs.suite import Suite, find_suite
+from eyehand.files import replacing
 from eyehand.types import Actor, InputError
 
-ACTION_NAMES = ("x", "y", "z", "grip")
-"""What the four actions move: the hand along three axes, and the fingers."""
-COLORS = ("#e8743b", "#19a979", "#5899da", "#c9a227")
-"""One per action, told apart on black by people with any colour vision."""
+COLORS = ("#e8743b", "#19a979", "#5899da", "#c9a227", "#c678dd", "#56c8d8", "#b0b6c0")
+"""One per number of an action, in turn; told apart on black with any colour vision."""
 BACKGROUND, TEXT, FAINT = "#14161a", "#f2f2f0", "#8b9098"
 SUCCESS, FAILURE = "#3ecf6e", "#e8743b"
 HOLD_SECONDS = 1.0
@@ -41,6 +41,8 @@ class PlayConfig:
     """Name of the task, e.g. drawer-open."""
     out: Path = Path("film.mp4")
     """The film, an .mp4 file."""
+    suite: str = "metaworld"
+    """The benchmark that the task is of."""
     instruction: str | None = None
     """What the robot is told; left out, the task's own sentence."""
     seed: int = 1_000_000
@@ -51,9 +53,8 @@ class PlayConfig:
     """How chunks of actions are executed."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be filmed."""
-        if len(select_tasks(self.task)) != 1:
-            raise InputError(f"--task must be one task, such as drawer-open. Got {self.task!r}.")
+        """Check that it can be filmed."""
+        find_suite(self.suite).check_task(self.task)
         if self.out.suffix != ".mp4":
             raise InputError(f"--out must end in .mp4. Got {str(self.out)!r}.")
         if self.seed < 0:
@@ -62,35 +63,42 @@ class PlayConfig:
             raise InputError(f"--size must be even and at least 160 pixels. Got {self.size}.")
 
 
-def play(policy: Actor, config: PlayConfig, *, camera: str, image_size: int) -> Outcome:
+def play(policy: Actor, config: PlayConfig, *, cameras: Mapping[str, int]) -> Outcome:
     """Let ``policy`` play one episode and film it.
 
     Args:
         policy: Who plays.
         config: Task, seed, sentence, film.
-        camera: The picture that the policy reads.
-        image_size: Height and width of the picture that the policy reads, in pixels.
+        cameras: Height and width of the pictures that the policy reads, pixels, by camera.
 
     Returns:
         What came of it. Success is that of ``config.task``, whatever was told.
     """
-    canonical = instructions(config.task).canonical
+    suite = find_suite(config.suite)
+    canonical = suite.instructions(config.task).canonical
     told = canonical if config.instruction is None else config.instruction
     start = Start(config.task, config.seed, told)
     (outcome,) = rollout(
-        policy, [start], execution=config.execution, workers=1, camera=camera, image_size=image_size
+        policy, suite, [start], execution=config.execution, cameras=cameras, workers=1
     )
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    film_episode(outcome, config.out, size=config.size, stride=2, quality="film")
+    film_episode(suite, outcome, config.out, size=config.size, stride=2, quality="film")
     return outcome
 
 
 def film_episode(
-    outcome: Outcome, file: Path, *, size: int = 288, stride: int = 4, quality: Quality = "fast"
+    suite: Suite,
+    outcome: Outcome,
+    file: Path,
+    *,
+    size: int = 288,
+    stride: int = 4,
+    quality: Quality = "fast",
 ) -> None:
     """Replay an episode and write its film, at the speed of the real robot.
 
     Args:
+        suite: The family of tasks that the episode is of.
         outcome: The episode: start, executed actions, and whether it succeeded.
         file: The film, H.264 in MP4, which every browser plays.
         size: Width of the picture in pixels, even.
@@ -100,51 +108,56 @@ def film_episode(
     Raises:
         RuntimeError: If the replay does not end as the episode did.
     """
-    frames = film_frames(outcome, size=size, stride=stride, quality=quality)
-    write_film(frames, file, fps=FPS // stride)
+    stride = min(stride, suite.fps)
+    frames = film_frames(suite, outcome, size=size, stride=stride, quality=quality)
+    write_film(frames, file, fps=suite.fps // stride)
 
 
-def film_frames(outcome: Outcome, *, size: int, stride: int, quality: Quality) -> Iterator[Picture]:
+def film_frames(
+    suite: Suite, outcome: Outcome, *, size: int, stride: int, quality: Quality
+) -> Iterator[Picture]:
     """Replay an episode and yield its annotated pictures."""
     start, total = outcome.start, len(outcome.actions)
-    sheet = Sheet(start.instruction, total, size=size)
-    env = MetaWorldEnv(start.task, image_size=size, quality=quality, render_observations=False)
+    layout = FilmLayout(suite, start.instruction, total, size=size)
+    env = suite.make(
+        start.task, cameras={suite.view: size}, quality=quality, render_observations=False
+    )
     try:
-        env.reset(seed=start.seed)
-        yield sheet.picture(env.render(), step=0)
-        success = False
-        for step, action in enumerate(outcome.actions, start=1):
-            _, _, terminated, _, info = env.step(action)
-            success = success or bool(info["success"])
-            sheet.plot(step, action)
-            if step % stride == 0 and step < total:
-                yield sheet.picture(env.render(), step=step)
-            if terminated and step < total:
-                break
-        if success != outcome.success or step != total:
+        for moment in replay(env, start.seed, list(outcome.actions)):
+            step = moment.step
+            if step:
+                layout.plot(step, outcome.actions[step - 1])
+            if step % stride == 0 and step < total and not moment.ended:
+                yield layout.picture(env.render(), step=step)
+        if moment.success != outcome.success or moment.step != total:
             raise RuntimeError(
-                f"The replay of {start.task} with seed {start.seed} ended with success={success} "
-                f"after {step} steps, the episode with success={outcome.success} after {total}."
+                f"the replay of {start.task} with seed {start.seed} ended with "
+                f"success={moment.success} after {moment.step} steps, the episode with "
+                f"success={outcome.success} after {total}."
             )
-        last = sheet.picture(env.render(), step=total, success=success)
-        yield from [last] * round(HOLD_SECONDS * FPS / stride)
+        last = layout.picture(env.render(), step=total, success=moment.success)
+        yield from [last] * round(HOLD_SECONDS * suite.fps / stride)
     finally:
         env.close()
 
 
-class Sheet:
-    """The sheet of paper that the pictures of a film lie on.
+class FilmLayout:
+    """Where things are on a picture of a film.
 
-    The sentence is above the picture; below it are the step and a plot of the actions that grows.
+    The sentence is above the robot; below it are the step and a plot of the actions that grows.
 
     Args:
+        suite: Names the actions, and says how long an episode is.
         sentence: What the robot was told.
         total: Steps of the episode, the width of the plot.
         size: Height and width of the picture in pixels.
     """
 
-    def __init__(self, sentence: str, total: int, *, size: int) -> None:
-        self.size, self.total = size, total
+    def __init__(self, suite: Suite, sentence: str, total: int, *, size: int) -> None:
+        self.size, self.total, self.most = size, total, suite.max_steps
+        self.names = [
+            (one.name, COLORS[number % len(COLORS)]) for number, one in enumerate(suite.action)
+        ]
         self.font = ImageFont.load_default(max(11, size // 20))
         self.line = round(1.35 * max(11, size // 20))
         self.margin = self.line // 2
@@ -165,7 +178,7 @@ class Sheet:
         """Add the action that was executed at ``step``, counted from 1."""
         previous = action if self.previous is None else self.previous
         ends = self._x(step - 1), self._x(step)
-        for old, new, color in zip(previous, action, COLORS, strict=True):
+        for old, new, (_, color) in zip(previous, action, self.names, strict=True):
             points = [(ends[0], self._y(float(old))), (ends[1], self._y(float(new)))]
             self.draw.line(points, color, width=max(1, self.size // 240))
         self.previous = action.copy()
@@ -173,11 +186,11 @@ class Sheet:
     def picture(
         self, image: Picture, *, step: int, success: bool | None = None
     ) -> UInt8[np.ndarray, "sheet_height width 3"]:
-        """Return the sheet with ``image`` and ``step``; ``success`` marks the end of the film."""
+        """Return the layout with ``image`` and ``step``; ``success`` marks the end of the film."""
         self.sheet.paste(Image.fromarray(image), (0, self.top))
         y = self.top + self.size + self.margin // 2
         self.draw.rectangle([(0, self.top + self.size), (self.size, self.plot_top - 1)], BACKGROUND)
-        text, color = f"step {step} of at most {MAX_STEPS}", FAINT
+        text, color = f"step {step} of at most {self.most}", FAINT
         if success is not None:
             text = f"success at step {step}" if success else f"no success in {step} steps"
             color = SUCCESS if success else FAILURE
@@ -185,7 +198,7 @@ class Sheet:
             self.draw.rectangle(box, outline=color, width=max(3, self.size // 72))
         self._text(self.margin, y, text, color)
         x = self.size - self.margin
-        for name, name_color in reversed(list(zip(ACTION_NAMES, COLORS, strict=True))):
+        for name, name_color in reversed(self.names):
             x -= round(self.font.getlength(name))
             self._text(x, y, name, name_color)
             x -= self.margin
@@ -217,10 +230,12 @@ def write_film(frames: Iterable[Picture], file: Path, *, fps: int) -> None:
     Raises:
         ValueError: If there are no pictures.
     """
-    partial = file.with_name(file.name + ".partial")
     stream = None
     # faststart: a browser can begin before the file has arrived.
-    with av.open(partial, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with (
+        replacing(file) as beside,
+        av.open(beside, "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
         for frame in frames:
             if stream is None:
                 stream = container.add_stream("libx264", rate=fps)
@@ -230,6 +245,5 @@ def write_film(frames: Iterable[Picture], file: Path, *, fps: int) -> None:
                 stream.codec_context.thread_count = 1  # one process per core films already
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         if stream is None:
-            raise ValueError(f"There are no pictures for {file}.")
+            raise ValueError(f"there are no pictures for {file}.")
         container.mux(stream.encode())
-    partial.replace(file)

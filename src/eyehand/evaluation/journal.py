@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from eyehand.envs.rollout import Outcome, Start
-from eyehand.evaluation.results import EpisodeRecord, source_commit
+from eyehand.evaluation.results import EpisodeRecord
+from eyehand.files import source_commit
 from eyehand.types import InputError
 
 

@@ -1,17 +1,7 @@
 """The evaluation: a policy meets start states it never saw, and a file says how often it succeeded.
 
-Protocol ``metaworld-v1`` is Meta-World MT50 as VLA papers report it (arXiv 2409.12514, 2506.01844):
-
-- one RGB picture (``corner4``, which is the ``corner2`` that LeRobot moves and turns, or a part of
-  it: ``work_area``) and the 4-D state of the hand (xyz, gripper opening). Object poses are
-  *privileged* and never leave the environment;
-- at most 500 steps of about 1/80 s; success at any step ends the episode as a success; actions are
-  clipped to [-1, 1];
-- the start state depends on the task and the episode's seed alone;
-- LeRobot's sentence for each task, except that ``push`` and ``push-back``, which share one there,
-  have two here;
-- the score is the unweighted mean of the four tier rates (28 easy, 11 medium, 6 hard, 5 very hard
-  tasks). The mean over tasks is given as well.
+A suite (`eyehand.envs.suite`) says what is measured and what the score is called. Here stands what
+all suites share: which start states, which controls, what is written down.
 
 Seeds tell the uses of start states apart: 0-9,999 demonstrations for training, 10,000-19,999
 validation (choosing checkpoints and settings), from 1,000,000 evaluation.
@@ -19,7 +9,7 @@ validation (choosing checkpoints and settings), from 1,000,000 evaluation.
 
 import hashlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -30,28 +20,26 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import CAMERA, select_tasks
-from eyehand.envs.rollout import Execution, Outcome, Start, rollout
+from eyehand.envs.execution import Execution
+from eyehand.envs.rollout import POLICY_THREADS, Outcome, Start, rollout
+from eyehand.envs.suite import Suite, find_suite
 from eyehand.evaluation.film import film_episode
 from eyehand.evaluation.journal import Journal, actions_file
-from eyehand.evaluation.probes import PROBES, Probe
+from eyehand.evaluation.probes import Probe, probes_of
 from eyehand.evaluation.results import (
-    PROTOCOL_VERSION,
     EpisodeRecord,
     Film,
     ProbeResult,
     Results,
+    group_results,
     percent,
     rate,
-    software_versions,
+    score,
     task_mean,
     task_results,
-    tier_mean,
-    tier_results,
     write_results,
 )
-from eyehand.functional.names import unknown_name
+from eyehand.files import software_versions
 from eyehand.types import Actor, InputError
 
 SEED_RANGES = {
@@ -72,7 +60,8 @@ class EvalConfig:
     suite: str = "metaworld"
     """The benchmark."""
     tasks: str = "all"
-    """all, tiers (easy, medium, hard, very-hard), or task names, separated by commas."""
+    """all, groups or sets of the suite (Meta-World: easy, medium, hard, very-hard, mt10), or task
+    names, separated by commas."""
     episodes: int = 20
     """Episodes per task."""
     seed: int = 1_000_000
@@ -90,9 +79,7 @@ class EvalConfig:
     """Films per task, a success and a failure in turn; 0 for none."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured."""
-        if self.suite != "metaworld":
-            raise InputError(unknown_name("suite", self.suite, ["metaworld"]))
+        """Check that it can be measured."""
         for name, value, least in [
             ("episodes", self.episodes, 1),
             ("workers", self.workers, 1),
@@ -101,7 +88,7 @@ class EvalConfig:
         ]:
             if value < least:
                 raise InputError(f"--{name} must be at least {least}. Got {value}.")
-        select_tasks(self.tasks)
+        find_suite(self.suite).select_tasks(self.tasks)
         if self.seed_range == "training":
             raise InputError(
                 f"--seed {self.seed} lies in 0-9999, the start states of training: "
@@ -127,41 +114,40 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedPolicy:
     """Who is measured: a checkpoint of ours, or a policy on a server."""
 
     name: str
     """Folder of the checkpoint, or address of the server."""
     sha256: str
     """Hash of its configuration and weights, or of all that the server says of itself."""
-    camera: str
-    """The picture that it reads."""
-    image_size: int
-    """Height and width of that picture, in pixels."""
+    cameras: Mapping[str, int]
+    """Height and width of the pictures that it reads, in pixels, by camera."""
     words: tuple[str, ...]
     """What the command line calls it."""
 
     @classmethod
-    def checkpoint(cls, folder: Path, *, camera: str, image_size: int) -> "Subject":
+    def checkpoint(cls, folder: Path, *, cameras: Mapping[str, int]) -> "EvaluatedPolicy":
         """Return the checkpoint in ``folder``.
 
         Raises:
             InputError: If it lacks its configuration or its weights.
         """
         name = str(folder)
-        return cls(name, checkpoint_sha256(folder), camera, image_size, words=(name,))
+        return cls(name, checkpoint_sha256(folder), cameras, words=(name,))
 
 
 def evaluation_starts(config: EvalConfig) -> list[Start]:
     """Return the start states of an evaluation: every task with every seed, told its sentence."""
+    suite = find_suite(config.suite)
     return [
-        Start(task, config.seed + number, instructions(task).canonical)
-        for task in select_tasks(config.tasks)
+        Start(task, config.seed + number, suite.instructions(task).canonical)
+        for task in suite.select_tasks(config.tasks)
         for number in range(config.episodes)
     ]
 
 
-def evaluate(policy: Actor, config: EvalConfig, subject: Subject) -> Results:
+def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> Results:
     """Measure ``policy`` and write ``results.json`` and films into ``config.out``.
 
     Every finished episode is appended to ``episodes.jsonl``, so that an evaluation that was killed,
@@ -170,21 +156,21 @@ def evaluate(policy: Actor, config: EvalConfig, subject: Subject) -> Results:
     Args:
         policy: What is measured.
         config: Tasks, episodes, seeds, execution.
-        subject: Who ``policy`` is; part of the results.
+        evaluated: Who ``policy`` is; part of the results.
 
     Returns:
         What was written to ``results.json``.
 
     Raises:
-        InputError: If ``config.out`` holds episodes of another subject, execution or version.
+        InputError: If ``config.out`` holds episodes of another policy, execution or version.
     """
-    starts = evaluation_starts(config)
-    journal = Journal(config.out, identity(config, subject))
+    suite, starts = find_suite(config.suite), evaluation_starts(config)
+    journal = Journal(config.out, identity(config, evaluated))
     rounds = [(Probe("", "", list), starts)]
     if config.probe:
         last = config.seed + (config.probe_episodes or config.episodes) - 1
         probed = [start for start in starts if start.seed <= last]
-        rounds += [(probe, probe.starts(probed)) for probe in PROBES]
+        rounds += [(probe, probe.starts(probed)) for probe in probes_of(suite)]
     pending = {
         probe.name: [start for start in told if not journal.holds(probe.name, start)]
         for probe, told in rounds
@@ -198,11 +184,11 @@ def evaluate(policy: Actor, config: EvalConfig, subject: Subject) -> Results:
             if pending[name]:
                 rollout(
                     policy,
+                    suite,
                     pending[name],
                     execution=config.execution,
+                    cameras=evaluated.cameras,
                     workers=config.workers,
-                    camera=subject.camera,
-                    image_size=subject.image_size,
                     disturbance=probe.disturbance,
                     transform=probe.transform,
                     on_outcome=_bookkeeper(journal, name, progress, bar),
@@ -211,8 +197,8 @@ def evaluate(policy: Actor, config: EvalConfig, subject: Subject) -> Results:
             probe.name: [journal.record(probe.name, start) for start in told]
             for probe, told in rounds
         }
-        films = make_films(records[""], config, progress)
-    results = _results(records, films, journal, config, subject)
+        films = make_films(suite, records[""], config, progress)
+    results = _results(suite, records, films, config, evaluated)
     write_results(results, config.out / "results.json")
     return results
 
@@ -241,15 +227,16 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def identity(config: EvalConfig, subject: Subject) -> dict[str, Any]:
+def identity(config: EvalConfig, evaluated: EvaluatedPolicy) -> dict[str, Any]:
     """Return what an episode's outcome depends on, beside task, seed, sentence and probe."""
+    suite = find_suite(config.suite)
     return {
-        "protocol": PROTOCOL_VERSION,
-        "checkpoint_sha256": subject.sha256,
+        "protocol": suite.protocol,
+        "checkpoint_sha256": evaluated.sha256,
         "execution": asdict(config.execution),
-        "camera": subject.camera,
-        "image_size": subject.image_size,
-        "versions": software_versions(),
+        "cameras": dict(evaluated.cameras),
+        "policy_threads": POLICY_THREADS,
+        "versions": software_versions(suite.packages),
     }
 
 
@@ -290,7 +277,7 @@ def films_to_make(records: Sequence[EpisodeRecord], number: int) -> list[Episode
 
 
 def make_films(
-    records: Sequence[EpisodeRecord], config: EvalConfig, progress: Progress
+    suite: Suite, records: Sequence[EpisodeRecord], config: EvalConfig, progress: Progress
 ) -> list[Film]:
     """Film the chosen episodes in worker processes; films that exist are kept."""
     folder = config.out / "films"
@@ -303,7 +290,7 @@ def make_films(
         if not file.is_file():
             actions = np.load(actions_file(config.out, record), allow_pickle=False)
             start = Start(record.task, record.seed, record.instruction)
-            jobs.append((Outcome(start, record.success, record.steps, actions), file))
+            jobs.append((suite, Outcome(start, record.success, actions), file))
     if jobs:
         bar = progress.add_task("filming", total=len(jobs), rate="")
         # spawn: a GL context does not survive a fork.
@@ -314,42 +301,36 @@ def make_films(
 
 
 def _results(
+    suite: Suite,
     records: dict[str, list[EpisodeRecord]],
     films: list[Film],
-    journal: Journal,
     config: EvalConfig,
-    subject: Subject,
+    evaluated: EvaluatedPolicy,
 ) -> Results:
     """Gather what was found."""
     own = records[""]
     everything = [record for group in records.values() for record in group]
     steps = sum(record.steps for record in everything)
     seconds = sum(record.seconds for record in everything)
-    tasks = task_results(own)
+    tasks = task_results(suite, own)
     return Results(
-        protocol=PROTOCOL_VERSION,
-        command=reproducing_command(config, subject),
-        checkpoint=subject.name,
-        checkpoint_sha256=subject.sha256,
+        suite=suite.name,
+        protocol=suite.protocol,
+        command=reproducing_command(config, evaluated),
+        checkpoint=evaluated.name,
+        checkpoint_sha256=evaluated.sha256,
         tasks=tasks,
-        tiers=tier_results(own),
-        tier_mean=tier_mean(tasks),
+        groups=group_results(suite, own),
+        score=score(suite, tasks),
+        score_name=suite.score,
         task_mean=task_mean(tasks),
         seeds=(config.seed, config.seed + config.episodes - 1),
         seed_range=config.seed_range,
-        observation={
-            "camera": subject.camera
-            if subject.camera == CAMERA
-            else f"{subject.camera}, a part of {CAMERA}",
-            "picture": f"{subject.image_size} x {subject.image_size} RGB",
-            "state": "4-D: hand xyz, gripper opening",
-            "instruction": "LeRobot's sentence of the task",
-            "privileged": "none",
-        },
+        observation=_observation(suite, evaluated),
         execution=asdict(config.execution),
         probes={
-            probe.name: _probe_result(probe, records[probe.name], own)
-            for probe in PROBES
+            probe.name: _probe_result(suite, probe, records[probe.name], own)
+            for probe in probes_of(suite)
             if records.get(probe.name)
         },
         films=films,
@@ -357,13 +338,26 @@ def _results(
         seconds=round(seconds, 1),
         steps_per_second=round(steps / max(seconds, 1e-9), 1),
         commit=", ".join(sorted({record.commit for record in everything})),
-        versions=software_versions(),
+        versions=software_versions(suite.packages),
+        policy_threads=POLICY_THREADS,
         episodes=[(r.task, r.seed, r.success, r.steps) for r in own],
     )
 
 
+def _observation(suite: Suite, evaluated: EvaluatedPolicy) -> dict[str, str]:
+    """Say what the policy was allowed to see."""
+    state = ", ".join(one.name for one in suite.state)
+    return {
+        "camera": ", ".join(evaluated.cameras),
+        "picture": ", ".join(f"{size} x {size} RGB" for size in evaluated.cameras.values()),
+        "state": f"{len(suite.state)}-D: {state}",
+        "instruction": "the canonical sentence of the task",
+        "privileged": "none",
+    }
+
+
 def _probe_result(
-    probe: Probe, probed: list[EpisodeRecord], unprobed: list[EpisodeRecord]
+    suite: Suite, probe: Probe, probed: list[EpisodeRecord], unprobed: list[EpisodeRecord]
 ) -> ProbeResult:
     """Put a probe beside the evaluation on the same starts."""
     starts = {(record.task, record.seed) for record in probed}
@@ -372,15 +366,15 @@ def _probe_result(
         **asdict(rate(probed)),
         question=probe.question,
         unprobed=rate(same),
-        tier_mean=tier_mean(task_results(probed)),
-        unprobed_tier_mean=tier_mean(task_results(same)),
+        score=score(suite, task_results(suite, probed)),
+        unprobed_score=score(suite, task_results(suite, same)),
         tasks=list(dict.fromkeys(record.task for record in probed)),
     )
 
 
-def reproducing_command(config: EvalConfig, subject: Subject) -> str:
+def reproducing_command(config: EvalConfig, evaluated: EvaluatedPolicy) -> str:
     """Return the command line that measures the same again."""
-    words = ["eyehand", "eval", *subject.words, "--suite", config.suite]
+    words = ["eyehand", "eval", *evaluated.words, "--suite", config.suite]
     words += ["--tasks", config.tasks]
     words += ["--episodes", str(config.episodes), "--seed", str(config.seed)]
     words += ["--workers", str(config.workers)]

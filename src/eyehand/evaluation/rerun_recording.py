@@ -4,22 +4,22 @@ A recording holds, by episode and step: the picture that the policy reads, where
 state, the action, and the path of the hand in space.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
-from eyehand.envs.metaworld import MetaWorldEnv
-from eyehand.envs.rollout import Start
+from eyehand.envs.replay import replay
+from eyehand.envs.rollout import Start, observe
+from eyehand.envs.suite import Suite
 from eyehand.types import InputError, Observation
 
-Look = Callable[[Observation], Float[Tensor, "batch row column"]]
+AttentionFunction = Callable[[Observation], Float[Tensor, "batch row column"]]
 """Tells how much each part of a picture counts, at least 0."""
 
 
@@ -40,13 +40,15 @@ class RerunRecording:
 
     Args:
         file: The file; it is overwritten.
+        suite: The family of tasks; says where the hand is in a state.
 
     Raises:
         InputError: If rerun is not installed, or the file cannot be written.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, suite: Suite) -> None:
         check_recording(file)
+        self._hand = suite.hand
         import rerun
 
         self._rerun: Any = rerun
@@ -87,7 +89,7 @@ class RerunRecording:
             number: Steps of the episode before this one.
             sentence: What is told.
             picture: What the policy reads.
-            state: Hand xyz in metres, opening of the gripper.
+            state: What the robot feels of itself.
             action: What is executed.
             look: How much each part of the picture counts, if known.
         """
@@ -99,9 +101,11 @@ class RerunRecording:
             stream.log(f"{place}/look", rerun.Image(lit(picture, look)))
         stream.log(f"{place}/state", rerun.Scalars(state))
         stream.log(f"{place}/action", rerun.Scalars(action))
-        self._path.append(state[:3])
-        stream.log(f"{place}/hand", rerun.Points3D(state[None, :3], radii=0.01))
-        stream.log(f"{place}/path", rerun.LineStrips3D([np.stack(self._path)]))
+        if self._hand is not None:
+            hand = state[self._hand.state]
+            self._path.append(hand)
+            stream.log(f"{place}/hand", rerun.Points3D(hand[None], radii=0.01))
+            stream.log(f"{place}/path", rerun.LineStrips3D([np.stack(self._path)]))
 
 
 def lit(
@@ -116,49 +120,47 @@ def lit(
 
 def record_episodes(
     file: Path,
+    suite: Suite,
     episodes: Sequence[tuple[Start, Float32[np.ndarray, "time action"]]],
     *,
-    camera: str,
-    image_size: int,
-    look: Look | None = None,
+    cameras: Mapping[str, int],
+    look: AttentionFunction | None = None,
     every: int = 1,
 ) -> None:
     """Replay episodes into a recording.
 
     Args:
         file: The ``.rrd`` file.
+        suite: The family of tasks that the episodes are of.
         episodes: Starts and executed actions.
-        camera: The picture that the policy reads.
-        image_size: Its height and width, pixels.
+        cameras: Height and width of the pictures that the policy reads, pixels, by camera; the
+            first is recorded.
         look: Tells where the policy looks, if it can.
         every: Every how many steps it is asked.
 
     Raises:
         InputError: If rerun is not installed, or the file cannot be written.
     """
-    with RerunRecording(file) as recording:
+    camera = next(iter(cameras))
+    with RerunRecording(file, suite) as recording:
         for start, actions in episodes:
             recording.begin(start)
-            env = MetaWorldEnv(start.task, image_size=image_size, camera=camera)
+            env = suite.make(start.task, cameras=cameras)
             try:
-                seen, _ = env.reset(seed=start.seed)
-                for number, action in enumerate(actions):
-                    picture, state = seen["image"][camera], seen["state"]
+                for moment in replay(env, start.seed, list(actions)):
+                    if moment.action is None:
+                        continue
                     where = None
-                    if look is not None and number % every == 0:
-                        image = {camera: torch.from_numpy(picture.copy())[None]}
-                        told = [start.instruction]
-                        where = look(
-                            Observation(image, torch.from_numpy(state)[None], told, env_ids=[-1])
-                        )[0].numpy()
+                    if look is not None and moment.step % every == 0:
+                        seen = observe(moment.observation, instruction=start.instruction, env_id=-1)
+                        where = look(seen)[0].numpy()
                     recording.step(
-                        number,
+                        moment.step,
                         sentence=start.instruction,
-                        picture=picture,
-                        state=state,
-                        action=action,
+                        picture=moment.observation["image"][camera],
+                        state=moment.observation["state"],
+                        action=moment.action,
                         look=where,
                     )
-                    seen, *_ = env.step(action)
             finally:
                 env.close()

@@ -1,30 +1,24 @@
 """What an evaluation found: the content of ``results.json``, how it is computed, written and read.
 
-The score follows the published practice for Meta-World MT50: the *tier mean* is the unweighted mean
-of the success rates of the four difficulty tiers, not the mean over 50 tasks; both are given.
+A suite's score is the unweighted mean of the success rates of its groups, such as Meta-World's four
+tiers of difficulty, and not the mean over its tasks; both are given.
 """
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dacite
 import numpy as np
 from rich.table import Table
+from scipy.stats import binomtest
 
-from eyehand.envs.metaworld import TIERS
-from eyehand.functional.interval import bootstrap_interval, wilson_interval
+from eyehand.envs.suite import Suite, find_suite
+from eyehand.files import replace_text
+from eyehand.functional.interval import bootstrap_interval
 from eyehand.types import InputError
-
-PROTOCOL_VERSION = "metaworld-v1"
-"""Name of the protocol, described in :mod:`eyehand.evaluation.protocol`; any change of it that can
-move a figure gets a new number."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class Rate:
 class TaskResult(Rate):
     """What one task came to."""
 
-    tier: str
+    group: str
     instruction: str
     mean_steps: float
     mean_steps_of_successes: float | None
@@ -69,12 +63,12 @@ class TaskResult(Rate):
 
 
 @dataclass(frozen=True)
-class TierResult(Rate):
-    """The tasks of one tier that were evaluated, taken together."""
+class GroupResult(Rate):
+    """The tasks of one group that were evaluated, taken together."""
 
     tasks: int
     """Tasks evaluated."""
-    tasks_in_tier: int
+    tasks_in_group: int
 
 
 @dataclass(frozen=True)
@@ -97,9 +91,9 @@ class ProbeResult(Rate):
     unprobed: Rate
     """The evaluation itself on the same starts."""
     tasks: list[str]
-    tier_mean: Mean | None = None
+    score: Mean | None = None
     """None unless every task was probed."""
-    unprobed_tier_mean: Mean | None = None
+    unprobed_score: Mean | None = None
     """That of the evaluation itself on the same starts."""
 
 
@@ -124,9 +118,9 @@ class Results:
     checkpoint: str
     checkpoint_sha256: str
     tasks: dict[str, TaskResult]
-    tiers: dict[str, TierResult]
-    tier_mean: Mean | None
-    """The published score; None unless every task of all four tiers was evaluated."""
+    groups: dict[str, GroupResult]
+    score: Mean | None
+    """The published score; None unless every task of the suite was evaluated."""
     task_mean: Mean
     seeds: tuple[int, int]
     """First and last seed of every task."""
@@ -146,6 +140,12 @@ class Results:
     versions: dict[str, str]
     episodes: list[tuple[str, int, bool, int]] = field(default_factory=list)
     """Task, seed, success and steps of every episode of the evaluation itself."""
+    suite: str = "metaworld"
+    """The benchmark; files of the version before are of this one."""
+    score_name: str = "tier mean"
+    """What the published score is called."""
+    policy_threads: int | None = None
+    """Threads of the policy; files of the version before do not say."""
 
 
 def rate(records: Sequence[EpisodeRecord]) -> Rate:
@@ -155,20 +155,19 @@ def rate(records: Sequence[EpisodeRecord]) -> Rate:
         ValueError: If there are none.
     """
     successes = sum(record.success for record in records)
-    low, high = wilson_interval(successes, len(records)).tolist()
+    low, high = map(float, binomtest(successes, len(records)).proportion_ci(method="wilson"))
     return Rate(len(records), successes, successes / len(records), (low, high))
 
 
-def task_results(records: Sequence[EpisodeRecord]) -> dict[str, TaskResult]:
+def task_results(suite: Suite, records: Sequence[EpisodeRecord]) -> dict[str, TaskResult]:
     """Return the result of every task among unprobed ``records``, in the order they come in."""
-    tier_of = {task: tier for tier, tasks in TIERS.items() for task in tasks}
     results = {}
     for task in dict.fromkeys(record.task for record in records):
         own = [record for record in records if record.task == task]
         lengths = [record.steps for record in own if record.success]
         results[task] = TaskResult(
             **asdict(rate(own)),
-            tier=tier_of[task],
+            group=suite.group_of(task),
             instruction=own[0].instruction,
             mean_steps=float(np.mean([record.steps for record in own])),
             mean_steps_of_successes=float(np.mean(lengths)) if lengths else None,
@@ -176,19 +175,19 @@ def task_results(records: Sequence[EpisodeRecord]) -> dict[str, TaskResult]:
     return results
 
 
-def tier_results(records: Sequence[EpisodeRecord]) -> dict[str, TierResult]:
-    """Return the result of every tier of which a task is among unprobed ``records``.
+def group_results(suite: Suite, records: Sequence[EpisodeRecord]) -> dict[str, GroupResult]:
+    """Return the result of every group of which a task is among unprobed ``records``.
 
-    Every task has equally many episodes, so a tier's rate over its episodes is the mean of its
+    Every task has equally many episodes, so a group's rate over its episodes is the mean of its
     tasks' rates.
     """
     results = {}
-    for tier, tasks in TIERS.items():
+    for group, tasks in suite.groups.items():
         own = [record for record in records if record.task in tasks]
         if own:
             evaluated = len({record.task for record in own})
-            results[tier] = TierResult(
-                **asdict(rate(own)), tasks=evaluated, tasks_in_tier=len(tasks)
+            results[group] = GroupResult(
+                **asdict(rate(own)), tasks=evaluated, tasks_in_group=len(tasks)
             )
     return results
 
@@ -198,11 +197,12 @@ def task_mean(tasks: Mapping[str, TaskResult]) -> Mean:
     return _mean(tasks, np.ones(len(tasks)))
 
 
-def tier_mean(tasks: Mapping[str, TaskResult]) -> Mean | None:
-    """Return the unweighted mean of the four tier rates, None unless every task was evaluated."""
-    if {task for members in TIERS.values() for task in members} != set(tasks):
+def score(suite: Suite, tasks: Mapping[str, TaskResult]) -> Mean | None:
+    """Return the unweighted mean of the groups' rates, None unless every task was evaluated."""
+    if set(suite.tasks) != set(tasks):
         return None
-    return _mean(tasks, np.array([1 / len(TIERS[result.tier]) for result in tasks.values()]))
+    weight = [1 / len(suite.groups[result.group]) for result in tasks.values()]
+    return _mean(tasks, np.array(weight))
 
 
 def _mean(tasks: Mapping[str, TaskResult], weight: np.ndarray) -> Mean:
@@ -213,35 +213,9 @@ def _mean(tasks: Mapping[str, TaskResult], weight: np.ndarray) -> Mean:
     return Mean(float(np.average(rates, weights=weight)), (low, high), len(tasks))
 
 
-def software_versions() -> dict[str, str]:
-    """Return the versions of what a figure can depend on."""
-    packages = ("eyehand", "torch", "numpy", "mujoco", "metaworld")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def source_commit() -> str:
-    """Return the commit of this source, with ``-dirty`` after local changes; empty if unknown."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        # An installed copy may lie inside somebody else's repository: that commit is not ours.
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
 def write_results(results: Results, file: Path) -> None:
     """Write ``results`` to ``file``: after a kill it is the old one or the new one, whole."""
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(asdict(results), stream, indent=1, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    replace_text(file, json.dumps(asdict(results), indent=1, ensure_ascii=False))
 
 
 def read_results(file: Path) -> Results:
@@ -263,15 +237,34 @@ def read_results(file: Path) -> Results:
     except ValueError as error:
         raise InputError(f"{file} is not valid JSON ({error}): evaluate again.") from error
     found = content.get("protocol") if isinstance(content, dict) else None
-    if found != PROTOCOL_VERSION:
-        raise InputError(
-            f"{file} is of protocol {found!r}, this version reads {PROTOCOL_VERSION!r}."
-        )
+    wanted = find_suite(content.get("suite", "metaworld")).protocol if found else None
+    if found is None or found != wanted:
+        raise InputError(f"{file} is of protocol {found!r}, this version reads {wanted!r}.")
     try:
+        content = _with_present_names(content)
         # JSON has lists where we have tuples.
         return dacite.from_dict(Results, content, dacite.Config(cast=[tuple]))
     except (dacite.DaciteError, TypeError) as error:
         raise InputError(f"{file} is incomplete ({error}): evaluate again.") from error
+
+
+_PRESENT_NAMES = {
+    "tiers": "groups",
+    "tier": "group",
+    "tasks_in_tier": "tasks_in_group",
+    "tier_mean": "score",
+    "unprobed_tier_mean": "unprobed_score",
+}
+"""Keys of the version before, and what they are called now."""
+
+
+def _with_present_names(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {
+            _PRESENT_NAMES.get(name, name): _with_present_names(value)
+            for name, value in content.items()
+        }
+    return content
 
 
 def percent(value: float) -> str:
@@ -310,9 +303,9 @@ def results_table(results: Results) -> Table:
             task, percent(result.success_rate), interval, counts, f"{result.mean_steps:.0f}"
         )
     table.add_section()
-    for tier, group in results.tiers.items():
+    for title, group in results.groups.items():
         interval = percent_range(group.interval)
-        name = f"{tier} ({group.tasks} of {group.tasks_in_tier} tasks)"
+        name = f"{title} ({group.tasks} of {group.tasks_in_group} tasks)"
         counts = f"{group.successes}/{group.episodes}"
         table.add_row(name, percent(group.success_rate), interval, counts)
     table.add_section()
@@ -335,5 +328,5 @@ def mean_rows(results: Results) -> list[tuple[str, Mean | None]]:
     number = results.task_mean.tasks
     return [
         (f"mean over the {number} task{'s' * (number > 1)} evaluated", results.task_mean),
-        ("tier mean (the published score; needs all 50 tasks)", results.tier_mean),
+        (f"{results.score_name} (the published score; needs every task)", results.score),
     ]

@@ -26,12 +26,11 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import TIERS
+from eyehand.collection.episodes import replay_episode, zip_episode
 from eyehand.envs.rollout import Outcome, Start
+from eyehand.envs.suite import Suite, find_suite
 from eyehand.evaluation.film import film_episode
 from eyehand.evaluation.latency import StageTimer
-from eyehand.evaluation.replay import replay_episode, zip_episode
 from eyehand.evaluation.rerun_recording import check_recording
 from eyehand.live.robot import LivePolicy, Take
 from eyehand.live.worker import FRAMES_PER_SECOND, Note, Shown, Worker
@@ -65,6 +64,8 @@ class LiveConfig:
     """Port to listen at; 0 takes any that is free."""
     token: str | None = None
     """What visitors must have in the address (?token=...)."""
+    suite: str = "metaworld"
+    """The benchmark."""
     task: str = "drawer-open"
     """The first task."""
     seed: int = 1_000_000
@@ -73,11 +74,11 @@ class LiveConfig:
     """Also write what the robot does into a recording for the rerun viewer, an .rrd file."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be served."""
+        """Check that it can be served."""
         if not 0 <= self.port < 65536:
             raise InputError(f"--port must be in 0 to 65535. Got {self.port}.")
         check_exposure(self.host, self.token)
-        instructions(self.task)
+        find_suite(self.suite).check_task(self.task)
         if self.rerun is not None:
             check_recording(self.rerun)
 
@@ -112,6 +113,7 @@ class LivePage:
         config: LiveConfig,
     ) -> None:
         self.live, self.looks, self.config = live, looks, config
+        self.suite = find_suite(config.suite)
         self._make_policy = make_policy
         self.visitors: dict[int, Visitor] = {}
         self.driver: int | None = None
@@ -140,6 +142,7 @@ class LivePage:
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         self.worker = Worker(
             self._make_policy,
+            suite=self.config.suite,
             task=self.config.task,
             seed=self.config.seed,
             rerun=self.config.rerun,
@@ -268,17 +271,18 @@ class LivePage:
             "you": visitor.number,
             "policy": {
                 "name": self.live.name,
-                "image_size": self.live.image_size,
+                "image_size": self.live.cameras[self.live.camera],
                 "horizon": self.live.horizon,
                 "executed": self.live.executed,
                 "camera": self.live.camera,
                 "looks": self.looks,
             },
             "tasks": [
-                {"name": task, "tier": tier, "sentences": sentences_of(task)}
-                for tier, tasks in TIERS.items()
+                {"name": task, "group": group, "sentences": sentences_of(self.suite, task)}
+                for group, tasks in self.suite.groups.items()
                 for task in tasks
             ],
+            "actions": [action.name for action in self.suite.action],
             "frames_per_second": FRAMES_PER_SECOND,
         }
 
@@ -310,7 +314,7 @@ class LivePage:
         return await self._download(request, "correction.zip", write_correction_of)
 
     async def _download(
-        self, request: Request, name: str, write: Callable[[Take, LivePolicy, Path], None]
+        self, request: Request, name: str, write: Callable[[str, Take, LivePolicy, Path], None]
     ) -> Response:
         if not self._is_allowed(request):
             return PlainTextResponse("a token is needed\n", status_code=401)
@@ -318,7 +322,7 @@ class LivePage:
             take = await self._take()
             file = Path(self._files.name) / f"{next(self._numbers)}-{name}"
             made: Awaitable[None] = asyncio.get_running_loop().run_in_executor(
-                self._pool, write, take, self.live, file
+                self._pool, write, self.config.suite, take, self.live, file
             )
             await made
         except InputError as error:
@@ -332,42 +336,42 @@ class LivePage:
         )
 
 
-def sentences_of(task: str) -> list[str]:
+def sentences_of(suite: Suite, task: str) -> list[str]:
     """Return what may be said in the scene of a task, its own sentence first."""
-    told = instructions(task)
+    told = suite.instructions(task)
     return [told.canonical, *told.training]
 
 
-def write_film_of(take: Take, live: LivePolicy, file: Path) -> None:
+def write_film_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
     """Film a take."""
     start = Start(take.task, take.seed, take.sentence)
-    outcome = Outcome(start, take.success, len(take.actions), np.stack(take.actions))
-    film_episode(outcome, file, size=480, stride=4)
+    outcome = Outcome(start, take.success, np.stack(take.actions))
+    film_episode(find_suite(suite), outcome, file, size=480, stride=4)
 
 
-def write_episode_of(take: Take, live: LivePolicy, file: Path) -> None:
+def write_episode_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
     """Write a take as a data set."""
-    _write_episode(take, live, file, kept=None)
+    _write_episode(find_suite(suite), take, live, file, action_mask=None)
 
 
-def write_correction_of(take: Take, live: LivePolicy, file: Path) -> None:
-    """Write what a person did in a take as a data set.
+def write_correction_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
+    """Write a take as a data set in which only a person's actions are to be learnt.
 
     Raises:
         InputError: If it was nothing.
     """
     if not any(take.human):
         raise InputError("no person has driven the hand in this episode.")
-    _write_episode(take, live, file, kept=take.human)
+    _write_episode(find_suite(suite), take, live, file, action_mask=take.human)
 
 
-def _write_episode(take: Take, live: LivePolicy, file: Path, *, kept: list[bool] | None) -> None:
+def _write_episode(
+    suite: Suite, take: Take, live: LivePolicy, file: Path, *, action_mask: list[bool] | None
+) -> None:
     start = Start(take.task, take.seed, take.sentence)
-    episode = replay_episode(
-        start,
-        np.stack(take.actions),
-        camera=live.camera,
-        image_size=live.image_size,
-        kept=kept,
-    )
-    zip_episode(episode, file)
+    env = suite.make(take.task, cameras=live.cameras, render_observations=False)
+    try:
+        episode = replay_episode(env, start, take.actions, action_mask=action_mask)
+    finally:
+        env.close()
+    zip_episode(episode, file, suite)

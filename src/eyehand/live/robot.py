@@ -15,22 +15,21 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
+from scipy.stats import binomtest
 
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import ACTION_DIM, CAMERA, FPS, MAX_STEPS, MetaWorldEnv, select_tasks
-from eyehand.envs.rollout import Start
+from eyehand.envs.execution import Execution, Plan
+from eyehand.envs.robot_env import Projects, RobotEnv
+from eyehand.envs.rollout import Start, observe, policy_threads
+from eyehand.envs.suite import Suite
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
-from eyehand.functional.interval import wilson_interval
-from eyehand.types import Actor, InputError, Observation
+from eyehand.types import Actor, InputError
 
 VIEW_SIZE = 480
 """Height and width of the picture for people, pixels."""
 PATH_STEPS = 100
 """Executed steps of which path and actions are shown."""
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
-METRES = 0.01
-"""How far the hand aims ahead per unit of an action, metres."""
 HAND_SPEED = 0.6
 """What a held key asks for, of an action's range."""
 LONGEST_SENTENCE = 200
@@ -44,11 +43,16 @@ class LivePolicy:
     """What the robot must know of its policy."""
 
     name: str
-    camera: str
-    image_size: int
+    cameras: dict[str, int]
+    """Height and width of the pictures that it reads, pixels, by camera; the first is shown."""
     horizon: int
     executed: int
     """Actions executed before it plans anew."""
+
+    @property
+    def camera(self) -> str:
+        """The camera whose picture is shown."""
+        return next(iter(self.cameras))
 
 
 @dataclass
@@ -58,7 +62,7 @@ class Take:
     task: str
     seed: int
     sentence: str
-    actions: list[Float32[np.ndarray, "4"]] = field(default_factory=list)
+    actions: list[Float32[np.ndarray, " action"]] = field(default_factory=list)
     human: list[bool] = field(default_factory=list)
     success: bool = False
 
@@ -67,6 +71,7 @@ class Robot:
     """One robot at one task; every method is called from one thread.
 
     Args:
+        suite: The family of tasks; people can lead the hand where the suite says where it is.
         policy: Who acts, unless a person does.
         live: What it reads and says.
         timer: Times its stages.
@@ -80,6 +85,7 @@ class Robot:
 
     def __init__(
         self,
+        suite: Suite,
         policy: Actor,
         live: LivePolicy,
         *,
@@ -88,14 +94,16 @@ class Robot:
         seed: int,
         recording: RerunRecording | None = None,
     ) -> None:
-        self.policy, self.live, self._timer, self._recording = policy, live, timer, recording
+        self.suite, self.policy, self.live = suite, policy, live
+        self._timer, self._recording = timer, recording
         self.running, self.speed, self.human = False, 1.0, False
         self.episodes = self.successes = 0
         self.keys: frozenset[str] = frozenset()
         self.look_on = False
         self.look_word: int | None = None
-        self._env: MetaWorldEnv | None = None
+        self._env: RobotEnv | None = None
         self._grip = -1.0
+        self._execution = Execution(steps=live.executed)
         self.start(task, seed)
 
     def do(self, command: Mapping[str, Any]) -> None:
@@ -127,15 +135,16 @@ class Robot:
         Raises:
             InputError: If there is no such task or seed.
         """
-        if not isinstance(task, str) or len(select_tasks(task)) != 1:
-            raise InputError(f"a task is a name such as drawer-open. Got {task!r:.60}.")
+        if not isinstance(task, str):
+            raise InputError(f"a task is a name such as {self.suite.tasks[0]}. Got {task!r:.60}.")
+        self.suite.check_task(task)
         if not isinstance(seed, int) or isinstance(seed, bool) or seed not in SEEDS:
             raise InputError(f"a seed is a whole number from 0 to {SEEDS[-1]}. Got {seed!r:.40}.")
         if self._env is None or self._env.task != task:
             if self._env is not None:
                 self._env.close()
-            self._env = MetaWorldEnv(task, image_size=self.live.image_size, camera=self.live.camera)
-            self.sentence = instructions(task).canonical
+            self._env = self.suite.make(task, cameras=self.live.cameras)
+            self.sentence = self.suite.instructions(task).canonical
         self._observation, _ = self._env.reset(seed=seed)
         self.policy.reset([0])
         self.take = Take(task, seed, self.sentence)
@@ -143,7 +152,8 @@ class Robot:
             self._recording.begin(Start(task, seed, self.sentence))
         self.planned_for = self.sentence
         self.over = False
-        self.chunk = np.zeros((0, ACTION_DIM), np.float32)
+        self._planned = Plan(self._execution, action_dim=len(self.suite.action))
+        self.chunk = np.zeros((0, len(self.suite.action)), np.float32)
         self.chunk_step = self._left = 0
         self._places: deque[np.ndarray] = deque([self._hand()], maxlen=PATH_STEPS + 1)
         self.latency: dict[str, float] | None = None
@@ -172,21 +182,22 @@ class Robot:
                 return
             action = self._human_action() if self.human else self._policy_action()
             self._record(action)
-            self._observation, _, success, timeout, _ = self._env.step(action)
+            self._observation, _, terminated, truncated, info = self._env.step(action)
             self.take.actions.append(action)
             self.take.human.append(self.human)
             self._places.append(self._hand())
-            if success or timeout:
-                self.over, self.take.success = True, success
+            if terminated or truncated:
+                self.over, self.take.success = True, bool(info["success"])
                 self.running = False
                 self.episodes += 1
-                self.successes += success
+                self.successes += self.take.success
 
     def frame(self) -> dict[str, Any]:
         """Return the message that shows the robot, without its pictures."""
         low_high = None
         if self.episodes:
-            low_high = wilson_interval(self.successes, self.episodes).tolist()
+            wilson = binomtest(self.successes, self.episodes)
+            low_high = [*map(float, wilson.proportion_ci(method="wilson"))]
         return {
             "kind": "frame",
             "task": self.take.task,
@@ -194,8 +205,8 @@ class Robot:
             "sentence": self.sentence,
             "planned_for": self.planned_for,
             "step": len(self.take.actions),
-            "max_steps": MAX_STEPS,
-            "seconds": len(self.take.actions) / FPS,
+            "max_steps": self.suite.max_steps,
+            "seconds": len(self.take.actions) / self.suite.fps,
             "running": self.running,
             "speed": self.speed,
             "over": self.over,
@@ -219,7 +230,7 @@ class Robot:
         """Return what the policy reads and what people see, as JPEG."""
         assert self._env is not None
         read = self._observation["image"][self.live.camera]
-        return jpeg(read), jpeg(self._env.picture(CAMERA, size=VIEW_SIZE))
+        return jpeg(read), jpeg(self._env.picture(self.suite.view, size=VIEW_SIZE))
 
     def close(self) -> None:
         """Free the simulator's pictures."""
@@ -248,12 +259,17 @@ class Robot:
         on = command.get("on")
         if not isinstance(on, bool):
             raise InputError(f"`on` is true or false. Got {on!r:.40}.")
+        if on and self.suite.hand is None:
+            raise InputError(f"the robot of {self.suite.name} cannot be led by hand.")
         self.human, self.keys, self._left = on, frozenset(), 0
 
-    def _hand(self) -> Float[np.ndarray, "3"]:
-        return np.asarray(self._observation["state"][:3], dtype=np.float64)
+    def _hand(self) -> Float[np.ndarray, " axis"]:
+        """Return where the hand is, metres; nothing where the suite does not say."""
+        if self.suite.hand is None:
+            return np.zeros(0)
+        return np.asarray(self._observation["state"][self.suite.hand.state], dtype=np.float64)
 
-    def _policy_action(self) -> Float32[np.ndarray, "4"]:
+    def _policy_action(self) -> Float32[np.ndarray, " action"]:
         if self._left == 0:
             self._plan()
         action = self.chunk[len(self.take.actions) - self.chunk_step]
@@ -261,22 +277,22 @@ class Robot:
         return action
 
     def _plan(self) -> None:
-        state = torch.from_numpy(self._observation["state"])[None]
-        picture = torch.from_numpy(self._observation["image"][self.live.camera].copy())[None]
-        self._seen = Observation({self.live.camera: picture}, state, [self.sentence], env_ids=[0])
-        with self._timer, torch.inference_mode():
-            chunk = self.policy.act(self._seen)[0].to("cpu", torch.float32).numpy()
-        if not np.isfinite(chunk).all():
+        self._seen = observe(self._observation, instruction=self.sentence)
+        with self._timer, policy_threads(), torch.inference_mode():
+            chunk = self.policy.act(self._seen)[0].to("cpu", torch.float32)
+        try:
+            self._planned.next_actions(chunk, step=len(self.take.actions))
+        except InputError as error:
             self.running = False
-            raise InputError("the policy said actions that are no numbers: the robot stands still.")
+            raise InputError(f"{error} The robot stands still.") from error
         self.latency = self._timer.milliseconds
-        self.chunk = np.clip(chunk, -1, 1)
+        self.chunk = np.clip(chunk.numpy(), -1, 1)
         self.chunk_step, self._left = len(self.take.actions), self.live.executed
         self.planned_for = self.take.sentence = self.sentence
         self.words = self.sentence.split()
         self._refresh_look()
 
-    def _record(self, action: Float32[np.ndarray, "4"]) -> None:
+    def _record(self, action: Float32[np.ndarray, " action"]) -> None:
         if self._recording is not None:
             self._recording.step(
                 len(self.take.actions),
@@ -287,7 +303,7 @@ class Robot:
                 look=None if self.look is None else np.asarray(self.look),
             )
 
-    def _human_action(self) -> Float32[np.ndarray, "4"]:
+    def _human_action(self) -> Float32[np.ndarray, " action"]:
         """Return what the held keys ask for; left and right are those of the picture."""
         ahead = float("up" in self.keys) - float("down" in self.keys)
         right = float("right" in self.keys) - float("left" in self.keys)
@@ -296,13 +312,18 @@ class Robot:
         motion = np.zeros(3)
         motion[:2] = right * to_right + ahead * away
         motion[2] = rise
-        return np.array([*(HAND_SPEED * motion), self._grip], np.float32)
+        assert self.suite.hand is not None  # nobody is given the hand otherwise
+        action = np.zeros(len(self.suite.action), np.float32)
+        action[self.suite.hand.action] = HAND_SPEED * motion
+        action[self.suite.hand.gripper] = self._grip
+        return action
 
     def _table_axes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the directions on the table that go right and up in the picture, of length 1."""
-        assert self._env is not None
-        places = self._hand() + METRES * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]])
-        seen = self._env.in_picture(places, CAMERA)[:, :2]
+        assert isinstance(self._env, Projects)
+        assert self.suite.hand is not None
+        places = self._hand() + self.suite.hand.metres * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+        seen = self._env.in_picture(places, self.suite.view)[:, :2]
         right, down = (seen[1:] - seen[0]).T
         return right / np.linalg.norm(right), -down / np.linalg.norm(down)
 
@@ -317,18 +338,17 @@ class Robot:
 
     def _planned_places(self) -> list[np.ndarray]:
         """Return where the hand goes if it follows the rest of the chunk exactly."""
-        rest = self.chunk[len(self.take.actions) - self.chunk_step :]
-        if self.human or not len(rest):
+        rest, lead = self.chunk[len(self.take.actions) - self.chunk_step :], self.suite.hand
+        if self.human or not len(rest) or lead is None:
             return []
         hand = self._hand()
-        return [hand, *(hand + METRES * np.cumsum(rest[:, :3], axis=0))]
+        return [hand, *(hand + lead.metres * np.cumsum(rest[:, lead.action], axis=0))]
 
     def _path(self, places: Sequence[np.ndarray]) -> list[list[float]]:
         """Return places in the picture for people, 0 to 1 from the left and from the top."""
-        assert self._env is not None
-        if not places:
+        if not places or self.suite.hand is None or not isinstance(self._env, Projects):
             return []
-        seen = self._env.in_picture(np.stack(places), CAMERA)[:, :2]
+        seen = self._env.in_picture(np.stack(places), self.suite.view)[:, :2]
         places_in_picture = np.round((seen + 1) / 2, 4)
         return places_in_picture[np.isfinite(places_in_picture).all(axis=1)].tolist()
 

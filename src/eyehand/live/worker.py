@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from eyehand.envs.metaworld import FPS
+from eyehand.envs.suite import find_suite
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
 from eyehand.live.robot import LivePolicy, Robot, Take
@@ -47,6 +47,7 @@ class Note:
 def live(
     pipe: Connection,
     make_policy: Callable[[], tuple[Actor, LivePolicy, StageTimer]],
+    suite: str,
     task: str,
     seed: int,
     rerun: Path | None,
@@ -57,18 +58,21 @@ def live(
     the `Take` that was asked for. What the robot does is written into ``rerun`` too, if given.
     """
     policy, described, timer = make_policy()
-    with RerunRecording(rerun) if rerun else nullcontext() as recording:
-        robot = Robot(policy, described, timer=timer, task=task, seed=seed, recording=recording)
+    family = find_suite(suite)
+    with RerunRecording(rerun, family) if rerun else nullcontext() as recording:
+        robot = Robot(
+            family, policy, described, timer=timer, task=task, seed=seed, recording=recording
+        )
         try:
-            _show(robot, pipe)
+            _show(robot, pipe, fps=family.fps)
         except (EOFError, OSError, KeyboardInterrupt):
             pass  # nobody is there any more
         finally:
             robot.close()
 
 
-def _show(robot: Robot, pipe: Connection) -> None:
-    """Obey, act, show; for ever."""
+def _show(robot: Robot, pipe: Connection, *, fps: int) -> None:
+    """Do commands, move the robot and show it, until the pipe is closed."""
     due, measured, shown = time.monotonic(), 0.0, deque[float](maxlen=FRAMES_PER_SECOND)
     changed = True
     while True:
@@ -80,8 +84,8 @@ def _show(robot: Robot, pipe: Connection) -> None:
             changed = _obey(robot, pipe, pipe.recv()) or changed
             due = time.monotonic()
         if robot.running and time.monotonic() >= due:
-            steps = max(1, round(robot.speed * FPS / FRAMES_PER_SECOND))
-            due = max(due + steps / (robot.speed * FPS), time.monotonic())
+            steps = max(1, round(robot.speed * fps / FRAMES_PER_SECOND))
+            due = max(due + steps / (robot.speed * fps), time.monotonic())
             _tell_errors(pipe, robot, steps)
             changed = True
         if changed:
@@ -122,6 +126,7 @@ class Worker:
 
     Args:
         make_policy: Makes the policy in the robot's process.
+        suite: Name of the family of tasks.
         task: The first task.
         seed: Its start state.
         rerun: A recording of what the robot does; one that is begun again has a number in its name.
@@ -132,13 +137,14 @@ class Worker:
         self,
         make_policy: Callable[[], tuple[Actor, LivePolicy, StageTimer]],
         *,
+        suite: str,
         task: str,
         seed: int,
         rerun: Path | None = None,
         on_message: Callable[[Shown | Note | Take], object],
     ) -> None:
         self._make_policy, self._on_message = make_policy, on_message
-        self._last = {"task": task, "seed": seed}
+        self._suite, self._last = suite, {"task": task, "seed": seed}
         self._rerun, self._deaths = rerun, 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -172,7 +178,7 @@ class Worker:
                 rerun = rerun.with_stem(f"{rerun.stem}-{self._deaths}")
             self.process = context.Process(
                 target=live,
-                args=(far, self._make_policy, self._last["task"], self._last["seed"], rerun),
+                args=(far, self._make_policy, self._suite, *self._last.values(), rerun),
                 daemon=True,
             )
             self.process.start()

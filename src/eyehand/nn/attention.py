@@ -102,7 +102,7 @@ class CausalAttention(nn.Module):
 
         Args:
             x: New tokens.
-            mask: False where a token, of the cache or new, is padding that nobody looks at. What
+            mask: False where a token, of the cache or new, is padding, not to be attended to. What
                 comes out at padding means nothing.
             cache: Of the tokens before, as the call on them returned it.
         """
@@ -118,7 +118,7 @@ class CausalAttention(nn.Module):
         seen = position <= position[-new:, None]
         if mask is not None:
             seen = seen & mask[:, None, None]
-        # Not -inf: a row of padding sees nobody, and its softmax would be NaN.
+        # Not -inf: a row of padding attends to nothing; its softmax would be NaN.
         weight = weight.float().masked_fill(~seen, torch.finfo(torch.float32).min)
         weight = (weight * q.shape[-1] ** -0.5).softmax(dim=-1).to(v.dtype)
         output = self.to_output(rearrange(weight @ v, "b h n d -> b n (h d)"))

@@ -1,4 +1,4 @@
-"""Convolutions taken apart: by axis, by channel, by group; and one whose channels become pixels.
+"""Convolutions factored by axis, channel or group, and one that enlarges: channels become pixels.
 
 Each is a sequence of two of torch's layers without anything between them, so that it is itself one
 linear map. Odd kernels are padded to keep the size at stride 1.
@@ -111,7 +111,7 @@ def channel_shuffle(
 class ShuffledGroupConv2d(nn.Sequential):
     """Convolve within groups of channels, then shuffle (Zhang et al., 2018, sec. 3.1).
 
-    A grouped convolution costs ``groups`` times less, but its groups never hear of one another
+    A grouped convolution costs ``groups`` times less, but nothing passes from one group to another,
     however many are stacked. After the shuffle the next one's groups hold channels of all groups.
     For that ``out_dim`` must be at least ``groups`` squared.
 

@@ -1,4 +1,4 @@
-"""Deformable convolution: the map itself says where the kernel is to read it."""
+"""Deformable convolution: where the kernel samples a map is computed from the map."""
 
 import torch
 from einops import rearrange
@@ -141,7 +141,7 @@ class DeformableConv2d(nn.Conv2d):
     def forward(
         self, x: Float[Tensor, "batch dim height width"]
     ) -> Float[Tensor, "batch out_dim out_height out_width"]:
-        """Convolve ``x`` where it asks to be read."""
+        """Convolve ``x`` at the positions computed from it."""
         offset, mask = self.to_offset(x), None
         if self.modulated:
             offset, mask = offset.tensor_split([2 * offset.shape[1] // 3], dim=1)
@@ -159,6 +159,6 @@ class DeformableConv2d(nn.Conv2d):
 
 
 def _check(name: str, given: Tensor, fits: tuple[int, ...]) -> None:
-    """Refuse a tensor of another shape than fits."""
+    """Raise ``ValueError`` for a tensor of a shape that does not fit."""
     if given.shape != fits:
         raise ValueError(f"`{name}` must have the shape {fits}; got {tuple(given.shape)}.")

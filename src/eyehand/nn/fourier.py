@@ -1,4 +1,4 @@
-"""Fourier features: a number as waves of several lengths, so that a small change is a large one."""
+"""Fourier features: sines and cosines of a number, in which small differences become large."""
 
 import math
 

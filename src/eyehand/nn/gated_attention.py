@@ -1,4 +1,4 @@
-"""Gated cross-attention: a stream starts to see, without first forgetting what it knew.
+"""Gated cross-attention: a second input to a trained network, ignored at first.
 
 From Flamingo (Alayrac et al., 2022, sec. 2.2, https://arxiv.org/abs/2204.14198).
 """

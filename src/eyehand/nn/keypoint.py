@@ -1,4 +1,4 @@
-"""Heat maps: where in the picture each has its mass, and how to teach it where that should be."""
+"""Heat maps: the expected position of each, and a loss that teaches where it should be."""
 
 import torch
 from einops import rearrange

@@ -26,6 +26,19 @@ class Quantized(NamedTuple):
     loss: Float[Tensor, ""]
 
 
+class ResidualQuantized(NamedTuple):
+    """What comes out of several quantizers: as above, and the vector that each of them added.
+
+    The vectors are those that were chosen. In training ``decode`` finds others under the same codes
+    already: the codebooks have moved on, and dead codes are replaced.
+    """
+
+    quantized: Float[Tensor, "*batch dim"]
+    codes: Int64[Tensor, "*batch depth"]
+    loss: Float[Tensor, ""]
+    vectors: Float[Tensor, "*batch depth dim"]
+
+
 class VectorQuantizer(nn.Module):
     r"""Replace each vector by the nearest of a learned codebook (van den Oord et al., 2017, eq. 3).
 
@@ -196,9 +209,9 @@ class ResidualQuantizer(nn.Module):
 
     Example:
         >>> quantizer = ResidualQuantizer(8, depth=2, codes=16)
-        >>> quantized, codes, loss = quantizer(torch.randn(5, 64, 8))
-        >>> quantized.shape, codes.shape
-        (torch.Size([5, 64, 8]), torch.Size([5, 64, 2]))
+        >>> quantized, codes, loss, vectors = quantizer(torch.randn(5, 64, 8))
+        >>> quantized.shape, codes.shape, vectors.shape
+        (torch.Size([5, 64, 8]), torch.Size([5, 64, 2]), torch.Size([5, 64, 2, 8]))
     """
 
     def __init__(
@@ -221,18 +234,20 @@ class ResidualQuantizer(nn.Module):
             for _ in range(depth)
         )
 
-    def forward(self, x: Float[Tensor, "*batch dim"]) -> Quantized:
-        """Return the sum of the layers' vectors, codes ``(*batch, depth)`` and the loss."""
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> ResidualQuantized:
+        """Return the sum of the layers' vectors, their codes, the loss, and the vectors."""
         rest = x.to(self._quantizers[0].codebook.dtype)
-        total, codes, loss = torch.zeros_like(rest), [], rest.new_zeros(())
+        vectors, codes, loss = [], [], rest.new_zeros(())
         for layer in self._quantizers:
             quantized, code, layer_loss = layer(rest)
             # Detached, or straight-through would cancel the gradient of the next commitment.
-            rest = rest - quantized.detach()
-            total = total + quantized.detach()
+            vectors.append(quantized.detach())
+            rest = rest - vectors[-1]
             codes.append(code)
             loss = loss + layer_loss
-        return Quantized(_straight_through(x, total), torch.stack(codes, dim=-1), loss)
+        chosen = torch.stack(vectors, dim=-2)
+        quantized = _straight_through(x, chosen.sum(dim=-2))
+        return ResidualQuantized(quantized, torch.stack(codes, dim=-1), loss, chosen)
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "*batch dim"]) -> Int64[Tensor, "*batch depth"]:

@@ -1,4 +1,4 @@
-"""Recurrent networks: a memory that every frame reads and rewrites.
+"""Recurrent networks: a state that is read and updated at every frame.
 
 State goes in and comes out, so that a robot can be streamed: frame by frame gives what the window
 gives. Names, shapes and seeded first values of the parameters are those of `torch.nn.LSTM` and

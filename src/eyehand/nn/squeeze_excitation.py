@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: what is in the whole map decides how loud each channel is."""
+"""Squeeze-and-excitation: each channel is scaled by a number computed from the whole map."""
 
 import torch
 from einops import rearrange

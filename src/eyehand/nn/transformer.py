@@ -1,4 +1,4 @@
-"""A causal transformer: tokens that look back, as a whole or one by one."""
+"""A causal transformer, which runs on a whole sequence or token by token."""
 
 from collections.abc import Sequence
 

@@ -13,7 +13,7 @@ embedding, then a multi-layer perceptron. Differs from the paper:
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
@@ -30,77 +30,42 @@ from eyehand.models.vision.patch_encoder import STRIDES, PatchEncoder
 from eyehand.nn.film import FiLM
 from eyehand.nn.fourier import fourier_features
 from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
-from eyehand.policies.contract import PolicyModule, evaluation_mode
-from eyehand.policies.heads.mlp import MLPHeadConfig
-from eyehand.policies.heads.registry import HeadConfig, check_history
-from eyehand.policies.inputs import check_inputs, row_seeds
-from eyehand.policies.look import Look, saliency
-from eyehand.policies.memory import FeatureMemory
-from eyehand.policies.normalization import Normalization
-from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
+from eyehand.policies.contract import Stages, evaluation_mode
+from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
+from eyehand.policies.look import ImportanceMap, saliency
+from eyehand.types import InputError, Observation, Statistics
 
 
 @dataclass(frozen=True)
-class BCZConfig:
+class BCZConfig(FramePolicyConfig):
     """FiLM-conditioned convolutional encoder and chunked regression (BC-Z)."""
 
     name: ClassVar[str] = "bcz"
 
-    cameras: tuple[str, ...] = ("corner4",)
-    """Cameras that it reads; one encoder serves all."""
-    image_size: int = 96
-    """Height and width of the pictures; a multiple of 16 for the small encoder."""
-    state_dim: int = 4
-    """Numbers in a state."""
-    action_dim: int = 4
-    """Numbers in an action; the last is the gripper."""
-    horizon: int = 16
-    """Actions per chunk."""
-    history: int = 1
-    """Frames in a window, for heads with memory; each costs as much as the first."""
-    history_stride: int = 4
-    """Steps between the frames of a window; at test time execute as many actions per plan."""
-    language: str = "minilm"
-    """Frozen language model: minilm, smollm2 or transformers:NAME."""
     context_dim: int = 128
     """Width of the sentence's vector after a first layer."""
-    vision: str = "small"
-    """Vision encoder: small, or a network by its name, such as resnet18; trained from scratch."""
     dims: tuple[int, int, int] = (64, 128, 256)
     """Channels of the small encoder's maps, from fine to coarse."""
     blocks: int = 1
     """Modulated residual blocks on the coarse map."""
     keypoints: int = 32
     """Heat maps per camera whose positions are read."""
-    landmarks: int = 0
-    """The first heat maps are taught where so many landmarks are; 0 where the data has none."""
-    landmark_weight: float = 0.1
-    """Weight of that auxiliary loss, which training alone reads (Jaderberg et al., 2017)."""
     octaves: int = 4
     """Fourier features of the state and of the keypoints; 0 gives the numbers alone."""
     map_dim: int = 32
     """Channels of the coarse map when it is flattened."""
-    head: HeadConfig = field(default_factory=MLPHeadConfig)
-    """Policy head."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no network."""
-        if not self.cameras:
-            raise InputError("BCZConfig.cameras must name at least one camera; got none.")
-        if self.vision == "small" and (self.image_size < 1 or self.image_size % STRIDES[-1]):
-            raise InputError(
-                f"BCZConfig.image_size must be a multiple of {STRIDES[-1]} for the small vision "
-                f"encoder; got {self.image_size}."
-            )
+        """Check that every number is in its range: landmarks are taught to heat maps."""
+        super().__post_init__()
         if not 0 <= self.landmarks <= self.keypoints:
             raise InputError(
                 f"BCZConfig.landmarks must be at most keypoints={self.keypoints}; "
                 f"got {self.landmarks}."
             )
-        check_history(self)
 
 
-class BCZ(PolicyModule):
+class BCZ(FramePolicy):
     """Observation in, chunk out; see the module's first lines.
 
     Args:
@@ -109,16 +74,12 @@ class BCZ(PolicyModule):
     """
 
     Config: ClassVar[type[BCZConfig]] = BCZConfig
+    eye_name: ClassVar[str] = "encoder"
     looks: ClassVar[str] = "saliency"
-    perceives: ClassVar[str] = "encoder"
     config: BCZConfig
 
     def __init__(self, config: BCZConfig, *, statistics: Mapping[str, Statistics]) -> None:
-        super().__init__()
-        self.config = config
-        self.units = Normalization(
-            statistics, state_dim=config.state_dim, action_dim=config.action_dim
-        )
+        super().__init__(config, statistics=statistics)
         self.sentence = SentenceEncoder(*load_language_model(config.language))
         self.to_context = nn.Sequential(nn.Linear(self.sentence.dim, config.context_dim), nn.ReLU())
         encoder: PatchEncoder | Eye
@@ -140,55 +101,18 @@ class BCZ(PolicyModule):
         waves = 1 + 2 * config.octaves
         camera_dim = config.map_dim * cells + 2 * config.keypoints * waves
         dim = len(config.cameras) * camera_dim + config.state_dim * waves + context_dim
-        self.head = config.head.build(dim, horizon=config.horizon, action_dim=config.action_dim)
-        self._memory = FeatureMemory(config.history)
+        self.head = self.build_head(dim)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's gap
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return ``loss`` and its parts, the mean over every frame of every window."""
-        size, history = batch.history_mask.shape
-        feature, heat = self._feature(
-            {
-                camera: rearrange(image, "b t h w c -> (b t) h w c")
-                for camera, image in batch.image.items()
-            },
-            rearrange(batch.state, "b t d -> (b t) d"),
-            [sentence for sentence in batch.instruction for _ in range(history)],
-        )
-        losses = self.head.loss(
-            rearrange(feature, "(b t) d -> b t d", b=size),
-            self.units.normalize_action(batch.action),
-            action_mask=batch.action_mask,
-            history_mask=batch.history_mask,
-        )
-        count = self.config.landmarks
-        if count == 0 or batch.landmarks is None:
-            return losses
-        wanted = rearrange(batch.landmarks[..., :2], "b t landmark xy -> (b t) landmark xy")
-        distance = heat_map_loss(heat[:, :count], wanted)
-        landmark = (distance * rearrange(batch.history_mask, "b t -> (b t) 1")).mean()
-        total = losses["loss"] + self.config.landmark_weight * landmark
-        return losses | {"loss": total, "landmark": landmark}
+    def landmark_distance(
+        self,
+        found: Float[Tensor, "row keypoint height width"],
+        places: Float[Tensor, "row landmark 2"],
+    ) -> Float[Tensor, "row landmark 1"]:
+        """Return the cross-entropy of the first heat maps of the first camera."""
+        return heat_map_loss(found[:, : self.config.landmarks], places)[..., None]
 
-    @torch.inference_mode()
-    def act(
-        self, observation: Observation, *, generator: torch.Generator | None = None
-    ) -> ActionChunk:
-        """Return the next actions of every robot, in the environment's units."""
-        with evaluation_mode(self):
-            feature, _ = self._feature(
-                observation.image, observation.state, observation.instruction
-            )
-            window, mask = self._memory.remember(feature, observation.env_ids)
-            seed = row_seeds(observation.state, generator)
-            action = self.head.act(window, history_mask=mask, seed=seed)
-        return self.units.restore_action(action)
-
-    def reset(self, env_ids: Sequence[int]) -> None:
-        """Forget what these robots saw."""
-        self._memory.forget(env_ids)
-
-    def look(self, observation: Observation, *, word: int | None = None) -> Look:
+    def look(self, observation: Observation, *, word: int | None = None) -> ImportanceMap:
         """Return which parts of the first camera's picture the present frame's feature depends on.
 
         Args:
@@ -196,28 +120,30 @@ class BCZ(PolicyModule):
             word: Ask for the effect of this word of every sentence instead.
         """
 
-        def feature(sentences: Sequence[str]) -> Float[Tensor, "batch dim"]:
-            return self._feature(observation.image, observation.state, sentences)[0]
+        def feature(sentences: Sequence[str]) -> Float[Tensor, "row dim"]:
+            return self._features(observation.image, observation.state, sentences, apart=True)[0]
 
         with evaluation_mode(self):
             return saliency(self.encoder, feature, observation.instruction, word=word)
 
-    def _feature(
+    def stages(self) -> Stages:
+        """Return the encoder and the head."""
+        return Stages(perceive=self.encoder, act=self.head)
+
+    def encode(
         self,
         image: Mapping[str, Tensor],
-        state: Float32[Tensor, "batch state"],
-        instruction: Sequence[str],
-    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch keypoint height width"]]:
-        """Return what the head reads, and the heat maps of the first camera."""
+        state: Float32[Tensor, "row state"],
+        sentences: Sequence[str],
+        *,
+        apart: bool,
+    ) -> tuple[Float[Tensor, "row dim"], Float[Tensor, "row keypoint height width"]]:
+        """Return what the head reads, and the heat maps of the first camera.
+
+        Sentences are encoded one by one, so rows are always ``apart``.
+        """
         config = self.config
-        check_inputs(
-            image,
-            state,
-            cameras=config.cameras,
-            image_size=config.image_size,
-            state_dim=config.state_dim,
-        )
-        context = self.to_context(self.sentence(instruction))
+        context = self.to_context(self.sentence(sentences))
         state = self.units.normalize_state(state)
         parts = [fourier_features(state, octaves=config.octaves), context]
         heat_maps = []

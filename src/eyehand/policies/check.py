@@ -33,6 +33,7 @@ def check_policy(policy: PolicyModule, batch: Batch, observation: Observation) -
     check_act(policy, observation)
     check_memory(policy, observation)
     check_rows(policy, observation)
+    check_draws(policy, observation)
     check_checkpoint(policy, observation)
 
 
@@ -94,7 +95,7 @@ def check_act(policy: PolicyModule, observation: Observation) -> None:
         other = _shaken(policy, 4 * SHAKE, seed=seed)
         changes |= (_fresh(other, told) != _fresh(other, observation)).flatten(1).any(dim=1)
     for row, changed in enumerate(changes):
-        assert changed, f"row {row} does another's bidding: the sentence changes nothing"
+        assert changed, f"row {row} acts the same whatever it is told: the sentence changes nothing"
 
 
 def check_memory(policy: PolicyModule, observation: Observation) -> None:
@@ -130,6 +131,24 @@ def check_rows(policy: PolicyModule, observation: Observation) -> None:
     _same(turned[order], chunk, "a row's chunk depends on the order of rows")
 
 
+def check_draws(policy: PolicyModule, observation: Observation) -> None:
+    """Noise comes from the generator: its seed decides a chunk, and rows of one state differ.
+
+    Without a generator the noise follows from the observation, so rows of one state are the same.
+    """
+    twins = replace(_reorder(observation, [0, 0]), env_ids=observation.env_ids[:2])
+    plain = _fresh(policy, twins)
+    _same(plain[1], plain[0], "without a generator two rows of one state differ")
+    drawn = [_fresh(policy, twins, seed=seed) for seed in range(4)]
+    assert torch.equal(_fresh(policy, twins, seed=0), drawn[0]), (
+        "two generators with the same seed give two chunks"
+    )
+    if any(not torch.equal(chunk, plain) for chunk in drawn):
+        assert any(not torch.allclose(*chunk) for chunk in drawn), (
+            "with a generator two rows of one state draw the same"
+        )
+
+
 def check_checkpoint(policy: PolicyModule, observation: Observation) -> None:
     """A policy that was saved and loaded does exactly the same."""
     with TemporaryDirectory() as folder:
@@ -157,9 +176,10 @@ def _loss(policy: PolicyModule, batch: Batch, *, seed: int = 0) -> Tensor:
     return policy.loss(batch)["loss"]
 
 
-def _fresh(policy: PolicyModule, observation: Observation) -> Tensor:
+def _fresh(policy: PolicyModule, observation: Observation, *, seed: int | None = None) -> Tensor:
     policy.reset(observation.env_ids)
-    chunk = policy.act(observation)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    chunk = policy.act(observation, generator=generator)
     policy.reset(observation.env_ids)
     return chunk
 
@@ -187,6 +207,8 @@ def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
         history_mask=batch.history_mask[rows],
         instruction=[batch.instruction[row] for row in rows],
         landmarks=None if batch.landmarks is None else batch.landmarks[rows],
+        extra=_pick(batch.extra, rows),
+        extra_mask=_pick(batch.extra_mask, rows),
     )
 
 

@@ -1,63 +1,129 @@
 """What every policy and its config have, beyond the protocols in :mod:`eyehand.types`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, Protocol, runtime_checkable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.policies.look import ImportanceMap
 from eyehand.policies.normalization import Normalization
-from eyehand.types import ActionChunk, Batch, Observation
+from eyehand.types import ActionChunk, Batch, InputError, Observation
 
 
-@runtime_checkable
-class PolicyConfig(Protocol):
-    """Every policy's config is a frozen dataclass with at least these fields."""
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Fields of every policy's config; a policy adds its own."""
 
     name: ClassVar[str]
+    """Name of the policy in a checkpoint's config."""
+    parts: ClassVar[Mapping[str, Collection[str]]] = {}
+    """Fields that hold a part with sizes of its own: name of the field to names of such parts."""
+    acting: ClassVar[tuple[str, ...]] = ()
+    """Fields, with dots, that training does not depend on: the same weights serve every value."""
 
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """Cameras that it reads."""
+    cameras: tuple[str, ...] = ("corner4",)
+    """Cameras that it reads; one encoder serves all."""
+    image_size: int = 96
+    """Height and width of the pictures, pixels; a multiple of 16 for the small encoder."""
+    state_dim: int = 4
+    """Numbers in a state."""
+    action_dim: int = 4
+    """Numbers in an action."""
+    gripper: int = 1
+    """How many numbers of an action, the last ones, are grippers, which heads that regress train as
+    open or closed; 0 for a robot without."""
+    horizon: int = 16
+    """Actions per chunk."""
+    history: int = 1
+    """Frames in a window, for policies with memory; each costs as much as the first."""
+    history_stride: int = 4
+    """Steps between the frames of a window; at test time execute as many actions per plan."""
 
-    @property
-    def image_size(self) -> int:
-        """Height and width of the pictures, in pixels."""
+    def __post_init__(self) -> None:
+        """Check that every number is in its range."""
+        kind = type(self).__name__
+        if not self.cameras:
+            raise InputError(f"{kind}.cameras must name at least one camera; got none.")
+        if self.history < 1 or self.history_stride < 1:
+            raise InputError(
+                f"{kind}.history and history_stride must be >= 1; "
+                f"got {self.history} and {self.history_stride}."
+            )
+        if not 0 <= self.gripper <= self.action_dim:
+            raise InputError(
+                f"{kind}.gripper must be at least 0 and at most action_dim={self.action_dim}; "
+                f"got {self.gripper}."
+            )
 
-    @property
-    def state_dim(self) -> int:
-        """Numbers in a state."""
+    @classmethod
+    def upgrade(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that a checkpoint of an older version describes, in today's terms."""
+        return dict(description)
 
-    @property
-    def action_dim(self) -> int:
-        """Numbers in an action."""
+    def for_data(
+        self, *, cameras: Sequence[str], state_dim: int, action_dim: int, landmarks: int
+    ) -> "PolicyConfig":
+        """Return the config for a data set; landmarks count for policies that have such a field."""
+        found: dict[str, Any] = {
+            "cameras": tuple(cameras),
+            "state_dim": state_dim,
+            "action_dim": action_dim,
+            "landmarks": landmarks,
+        }
+        known = {field.name for field in fields(self)}
+        return replace(self, **{name: value for name, value in found.items() if name in known})
 
-    @property
-    def horizon(self) -> int:
-        """Actions per chunk."""
+    def choose(self, part: str, name: str) -> "PolicyConfig":
+        """Return the config with another part at its default sizes.
 
-    @property
-    def history(self) -> int:
-        """Frames in a training window."""
+        Args:
+            part: A field of `parts`.
+            name: The part's name.
 
-    @property
-    def history_stride(self) -> int:
-        """Steps between the frames of a window: actions executed per plan at test time."""
+        Raises:
+            InputError: If there is no such part.
+        """
+        raise InputError(f"{self.name} has no {part} to choose; it got {name!r}.")
+
+
+class Stages(NamedTuple):
+    """What is timed apart when a policy acts. What runs between the two brings all together."""
+
+    perceive: nn.Module
+    """The part that runs last of those that read the picture alone."""
+    act: nn.Module
+    """The part that makes actions: a head, a decoder of tokens, a denoiser."""
 
 
 class PolicyModule(nn.Module, ABC):
     """A network that is an `Actor` and `Trainable` (:mod:`eyehand.types`) and knows its config."""
 
+    eye_name: ClassVar[str]
+    """Name of the submodule that takes the pictures."""
     looks: ClassVar[str]
     """By what `look` tells where it looks: attention or saliency."""
-    perceives: ClassVar[str]
-    """Name of the submodule that runs last of those that read the picture alone."""
     config: PolicyConfig
     units: Normalization
     """Statistics of its training data."""
+
+    def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
+        """Learn from chunks of the data what does not come from gradients, such as a vocabulary.
+
+        Training calls it once, before the first step. Most policies have nothing of the kind.
+
+        Args:
+            action: Chunks in the environment's units.
+        """
+
+    @property
+    def cameras(self) -> dict[str, int]:
+        """Height and width of the pictures that it reads, pixels, by camera."""
+        return dict.fromkeys(self.config.cameras, self.config.image_size)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -70,14 +136,16 @@ class PolicyModule(nn.Module, ABC):
         """Return the next actions of every robot, in the environment's units."""
 
     @abstractmethod
-    def look(
-        self, observation: Observation, *, word: int | None = None
-    ) -> Float[Tensor, "batch row column"]:
+    def look(self, observation: Observation, *, word: int | None = None) -> ImportanceMap:
         """Return which parts of the first camera's picture count, or count for one word."""
 
     @abstractmethod
     def reset(self, env_ids: Sequence[int]) -> None:
         """Forget what these robots saw."""
+
+    @abstractmethod
+    def stages(self) -> Stages:
+        """Return the parts whose time is told apart."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The door of every policy: inputs fit the checkpoint, or one sentence says what does not."""
+"""What every policy does with its inputs: check that they fit, and derive seeds from them."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def check_inputs(
     image_size: int,
     state_dim: int,
 ) -> None:
-    """Refuse pictures and states of another shape than the policy was made for.
+    """Check that pictures and states have the shapes that the policy was made for.
 
     Args:
         image: Pictures by camera, (..., height, width, 3).
@@ -46,23 +46,6 @@ def check_inputs(
                 f"camera {camera!r} gives pictures of {height}x{width} pixels, "
                 f"the checkpoint was trained on {image_size}x{image_size}."
             )
-
-
-def only_camera(cameras: Sequence[str]) -> str:
-    """Return the one camera of a policy, for simulators that give one picture.
-
-    Raises:
-        InputError: If it reads several.
-
-    Example:
-        >>> only_camera(("work_area",))
-        'work_area'
-    """
-    if len(cameras) != 1:
-        raise InputError(
-            f"the policy reads the cameras {list(cameras)}; Meta-World is evaluated with one."
-        )
-    return cameras[0]
 
 
 def row_seeds(

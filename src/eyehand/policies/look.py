@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from eyehand.nn.attention import Attention
 
-Look = Float[Tensor, "batch row column"]
+ImportanceMap = Float[Tensor, "batch row column"]
 """How much each part of the picture counts, at least 0; every picture's largest is 1."""
 
 
@@ -38,7 +38,7 @@ def saliency(
     sentences: Sequence[str],
     *,
     word: int | None,
-) -> Look:
+) -> ImportanceMap:
     """Return the gradient of a policy's output with respect to the picture.
 
     Args:
@@ -87,7 +87,7 @@ def attention_to_picture(
     *,
     tokens: slice,
     grid: int,
-) -> Look:
+) -> ImportanceMap:
     """Return how much words attend to each part of the picture, mean over layers and heads.
 
     Args:
@@ -102,5 +102,5 @@ def attention_to_picture(
     return _scaled((to_latent[:, None] @ to_token).reshape(-1, grid, grid))
 
 
-def _scaled(look: Float[Tensor, "batch row column"]) -> Look:
+def _scaled(look: Float[Tensor, "batch row column"]) -> ImportanceMap:
     return look / look.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)

@@ -14,11 +14,11 @@ from typing import Any
 
 from dacite import Config as DaciteConfig
 from dacite import DaciteError, from_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
 
+from eyehand.files import replace_text, replacing
 from eyehand.functional.names import unknown_name
+from eyehand.models.checkpoint import load_described, stored_weights
 from eyehand.policies.contract import PolicyConfig, PolicyModule
 from eyehand.policies.normalization import blank_statistics
 from eyehand.types import InputError, Statistics
@@ -50,6 +50,11 @@ def find_checkpoint(name: Path) -> Path:
     )
 
 
+def policy_configs() -> list[type[PolicyConfig]]:
+    """Return the kind of config of every policy."""
+    return [policy_class(name).Config for name in POLICIES]
+
+
 def policy_class(name: str) -> Any:
     """Return the class of the policy called ``name``.
 
@@ -75,7 +80,7 @@ def describe_policy(config: PolicyConfig) -> dict[str, Any]:
         >>> describe_policy(BCZConfig())["name"]
         'bcz'
     """
-    return {"name": config.name, **asdict(config)}  # type: ignore[call-overload]  # a dataclass
+    return {"name": config.name, **asdict(config)}
 
 
 def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
@@ -85,26 +90,23 @@ def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
         InputError: If the policy or a field is unknown, or a value has the wrong type.
     """
     fields = dict(description)
-    config_type = policy_class(fields.pop("name", "")).Config
+    config_type = policy_class(str(fields.pop("name", ""))).Config
     try:
-        return from_dict(config_type, fields, DaciteConfig(strict=True, cast=[tuple]))
+        return from_dict(
+            config_type, config_type.upgrade(fields), DaciteConfig(strict=True, cast=[tuple])
+        )
     except DaciteError as error:
         raise InputError(f"policy config: {error}.") from error
-
-
-def stored_weights(policy: nn.Module) -> dict[str, Tensor]:
-    """Return what a checkpoint stores: everything but frozen parameters."""
-    frozen = {name for name, value in policy.named_parameters() if not value.requires_grad}
-    return {name: value for name, value in policy.state_dict().items() if name not in frozen}
 
 
 def save_policy(policy: PolicyModule, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     description = {"policy": describe_policy(policy.config)}
-    (folder / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+    replace_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
     weights = {name: value.contiguous() for name, value in stored_weights(policy).items()}
-    save_file(weights, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as beside:
+        save_file(weights, beside)
 
 
 def load_policy(folder: Path) -> PolicyModule:
@@ -113,39 +115,11 @@ def load_policy(folder: Path) -> PolicyModule:
     Raises:
         InputError: If a file is missing, truncated or altered, or does not fit the other one.
     """
-    path = folder / "config.json"
-    try:
-        description = json.loads(path.read_text())["policy"]
-        config = restore_config(description)
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no checkpoint: it has no config.json.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not describe a policy: {error!r}.") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return load_described(folder, "policy", _blank_policy)
+
+
+def _blank_policy(description: dict[str, Any]) -> PolicyModule:
+    """Return a new policy whose statistics are still to be loaded."""
+    config = restore_config(description)
     blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
-    policy = build_policy(config, statistics=blank)
-    _load_weights(policy, folder / "model.safetensors")
-    return policy.eval()
-
-
-def _load_weights(policy: nn.Module, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path.parent} is no checkpoint: it has no {path.name}.") from error
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is truncated or altered: {error}.") from error
-    wanted = stored_weights(policy)
-    for name in wanted.keys() | weights.keys():
-        if name not in weights or name not in wanted:
-            which = "lacks" if name not in weights else "has"
-            raise InputError(
-                f"{path} {which} the weight {name!r}: it does not belong to the config beside it."
-            )
-        if wanted[name].shape != weights[name].shape:
-            raise InputError(
-                f"{path}: weight {name!r} has shape {tuple(weights[name].shape)}, "
-                f"the config beside it asks for {tuple(wanted[name].shape)}."
-            )
-    policy.load_state_dict(weights, strict=False)
+    return build_policy(config, statistics=blank)

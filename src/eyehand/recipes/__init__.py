@@ -1,8 +1,11 @@
 """Complete configs by name: each file is a function that returns one training run whole."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from eyehand.functional.names import unknown_name
+from eyehand.runs.reproduce import Reproduction
 from eyehand.runs.train import TrainingRun
 from eyehand.types import InputError
 
@@ -21,8 +24,29 @@ def find_recipe(name: str) -> TrainingRun:
     Raises:
         InputError: If there is no such recipe; the sentence names the nearest one.
     """
-    if name not in RECIPES:
-        raise InputError(unknown_name("recipe", name, RECIPES))
-    module, function = RECIPES[name].split(":")
-    run: TrainingRun = getattr(import_module(module), function)()
+    run: TrainingRun = _found("recipe", name, RECIPES)
     return run
+
+
+REPRODUCTIONS = {
+    "mt50": "eyehand.recipes.mt50:mt50",
+    "mt50-roboflamingo": "eyehand.recipes.mt50:mt50_roboflamingo",
+}
+"""Every result that `eyehand reproduce` makes from nothing: name -> ``module:function``."""
+
+
+def find_reproduction(name: str) -> Reproduction:
+    """Return the result of this name.
+
+    Raises:
+        InputError: If there is none; the sentence names the nearest one.
+    """
+    found: Reproduction = _found("result", name, REPRODUCTIONS)
+    return found
+
+
+def _found(kind: str, name: str, known: Mapping[str, str]) -> Any:
+    if name not in known:
+        raise InputError(unknown_name(kind, name, known))
+    module, function = known[name].split(":")
+    return getattr(import_module(module), function)()

@@ -8,7 +8,7 @@ What it reached, on which seeds and in how long, is in docs/log.md.
 
 from eyehand.policies.bcz import BCZConfig
 from eyehand.runs.train import TrainingRun
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 
 def bcz_metaworld() -> TrainingRun:

@@ -1,4 +1,4 @@
-"""BC-Z on all fifty tasks of Meta-World: the training part of `eyehand mt50`.
+"""BC-Z on all fifty tasks of Meta-World: the training part of `eyehand reproduce mt50`.
 
 Run:
     eyehand train bcz-mt50 --data outputs/mt50/demonstrations --out outputs/bcz-mt50
@@ -8,7 +8,7 @@ What it reached, on which seeds and in how long: docs/benchmarks/mt50.md.
 
 from eyehand.policies.bcz import BCZConfig
 from eyehand.runs.train import TrainingRun
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 
 def bcz_mt50() -> TrainingRun:

@@ -9,12 +9,10 @@ BC-Z's because each window has ``history`` frames, and every one of them is lear
 
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.runs.train import TrainingRun
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 
 def roboflamingo_metaworld() -> TrainingRun:
     """Return the run."""
-    training = TrainConfig(
-        minutes=30.0, learning_rate=5e-4, weight_decay=0.1, weight_decay_only="language.gates"
-    )
+    training = TrainConfig(minutes=30.0, learning_rate=5e-4, weight_decay=0.1)
     return TrainingRun(policy=RoboFlamingoConfig(), training=training, batch_size=16)

@@ -11,7 +11,7 @@ weight 0.1), which did better on five tasks than the published one (docs/log.md)
 from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.runs.train import TrainingRun
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 
 
 def roboflamingo_mt50() -> TrainingRun:
@@ -20,9 +20,7 @@ def roboflamingo_mt50() -> TrainingRun:
         policy=RoboFlamingoConfig(
             cameras=("work_area",), head=LSTMHeadConfig(huber_delta=0.1, gripper_weight=0.1)
         ),
-        training=TrainConfig(
-            minutes=60.0, learning_rate=5e-4, weight_decay=0.1, weight_decay_only="language.gates"
-        ),
+        training=TrainConfig(minutes=60.0, learning_rate=5e-4, weight_decay=0.1),
         batch_size=16,
         random_shift=2,
     )

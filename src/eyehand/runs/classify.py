@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import binomtest
+
 from eyehand.data.pictures import load_pictures
-from eyehand.functional.interval import wilson_interval
-from eyehand.functional.names import unknown_name
-from eyehand.models.vision.registry import NETWORKS
+from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
     PictureTraining,
     train_network,
-    write_results,
+    write_picture_results,
 )
 from eyehand.types import InputError
 
@@ -30,7 +30,7 @@ class ClassifyConfig(PictureTraining):
     """Height and width that pictures are scaled to; 32 unless the network needs more."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check that every number is in its range.
 
         Raises:
             InputError: If a number is out of range.
@@ -44,7 +44,7 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
     """Train, measure on the set's test part, write ``results.json``; return what it holds.
 
     Args:
-        name: A name of ``eyehand.models.vision.registry.NETWORKS``.
+        name: A classifier of ``eyehand.models.registry``.
         config: The run.
         out: Folder of the run.
         resume: Go on from the last checkpoint in ``out``.
@@ -53,8 +53,7 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
         InputError: If network or set are unknown, the set is not installed, the network cannot read
             pictures of this size, or ``out`` holds another run.
     """
-    if name not in NETWORKS:
-        raise InputError(unknown_name("network", name, NETWORKS))
+    find_network(name, kind="classifier")
     train, test = load_pictures(config.data)
     network = NetworkConfig(
         name=name,
@@ -68,9 +67,9 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
     right, count = int(confusion.diagonal().sum()), len(test)
     results |= {
         "accuracy": right / count,
-        "interval": wilson_interval(right, count).tolist(),
+        "interval": [*map(float, binomtest(right, count).proportion_ci(method="wilson"))],
         "confusion": confusion.tolist(),
         "classes": list(train.classes),
     }
-    write_results(out, results)
+    write_picture_results(out, results)
     return results

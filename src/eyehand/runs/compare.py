@@ -1,16 +1,21 @@
-"""Compare anything that a recipe can be told: one training per value, then tests on paired starts.
+"""Compare values of any field of a recipe: train once per value, test on the same start states.
 
-A comparison is one or more grids of fields and values; a field with a range is searched instead.
-Every training is a trial of an Optuna study, and what it came to is kept there: several machines
-that are given the same storage share the work, and a trial whose machine died is done again.
+A comparison is one or more grids of fields and values. A field with a range is searched instead.
+Every training is a trial of an Optuna study, which keeps its result. Several machines that are
+given the same storage share the work, and a training whose machine died is done again.
+
+Optuna's GridSampler, BruteForceSampler and ``enqueue_trial(skip_if_exists=True)`` are not used for
+grids: in Optuna 5.0 they count a failed trial as done, they allow no new values in a study, and two
+machines can take the same point at once.
 """
 
 import logging
+import sys
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +25,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from eyehand.collection.record import RecordConfig, record
-from eyehand.evaluation.comparison import (
-    ComparedRun,
-    differences_text,
-    write_comparison,
-)
+from eyehand.evaluation.comparison import ComparedRun, differences_text, write_comparison
 from eyehand.evaluation.protocol import SEED_RANGES, EvalConfig
 from eyehand.runs.axis import Axis, cells_of, parse_axis
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import (
-    HEAD,
+    PARTS,
     Trial,
     acting_part,
     check_trial,
@@ -57,13 +58,15 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
         "Euler steps": ("policy.head=flow", "policy.head.steps=1,2,5,10"),
     }
 }
-"""Comparisons with a name: title of a table to its axes."""
+"""The comparisons that have a name; each is the axes of its tables by their titles."""
 SETTINGS = (
     "recipe", "suite", "tasks", "demonstrations", "minutes", "episodes", "seed", "prune",
 )  # fmt: skip
 """Fields of the config that all trainings of a comparison share."""
+Changes = Mapping[str, str]
+"""Values by dotted field."""
 HEARTBEAT, GRACE = 60, 180
-"""Seconds between two signs of life of a running trial, and without one until it is given up."""
+"""Seconds between two signs of life of a running trial; seconds of silence until it is dead."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class CompareConfig:
     """What is compared, on what data, for how long."""
 
     out: Path
-    """Folder for everything; a comparison that was interrupted goes on."""
+    """Folder for everything; the same command continues a comparison that was interrupted."""
     recipe: str = "bcz-metaworld"
     """The training run that is changed."""
     suite: str = "metaworld"
@@ -81,9 +84,9 @@ class CompareConfig:
     minutes: float = 20.0
     """Time of every training."""
     data: Path | None = None
-    """A data set of these tasks; else demonstrations are recorded."""
+    """A data set of these tasks; without one, demonstrations are recorded."""
     demonstrations: int = 50
-    """Episodes per task, if they are recorded."""
+    """Episodes per task, where they are recorded."""
     episodes: int = 20
     """Evaluated episodes per task."""
     seed: int = 1_000_000
@@ -91,11 +94,11 @@ class CompareConfig:
     workers: int = 2
     """Simulator processes."""
     trials: int | None = None
-    """Trainings of a search; a comparison of values alone does every one of them."""
+    """Trainings of a search; without it, every combination of the given values is trained."""
     prune: bool = False
     """End a training of a search whose loss is worse than the median of the others by then."""
     storage: str | None = None
-    """Where the study is kept, such as postgresql://...; else a file in ``out``."""
+    """Database of the study, such as postgresql://...; without it, a file in ``out``."""
 
 
 def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> None:
@@ -107,298 +110,231 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
         recipe: The training run that is changed, by its name ``config.recipe``.
 
     Raises:
-        InputError: If a combination makes no run, or ``out`` holds another comparison.
+        InputError: If a combination makes no run, if ``out`` holds another comparison, or at the
+            end, if a training failed.
     """
-    if len(axes) == 1 and axes[0] in COMPARISONS:
-        sections = {
-            title: [parse_axis(one) for one in group]
-            for title, group in COMPARISONS[axes[0]].items()
-        }
+    groups = COMPARISONS.get(" ".join(axes), {"Comparison": tuple(axes)})
+    tables = {title: [parse_axis(one) for one in group] for title, group in groups.items()}
+    training = replace(recipe.training, minutes=config.minutes, steps=None)
+    base = Trial(replace(recipe, training=training))
+    evaluation = EvalConfig(
+        out=config.out,
+        suite=config.suite,
+        tasks=config.tasks,
+        episodes=config.episodes,
+        seed=config.seed,
+        workers=config.workers,
+        films=0,
+    )
+    every = [*chain(*tables.values())]
+    trial_of, cells = _kept(check_trial, base), {}
+    if config.trials:
+        _check_search(every, config)
     else:
-        sections = {"Comparison": [parse_axis(one) for one in axes]}
-    (_Search if config.trials else _Grid)(sections, config, recipe).go()
-
-
-class _Comparison(ABC):
-    """What a grid and a search share: data, study, one training, the report."""
-
-    sampler: optuna.samplers.BaseSampler | None = None
-
-    def __init__(
-        self,
-        sections: Mapping[str, Sequence[Axis]],
-        config: CompareConfig,
-        recipe: TrainingRun,
-    ) -> None:
-        training = replace(recipe.training, minutes=config.minutes, steps=None)
-        self.base = Trial(replace(recipe, training=training))
-        self.sections, self.config = sections, config
-        self.console = Console(highlight=False)
-        self.failed: list[tuple[Mapping[str, str], str]] = []
-        self.evaluation = EvalConfig(
-            out=config.out,
-            suite=config.suite,
-            tasks=config.tasks,
-            episodes=config.episodes,
-            seed=config.seed,
-            workers=config.workers,
-            films=0,
-        )
-        self.check()
-        self.study = self._open_study()
-        self.data = config.data or config.out / "data"
-        if config.data is None:
-            record(
-                RecordConfig(
-                    out=self.data,
-                    tasks=config.tasks,
-                    episodes=config.demonstrations,
-                    workers=config.workers,
-                    perturbation=0.4,
-                    image_size=recipe.policy.image_size,
-                )
+        cells = _checked_cells(tables, trial_of)
+    work = _Work(config, base, evaluation, every, _open_study(config))
+    if config.data is None:
+        record(
+            RecordConfig(
+                out=work.data,
+                tasks=config.tasks,
+                episodes=config.demonstrations,
+                workers=config.workers,
+                perturbation=0.4,
+                image_size=recipe.policy.image_size,
             )
+        )
+    report = _search(work) if config.trials else _train_cells(work, cells, trial_of)
+    console = Console(highlight=False)
+    console.print(Markdown(report))
+    running = len(work.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    if running:
+        console.print(
+            f"Trainings still running elsewhere, or killed less than {GRACE} s ago: {running}. Run "
+            "the same command again for the complete table."
+        )
+    if work.failed:
+        said = " ".join(f"{slug('run', changes)}: {text}" for changes, text in work.failed)
+        raise InputError(f"{len(work.failed)} of the trainings failed. {said}")
 
-    @abstractmethod
-    def check(self) -> None:
-        """Refuse what cannot be compared, before anything is trained."""
 
-    @abstractmethod
-    def go(self) -> None:
-        """Do every trial that is left, and report."""
+@dataclass(frozen=True)
+class _Work:
+    """What all trainings of a comparison share."""
 
-    @abstractmethod
-    def verdict(self, runs: Sequence[ComparedRun]) -> str:
-        """Return what a table shows."""
+    config: CompareConfig
+    base: Trial
+    evaluation: EvalConfig
+    axes: Sequence[Axis]
+    study: optuna.Study
+    failed: list[tuple[Changes, str]] = field(default_factory=list)
+    """Changes and error of every training that failed in this process."""
 
-    def run(
+    @property
+    def data(self) -> Path:
+        """Folder of the demonstrations."""
+        return self.config.data or self.config.out / "data"
+
+    def train(
         self,
-        folder: Path,
-        training: Mapping[str, str],
-        executions: Sequence[Mapping[str, str]],
+        trial: optuna.Trial,
+        name: str,
+        training: Changes,
+        executions: Sequence[Changes],
         *,
         watch: Callable[[float, float], None] | None = None,
-    ) -> list[ComparedRun]:
-        """Train once, and evaluate every way of execution."""
-        evaluation = replace(self.evaluation, out=folder)
+    ) -> float:
+        """Train once, evaluate every way of execution, and return the first success rate.
+
+        Raises:
+            optuna.TrialPruned: If the training failed; the others go on.
+        """
+        evaluation = replace(self.evaluation, out=self.config.out / "runs" / name)
         try:
-            return run_trial(self.base, training, executions, self.data, evaluation, watch=watch)
-        except InputError as error:  # such as a loss that is no number: the others go on
+            runs = run_trial(self.base, training, executions, self.data, evaluation, watch=watch)
+        except InputError as error:  # such as a loss that is not a number
             self.failed.append((training, str(error)))
             raise optuna.TrialPruned from error
+        trial.set_user_attr("runs", [asdict(run) for run in runs])
+        return runs[0].rate.success_rate
 
     def found(self) -> list[ComparedRun]:
         """Return what the study holds so far."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [_restore(run) for trial in trials for run in trial.user_attrs["runs"]]
 
-    def finish(self) -> None:
-        """Say which trainings failed, after all others are done.
-
-        Raises:
-            InputError: If any did.
-        """
-        if self.failed:
-            said = " ".join(f"{slug('run', training)}: {text}" for training, text in self.failed)
-            raise InputError(f"{len(self.failed)} of the trainings failed. {said}")
-
-    def report(self, sections: Mapping[str, Sequence[ComparedRun]]) -> str:
+    def report(
+        self,
+        tables: Mapping[str, Sequence[ComparedRun]],
+        verdict: Callable[[Sequence[ComparedRun]], str],
+    ) -> str:
         """Write the report, and return its text."""
-        verdicts = {title: self.verdict(runs) for title, runs in sections.items() if runs}
-        return write_comparison(
-            self.config.out, sections, verdicts, title=_title(self.sections), lead=self._setting()
-        )
-
-    def _setting(self) -> str:
         config = self.config
         last = config.seed + config.episodes - 1
         kind = next(name for name, seeds in SEED_RANGES.items() if config.seed in seeds)
-        return (
-            f"Recipe `{config.recipe}`, {config.minutes:g} minutes of training each, training seed "
-            f"{self.base.run.training.seed}, tasks `{config.tasks}`; {config.episodes} episodes a "
-            f"task, start states {config.seed:,} to {last:,} ({kind}). Intervals are Wilson's, "
-            "95 %; they speak of the luck of the start states, not of training again with another "
-            "seed. A sample is what the head is shown: one frame, or a window of them. One robot's "
-            "chunk is timed on one core."
+        return write_comparison(
+            config.out,
+            tables,
+            {title: verdict(runs) for title, runs in tables.items() if runs},
+            title=f"Comparison of {', '.join(dict.fromkeys(axis.field for axis in self.axes))}",
+            lead=f"Recipe `{config.recipe}`, {config.minutes:g} minutes of training each, training "
+            f"seed {self.base.run.training.seed}, tasks `{config.tasks}`; {config.episodes} "
+            f"episodes a task, start states {config.seed:,} to {last:,} ({kind}). Intervals are "
+            "Wilson's, 95 %. They cover the chance in the start states; training again with "
+            "another seed can move the rates by more. A sample is what the head is shown: one "
+            "frame, or a window of them. A chunk is timed for one robot on one core.",
         )
 
-    def _open_study(self) -> optuna.Study:
-        config = self.config
-        config.out.mkdir(parents=True, exist_ok=True)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # Optuna calls its heartbeat experimental; that is no news to the user.
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
-        storage = optuna.storages.RDBStorage(
-            config.storage or f"sqlite:///{config.out / 'study.db'}",
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-        )
-        study = optuna.create_study(
-            study_name=config.out.resolve().name,
-            storage=storage,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=self.sampler,
-            pruner=optuna.pruners.MedianPruner() if config.prune else optuna.pruners.NopPruner(),
-        )
-        wanted = {name: getattr(config, name) for name in SETTINGS}
-        held = study.user_attrs.setdefault("settings", wanted)
-        for name, value in wanted.items():
-            if held[name] != value:
-                raise InputError(
-                    f"{config.out} holds a comparison with {name} {held[name]}, not {value}: name "
-                    "another folder with --out."
-                )
-        study.set_user_attr("settings", wanted)
-        return study
+
+def _kept(change: Callable[[Trial, Changes], Trial], base: Trial) -> Callable[[Changes], Trial]:
+    """Return ``change`` of ``base``, with its answers kept: it parses a command line each time."""
+
+    @cache
+    def answer(*changes: tuple[str, str]) -> Trial:
+        return change(base, dict(changes))
+
+    return lambda changes: answer(*sorted(changes.items()))
 
 
-class _Grid(_Comparison):
-    """Every combination."""
+def _checked_cells(
+    tables: Mapping[str, Sequence[Axis]], trial_of: Callable[[Changes], Trial]
+) -> dict[str, list[dict[str, str]]]:
+    """Return every combination of the values, by table.
 
-    def check(self) -> None:
-        """Refuse ranges, and combinations that make no run."""
-        for axes in self.sections.values():
-            for axis in axes:
-                if axis.is_range:
-                    raise InputError(
-                        f"{axis.field} is given as a range, which is searched: say how many "
-                        "trainings with --trials."
-                    )
-        self.cells = {title: cells_of(axes) for title, axes in self.sections.items()}
-        for cells in self.cells.values():
-            for cell in cells:
-                check_trial(self.base, cell)
-
-    def go(self) -> None:
-        """Do every training that nobody has done or is doing."""
-        while missing := self._missing():
-            self.study.enqueue_trial({}, user_attrs={"training": missing[0]})
-            self.study.optimize(self._objective, n_trials=1)
-            self.report(self._sections())
-        self.console.print(Markdown(self.report(self._sections())))
-        if running := self.study.get_trials(states=(TrialState.RUNNING,)):
-            self.console.print(
-                f"{len(running)} trainings are under way elsewhere, or were killed less than "
-                f"{GRACE} s ago: run the same command again for the whole table."
+    Raises:
+        InputError: If there is a range, or a combination makes no run.
+    """
+    for axis in chain(*tables.values()):
+        if axis.is_range:
+            raise InputError(
+                f"{axis.field} is given as a range, which is searched: say how many trainings with "
+                "--trials."
             )
-        self.finish()
+    cells = {title: cells_of(axes) for title, axes in tables.items()}
+    for cell in chain(*cells.values()):
+        trial_of(cell)
+    return cells
 
-    def verdict(self, runs: Sequence[ComparedRun]) -> str:
-        """Return which differences are real."""
-        return differences_text(runs)
 
-    @cache  # noqa: B019  a comparison lives as long as its command
-    def _trial(self, *changes: tuple[str, str]) -> Trial:
-        """Return what changes come to: a value that the recipe has anyway changes nothing."""
-        return override(self.base, dict(changes))
+def _train_cells(
+    work: _Work,
+    tables: Mapping[str, Sequence[dict[str, str]]],
+    trial_of: Callable[[Changes], Trial],
+) -> str:
+    """Do every training that no machine has done or is doing, and return the report.
 
-    def _executions(self, training: Mapping[str, str]) -> list[dict[str, str]]:
-        """Return every way of execution that some table asks of a training."""
-        run = self._trial(*training.items()).run
-        executions: dict[Trial, dict[str, str]] = {}
-        for cells in self.cells.values():
-            for cell in cells:
-                if self._trial(*training_part(cell).items()).run == run:
-                    executions.setdefault(self._trial(*cell.items()), acting_part(cell))
-        return list(executions.values())
+    Cells that need the same training share it: it is measured once for each way of execution.
+    """
+    training_of = _kept(override, work.base)
 
-    def _missing(self) -> list[dict[str, str]]:
-        """Return the trainings that are neither done in full nor under way."""
-        optuna.storages.fail_stale_trials(self.study)
-        held = {self._trial(*run.changes.items()) for run in self.found()}
-        under_way = [
-            trial.user_attrs["training"]
-            for trial in self.study.get_trials(states=(TrialState.RUNNING,))
-        ]
-        failed = [training for training, _ in self.failed]
-        tried = {self._trial(*training.items()).run for training in [*under_way, *failed]}
-        missing: dict[TrainingRun, dict[str, str]] = {}
-        for cells in self.cells.values():
-            for cell in cells:
-                training = training_part(cell)
-                run = self._trial(*training.items()).run
-                if self._trial(*cell.items()) not in held and run not in tried:
-                    missing.setdefault(run, training)
-        return list(missing.values())
+    def run_of(cell: Changes) -> TrainingRun:
+        return training_of(training_part(cell)).run
 
-    def _objective(self, trial: optuna.Trial) -> float:
-        training = trial.user_attrs["training"]
-        under_way = self.study.get_trials(states=(TrialState.RUNNING,))
-        if any(
-            one.number < trial.number and one.user_attrs["training"] == training
-            for one in under_way
-        ):
-            raise optuna.TrialPruned  # two machines saw at once that it was missing
-        executions = self._executions(training)
-        runs = self.run(self.config.out / "runs" / slug("run", training), training, executions)
-        trial.set_user_attr("runs", [asdict(run) for run in runs])
-        return runs[0].rate.success_rate
+    # A value that the recipe has anyway changes nothing, so cells are compared by what they make.
+    jobs: dict[TrainingRun, dict[Trial, dict[str, str]]] = {}
+    for cell in chain(*tables.values()):
+        jobs.setdefault(run_of(cell), {}).setdefault(trial_of(cell), cell)
 
-    def _sections(self) -> dict[str, list[ComparedRun]]:
-        """Return what is done so far, table by table."""
-        held = {self._trial(*run.changes.items()): run for run in self.found()}
-        return {
-            title: [
-                replace(held[trial], changes=cell)
-                for cell in cells
-                if (trial := self._trial(*cell.items())) in held
-            ]
-            for title, cells in self.cells.items()
+    def missing(before: int = sys.maxsize) -> list[TrainingRun]:
+        """Return the trainings that are not done or running in trials of lower number."""
+        optuna.storages.fail_stale_trials(work.study)
+        held, taken = set(), {run_of(training) for training, _ in work.failed}
+        for one in work.study.get_trials(deepcopy=False):
+            asked = one.user_attrs.get("training")
+            if one.state == TrialState.COMPLETE:
+                held |= {trial_of(run["changes"]) for run in one.user_attrs["runs"]}
+            elif one.state == TrialState.RUNNING and one.number < before and asked is not None:
+                taken.add(run_of(asked))
+        return [run for run, job in jobs.items() if run not in taken and not job.keys() <= held]
+
+    def objective(trial: optuna.Trial) -> float:
+        # Two machines can both have seen that a training is missing: the lower number does it. The
+        # other one prunes its trial, which asks for nothing where the first took it from the queue.
+        asked = trial.user_attrs.get("training")
+        if asked is None or run_of(asked) not in missing(before=trial.number):
+            raise optuna.TrialPruned
+        cells = list(jobs[run_of(asked)].values())
+        training = training_part(cells[0])
+        return work.train(trial, slug("run", training), training, [*map(acting_part, cells)])
+
+    def report() -> str:
+        held = {trial_of(run.changes): run for run in work.found()}
+        done = {
+            title: [replace(held[key], changes=c) for c in cells if (key := trial_of(c)) in held]
+            for title, cells in tables.items()
         }
+        return work.report(done, differences_text)
+
+    text = report()
+    while runs := missing():
+        training = training_part(next(iter(jobs[runs[0]].values())))
+        work.study.enqueue_trial({}, user_attrs={"training": training})
+        work.study.optimize(objective, n_trials=1)
+        text = report()
+    return text
 
 
-class _Search(_Comparison):
-    """As many trainings as wanted, where the sampler thinks it worth while."""
-
-    def __init__(
-        self,
-        sections: Mapping[str, Sequence[Axis]],
-        config: CompareConfig,
-        recipe: TrainingRun,
-    ) -> None:
-        self.axes = [axis for axes in sections.values() for axis in axes]
-        self.sampler = optuna.samplers.TPESampler(seed=0)
-        super().__init__(sections, config, recipe)
-
-    def check(self) -> None:
-        """Refuse to tune on the start states of evaluation, or to compare losses of heads."""
-        if self.config.seed not in SEED_RANGES["validation"]:
-            raise InputError(
-                f"a search chooses by what it measures: --seed {self.config.seed} is not for that, "
-                "take 10000 to 19999, and measure the best one elsewhere once."
-            )
-        if self.config.prune and HEAD in [axis.field for axis in self.axes]:
-            raise InputError(
-                f"--prune compares training losses, and those of different heads ({HEAD}) cannot "
-                "be compared."
-            )
-
-    def go(self) -> None:
-        """Do trials until there are enough of them, on all machines together."""
-        trials = self.config.trials or 0
-        while self._begun() < trials:
-            self.study.optimize(self._objective, n_trials=1)
-            self.report({"Search": self.found()})
-        self.console.print(Markdown(self.report({"Search": self.found()})))
-        self.finish()
-
-    def verdict(self, runs: Sequence[ComparedRun]) -> str:
-        """Return how many trainings there were; the best of many is too good by luck."""
-        pruned = len(self.study.get_trials(states=(TrialState.PRUNED,)))
-        return (
-            f"{len(runs)} trainings to the end, {pruned} ended early. The best of many is partly "
-            "lucky: its figure is for choosing; measure it once on evaluation seeds."
+def _check_search(axes: Sequence[Axis], config: CompareConfig) -> None:
+    """Raise an InputError for start states of evaluation, or losses that cannot be compared."""
+    if config.seed not in SEED_RANGES["validation"]:
+        raise InputError(
+            f"a search chooses by what it measures, and --seed {config.seed} is not meant for "
+            "that: take 10000 to 19999, and measure the best one once on evaluation seeds."
+        )
+    parts = [axis.field for axis in axes if axis.field in PARTS]
+    if config.prune and parts:
+        raise InputError(
+            f"--prune compares training losses, and those of different parts ({parts[0]}) cannot "
+            "be compared."
         )
 
-    def _begun(self) -> int:
-        optuna.storages.fail_stale_trials(self.study)
-        states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-        return len(self.study.get_trials(states=states))
 
-    def _objective(self, trial: optuna.Trial) -> float:
-        changes = {axis.field: axis.suggest(trial) for axis in self.axes}
+def _search(work: _Work) -> str:
+    """Let the sampler choose trainings until all machines together began enough of them."""
+    study, config = work.study, work.config
+
+    def objective(trial: optuna.Trial) -> float:
+        changes = {axis.field: axis.suggest(trial) for axis in work.axes}
         percent = -1
 
         def watch(progress: float, loss: float) -> None:
@@ -409,19 +345,65 @@ class _Search(_Comparison):
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-        runs = self.run(
-            self.config.out / "runs" / f"trial-{trial.number}",
-            training_part(changes),
-            [acting_part(changes)],
-            watch=watch if self.config.prune else None,
+        training, executions = training_part(changes), [acting_part(changes)]
+        name = f"trial-{trial.number}"
+        return work.train(trial, name, training, executions, watch=watch if config.prune else None)
+
+    def verdict(runs: Sequence[ComparedRun]) -> str:
+        ended = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
+        return (
+            f"{len(runs)} trainings were finished, {ended} were ended early. The best of many owes "
+            "part of its rate to chance: choose by these figures, then measure the chosen one once "
+            "on evaluation seeds."
         )
-        trial.set_user_attr("runs", [asdict(run) for run in runs])
-        return runs[0].rate.success_rate
+
+    def report() -> str:
+        return work.report({"Search": work.found()}, verdict)
+
+    begun = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+    optuna.storages.fail_stale_trials(study)
+    text = report()
+    while len(study.get_trials(deepcopy=False, states=begun)) < (config.trials or 0):
+        study.optimize(objective, n_trials=1)
+        text = report()
+    return text
 
 
-def _title(sections: Mapping[str, Sequence[Axis]]) -> str:
-    fields = dict.fromkeys(axis.field for axes in sections.values() for axis in axes)
-    return f"Comparison of {', '.join(fields)}"
+def _open_study(config: CompareConfig) -> optuna.Study:
+    """Return the study of ``config.out``, new or as it was left.
+
+    Raises:
+        InputError: If it is another comparison's.
+    """
+    config.out.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Optuna warns that its heartbeat is experimental, which a user can do nothing about.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    storage = optuna.storages.RDBStorage(
+        config.storage or f"sqlite:///{config.out / 'study.db'}",
+        heartbeat_interval=HEARTBEAT,
+        grace_period=GRACE,
+    )
+    study = optuna.create_study(
+        study_name=config.out.resolve().name,
+        storage=storage,
+        direction="maximize",
+        load_if_exists=True,
+        # No seed: with one, every machine and every restart would draw the same first values.
+        sampler=optuna.samplers.TPESampler(),
+        pruner=optuna.pruners.MedianPruner() if config.prune else optuna.pruners.NopPruner(),
+    )
+    wanted = {name: getattr(config, name) for name in SETTINGS}
+    held = study.user_attrs.setdefault("settings", wanted)
+    for name, value in wanted.items():
+        if held[name] != value:
+            raise InputError(
+                f"{config.out} holds a comparison with {name} {held[name]}, not {value}: name "
+                "another folder with --out."
+            )
+    study.set_user_attr("settings", wanted)
+    return study
 
 
 def _restore(description: Mapping[str, Any]) -> ComparedRun:

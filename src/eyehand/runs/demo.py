@@ -10,10 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from eyehand.collection.record import RecordConfig, record
-from eyehand.envs.instructions import instructions
+from eyehand.envs.suite import find_suite
 from eyehand.evaluation.film import PlayConfig, play
 from eyehand.evaluation.protocol import EvalConfig
-from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import find_checkpoint, load_policy
 from eyehand.runs.measure import measure
 from eyehand.runs.train import TrainingRun, run_training
@@ -33,6 +32,8 @@ class DemoConfig:
 
     out: Path = Path("outputs/demo")
     """Folder for the data set, the policy and the evaluation."""
+    suite: str = "metaworld"
+    """The benchmark."""
     tasks: str = "drawer-open,window-close,button-press-topdown,faucet-open,faucet-close"
     """Task names, separated by commas."""
     demonstrations: int = 50
@@ -54,10 +55,14 @@ def demo(config: DemoConfig, recipe: TrainingRun) -> None:
     console.rule("1 of 3: record demonstrations")
     record(
         RecordConfig(
-            tasks=config.tasks, episodes=config.demonstrations, workers=config.workers, out=data,
+            out=data,
+            suite=config.suite,
+            tasks=config.tasks,
+            episodes=config.demonstrations,
+            workers=config.workers,
             perturbation=0.4,
         )
-    )  # fmt: skip
+    )
     console.rule("2 of 3: train")
     training = replace(recipe.training, minutes=config.minutes, steps=None)
     run_training(replace(recipe, training=training), [data], policy, resume=True)
@@ -65,11 +70,15 @@ def demo(config: DemoConfig, recipe: TrainingRun) -> None:
     measure(
         policy,
         EvalConfig(
-            tasks=config.tasks, episodes=config.episodes, workers=config.workers,
             out=evaluation,
+            suite=config.suite,
+            tasks=config.tasks,
+            episodes=config.episodes,
+            workers=config.workers,
         ),
-    )  # fmt: skip
-    task, words = "drawer-open", instructions("drawer-open").held_out[0]
+    )
+    task = config.tasks.split(",")[0]
+    words = find_suite(config.suite).instructions(task).held_out[0]
     console.print(
         "Talk to it, in words it was not trained on: "
         f'eyehand play {policy} --task {task} --instruction "{words}"',
@@ -80,13 +89,11 @@ def demo(config: DemoConfig, recipe: TrainingRun) -> None:
 def show_released(folder: Path, console: Console) -> None:
     """Film the released policy; films that exist are kept."""
     released = load_policy(find_checkpoint(Path("mt50")))
-    camera = only_camera(released.config.cameras)
     for number, (task, sentence) in enumerate(SHOWN, start=1):
         film = folder / f"{number}-{task}.mp4"
         if not film.exists():
             config = PlayConfig(task=task, instruction=sentence, out=film)
-            size = released.config.image_size
-            outcome = play(released, config, camera=camera, image_size=size)
+            outcome = play(released, config, cameras=released.cameras)
             ending = f"{task} succeeded" if outcome.success else f"{task} did not succeed"
             console.print(f"told {sentence!r}: {ending} after {outcome.steps} steps")
     console.print(f"films: {folder}", soft_wrap=True)

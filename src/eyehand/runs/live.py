@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 
-from eyehand.envs.rollout import Execution
+from eyehand.envs.execution import Execution
 from eyehand.evaluation.latency import StageTimer
 from eyehand.live.live_page import MESSAGE_BYTES, LiveConfig, LivePage
 from eyehand.live.robot import LivePolicy
 from eyehand.policies.contract import PolicyModule
-from eyehand.policies.inputs import only_camera
 from eyehand.policies.registry import load_policy
 from eyehand.runs.serve import warm_up
 from eyehand.serving.server import listen, serve
@@ -19,16 +18,11 @@ from eyehand.types import Actor
 
 
 def live_policy(policy: PolicyModule) -> LivePolicy:
-    """Return what the robot must know of a policy.
-
-    Raises:
-        InputError: If it reads several cameras.
-    """
+    """Return what the robot must know of a policy."""
     config = policy.config
     return LivePolicy(
         name=config.name,
-        camera=only_camera(config.cameras),
-        image_size=config.image_size,
+        cameras=policy.cameras,
         horizon=config.horizon,
         executed=min(config.horizon, Execution().steps),
     )
@@ -39,8 +33,8 @@ def make_live_policy(checkpoint: Path) -> tuple[Actor, LivePolicy, StageTimer]:
     torch.set_num_threads(1)  # the other core draws the pictures and shows them
     policy = load_policy(checkpoint)
     warm_up(policy)
-    eyes, head = policy.get_submodule(policy.perceives), policy.get_submodule("head")
-    timer = StageTimer(eyes=eyes, head=head)
+    stages = policy.stages()
+    timer = StageTimer(eyes=stages.perceive, head=stages.act)
     return policy, live_policy(policy), timer
 
 

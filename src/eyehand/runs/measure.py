@@ -6,17 +6,15 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from eyehand.envs.instructions import instructions
-from eyehand.envs.metaworld import ACTION_DIM, check_camera
 from eyehand.envs.rollout import Start
-from eyehand.evaluation.protocol import EvalConfig, Subject, evaluate
+from eyehand.envs.suite import find_suite
+from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy, evaluate
 from eyehand.evaluation.report import write_report
-from eyehand.evaluation.rerun_recording import Look, check_recording, record_episodes
+from eyehand.evaluation.rerun_recording import AttentionFunction, check_recording, record_episodes
 from eyehand.evaluation.results import Results, results_table
-from eyehand.policies.inputs import only_camera
+from eyehand.functional.wire import pack
 from eyehand.policies.registry import load_policy
 from eyehand.serving.client import RemotePolicy
-from eyehand.serving.wire import pack
 from eyehand.types import Actor, InputError
 
 MOST_PIXELS = 1024
@@ -37,11 +35,10 @@ def measure(checkpoint: Path, config: EvalConfig, *, rerun: Path | None = None) 
     if rerun is not None:
         check_recording(rerun)
     policy = load_policy(checkpoint)
-    camera, image_size = only_camera(policy.config.cameras), policy.config.image_size
-    subject = Subject.checkpoint(checkpoint, camera=camera, image_size=image_size)
-    results = _measure(policy, config, subject, training=checkpoint)
+    evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras=policy.cameras)
+    results = _measure(policy, config, evaluated, training=checkpoint)
     if rerun is not None:
-        _record(rerun, results, config, subject, look=policy.look)
+        _record(rerun, results, config, evaluated, look=policy.look)
     return results
 
 
@@ -50,7 +47,7 @@ def measure_server(
     config: EvalConfig,
     *,
     token: str | None,
-    camera: str,
+    camera: str | None,
     image_size: int,
     rerun: Path | None = None,
 ) -> Results:
@@ -61,7 +58,8 @@ def measure_server(
             our names of the fields (docs/serving.md).
         config: What is measured.
         token: What the server asks for, if it does.
-        camera: The picture for a server that does not say what it reads.
+        camera: The picture for a server that does not say what it reads; None, the suite's usual
+            one.
         image_size: Height and width of that picture, pixels.
         rerun: As of `measure`.
 
@@ -73,32 +71,34 @@ def measure_server(
         check_recording(rerun)
     policy = RemotePolicy(address, token=token)
     try:
-        told = policy.metadata
-        if told.get("action_dim", ACTION_DIM) != ACTION_DIM:
+        suite, told = find_suite(config.suite), policy.metadata
+        numbers = len(suite.action)
+        if told.get("action_dim", numbers) != numbers:
             raise InputError(
                 f"the policy at {address} says actions of {told['action_dim']} numbers; this robot "
-                f"takes {ACTION_DIM}."
+                f"takes {numbers}."
             )
-        camera = only_camera(told.get("cameras", [camera]))
-        check_camera(camera)
+        names = tuple(told.get("cameras", [camera or suite.camera]))
+        suite.check_cameras(names)
         image_size = told.get("image_size", image_size)
         if not isinstance(image_size, int) or not 1 <= image_size <= MOST_PIXELS:
             raise InputError(f"a picture has 1 to {MOST_PIXELS} pixels a side. Got {image_size!r}.")
-        words = ("--server", address, "--camera", camera, "--image-size", str(image_size))
+        words = ("--server", address, "--camera", names[0], "--image-size", str(image_size))
         digest = told.get("checkpoint_sha256") or hashlib.sha256(pack(told)).hexdigest()
-        subject = Subject(address, digest, camera, image_size, words=words)
-        results = _measure(policy, config, subject, training=None)
+        cameras = dict.fromkeys(names, image_size)
+        evaluated = EvaluatedPolicy(address, digest, cameras, words=words)
+        results = _measure(policy, config, evaluated, training=None)
         if rerun is not None:
-            _record(rerun, results, config, subject, look=None)
+            _record(rerun, results, config, evaluated, look=None)
         return results
     finally:
         policy.close()
 
 
 def _measure(
-    policy: Actor, config: EvalConfig, subject: Subject, *, training: Path | None
+    policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy, *, training: Path | None
 ) -> Results:
-    results = evaluate(policy, config, subject)
+    results = evaluate(policy, config, evaluated)
     report = write_report(config.out, training=training)
     console = Console(highlight=False)
     console.print(results_table(results))
@@ -107,19 +107,24 @@ def _measure(
 
 
 def _record(
-    file: Path, results: Results, config: EvalConfig, subject: Subject, *, look: Look | None
+    file: Path,
+    results: Results,
+    config: EvalConfig,
+    evaluated: EvaluatedPolicy,
+    *,
+    look: AttentionFunction | None,
 ) -> None:
     """Write the filmed episodes into a recording."""
-    episodes = []
+    suite, episodes = find_suite(config.suite), []
     for film in results.films:
-        start = Start(film.task, film.seed, instructions(film.task).canonical)
+        start = Start(film.task, film.seed, suite.instructions(film.task).canonical)
         actions = config.out / "actions" / f"{film.task}-{film.seed}.npy"
         episodes.append((start, np.load(actions, allow_pickle=False)))
     record_episodes(
         file,
+        suite,
         episodes,
-        camera=subject.camera,
-        image_size=subject.image_size,
+        cameras=evaluated.cameras,
         look=look,
         every=config.execution.steps,
     )

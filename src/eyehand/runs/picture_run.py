@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from dacite import Config as DaciteConfig
+from dacite import DaciteError, from_dict
 from jaxtyping import Int64
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from eyehand.data.pictures import LabelledPictures, every_picture, picture_batches
+from eyehand.files import replace_text, replacing
+from eyehand.models.checkpoint import WEIGHTS, load_described
+from eyehand.models.registry import build_network
 from eyehand.models.vision.classifier import Classifier
-from eyehand.models.vision.registry import DENSE_NETWORKS, build_dense_network, build_network
-from eyehand.training.loop import TrainConfig, train
+from eyehand.training.config import TrainConfig
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError, PictureBatch
 
 TEST_BATCH = 100
@@ -29,7 +34,7 @@ NORMALIZATION_BATCHES = 20
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A network of ``eyehand.models.vision.registry``, and what it reads and tells apart."""
+    """A network of ``eyehand.models.registry``, and what it reads and tells apart."""
 
     name: str
     """Name of the network."""
@@ -40,22 +45,24 @@ class NetworkConfig:
     image_size: int | None
     """Height and width that pictures are scaled to; none leaves them as they are."""
 
+    def __post_init__(self) -> None:
+        """Check the size.
+
+        Raises:
+            InputError: If it is given and less than 1.
+        """
+        if self.image_size is not None and self.image_size < 1:
+            raise InputError(f"image_size must be at least 1; got {self.image_size}.")
+
     def build(self) -> Classifier:
         """Return a new classifier.
 
         Raises:
             InputError: If there is no such network, or it cannot read pictures of this size.
         """
-        network: nn.Module
-        if self.name in DENSE_NETWORKS:
-            network = build_dense_network(self.name, classes=self.classes, channels=self.channels)
-        else:
-            network = build_network(
-                self.name,
-                classes=self.classes,
-                channels=self.channels,
-                image_size=self.image_size,
-            )
+        network = build_network(
+            self.name, classes=self.classes, channels=self.channels, image_size=self.image_size
+        )
         return Classifier(network, image_size=self.image_size).to(
             memory_format=torch.channels_last  # type: ignore[call-overload]  # torch's gap
         )
@@ -73,7 +80,7 @@ class PictureTraining:
     """Largest shift of the pictures, pixels; 0 switches it off."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check that every number is in its range.
 
         Raises:
             InputError: If a number is out of range.
@@ -94,12 +101,12 @@ def train_network(
     data: Mapping[str, Any],
     resume: bool,
 ) -> tuple[Classifier, Int64[Tensor, "classes classes"], dict[str, Any]]:
-    """Train a network, and ask the averaged weights about pictures that it never saw.
+    """Train a network, and measure its averaged weights on pictures that it was not trained on.
 
     Args:
         config: The network.
         pictures: What it learns from.
-        test: What it is asked.
+        test: What it is measured on.
         learning: How it learns.
         out: Folder of the run.
         data: What the pictures are, as config.json is to say it.
@@ -133,14 +140,14 @@ def train_network(
     sizes = {"batch_size": learning.batch_size, "random_shift": learning.random_shift}
     description = {"network": asdict(config), "pictures": {**data, **sizes}}
     result = train(
-        classifier,
+        SupervisedUpdate(classifier, learning.training),
         batches,
         config=learning.training,
         folder=out,
         description=description,
         resume=resume,
     )
-    trained = load_network(out)
+    trained = load_classifier(out)
     if any(isinstance(part, nn.BatchNorm2d) for part in trained.modules()):
         _renew_statistics(trained, islice(batches(0), NORMALIZATION_BATCHES))
         if state.is_main_process:
@@ -175,19 +182,18 @@ def _renew_statistics(classifier: Classifier, batches: Iterable[PictureBatch]) -
 def _save(classifier: Classifier, folder: Path) -> None:
     """Replace the weights of a run."""
     weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
-    save_file(weights, folder / "model.safetensors.tmp")
-    (folder / "model.safetensors.tmp").replace(folder / "model.safetensors")
+    with replacing(folder / WEIGHTS) as beside:
+        save_file(weights, beside)
 
 
-def write_results(out: Path, results: Mapping[str, Any]) -> None:
+def write_picture_results(out: Path, results: Mapping[str, Any]) -> None:
     """Write ``results.json``, in the main process."""
     if processes().is_main_process:
-        text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-        (out / "results.json").write_text(text, encoding="utf-8")
+        replace_text(out / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def check_reads(config: NetworkConfig, shape: tuple[int, ...], *, batch_size: int) -> None:
-    """Refuse pictures that a network cannot read, before a run has a folder.
+    """Check, before a run has a folder, that a network can read its pictures.
 
     Args:
         config: The network.
@@ -217,24 +223,18 @@ def check_reads(config: NetworkConfig, shape: tuple[int, ...], *, batch_size: in
         ) from error
 
 
-def load_network(folder: Path) -> Classifier:
+def load_classifier(folder: Path) -> Classifier:
     """Return the network of a run, with its averaged weights, in evaluation mode.
 
     Raises:
         InputError: If a file is missing, damaged, or does not fit the other one.
     """
-    path, weights = folder / "config.json", folder / "model.safetensors"
-    for file in (path, weights):
-        if not file.is_file():
-            raise InputError(f"{folder} is no run of a network: {file.name} is missing.")
+    return load_described(folder, "network", _build)
+
+
+def _build(description: Mapping[str, Any]) -> Classifier:
     try:
-        config = NetworkConfig(**json.loads(path.read_text(encoding="utf-8"))["network"])
-        size = config.image_size
-        if size is not None and not (isinstance(size, int) and size >= 1):
-            raise ValueError(f"image_size is {size!r}")
-        classifier = config.build()
-        classifier.load_state_dict(load_file(weights))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{folder} holds no network that fits its config: {reason}.") from error
-    return classifier.eval()
+        config = from_dict(NetworkConfig, description, DaciteConfig(strict=True))
+    except DaciteError as error:
+        raise InputError(f"network config: {error}.") from error
+    return config.build()

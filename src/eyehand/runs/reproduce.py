@@ -1,8 +1,8 @@
-"""One policy for all fifty tasks of Meta-World, from nothing.
+"""A published result from nothing: record, train, correct, evaluate with controls.
 
-First 50 demonstrations a task, recorded with pushes that the expert makes good. Then rounds of
-corrections (DAgger, Ross et al., 2011, https://arxiv.org/abs/1011.0686): the policy drives to a
-random moment, the expert takes over. After each round it trains on, on all that there is.
+First demonstrations, recorded with pushes that the expert makes good. Then rounds of corrections
+(DAgger, Ross et al., 2011, https://arxiv.org/abs/1011.0686): the policy drives to a random moment,
+the expert takes over. After each round it trains on, on all that there is.
 """
 
 from dataclasses import dataclass, replace
@@ -17,23 +17,26 @@ from eyehand.policies.registry import load_policy
 from eyehand.runs.measure import measure
 from eyehand.runs.train import TrainingRun, run_training
 
-CAMERA = "work_area"
-PERTURBATION = 0.4
-
 
 @dataclass(frozen=True)
-class Mt50Config:
-    """Settings for under four hours on two cores."""
+class ReproduceConfig:
+    """The stages of a result that is reproduced."""
 
-    out: Path = Path("outputs/mt50")
+    out: Path
     """Folder for data sets, checkpoints and evaluations."""
-    tasks: str = "all"
-    """all, tiers, or task names, separated by commas."""
-    demonstrations: int = 50
+    suite: str
+    """The benchmark."""
+    tasks: str
+    """all, groups or sets of the suite, or task names, separated by commas."""
+    cameras: tuple[str, ...]
+    """The pictures that are recorded."""
+    perturbation: float
+    """Strength of the pushes while demonstrations are recorded, in action units."""
+    demonstrations: int
     """Recorded episodes per task."""
-    corrections: int = 30
+    corrections: int
     """Attempted corrections per task and round."""
-    minutes: tuple[float, ...] = (40.0, 25.0, 25.0, 55.0)
+    minutes: tuple[float, ...]
     """Time for training: on the demonstrations alone, then after each round of corrections."""
     episodes: int = 20
     """Evaluated episodes per task."""
@@ -43,7 +46,15 @@ class Mt50Config:
     """Simulator processes."""
 
 
-def mt50(config: Mt50Config, run: TrainingRun) -> None:
+@dataclass(frozen=True)
+class Reproduction:
+    """A recipe of `reproduce`: its stages, and what is trained."""
+
+    stages: ReproduceConfig
+    run: TrainingRun
+
+
+def reproduce(config: ReproduceConfig, run: TrainingRun) -> None:
     """Record, train, correct, evaluate and report; what is done already is not done again."""
     console = Console(highlight=False)
     data: list[Path] = []
@@ -54,12 +65,13 @@ def mt50(config: Mt50Config, run: TrainingRun) -> None:
         data.append(config.out / kind)
         settings = RecordConfig(
             out=data[-1],
+            suite=config.suite,
             tasks=config.tasks,
             episodes=config.demonstrations if policy is None else config.corrections,
             seed=1000 * number,
             workers=config.workers,
-            perturbation=PERTURBATION,
-            camera=CAMERA,
+            perturbation=config.perturbation,
+            cameras=config.cameras,
             image_size=run.policy.image_size,
             policy=policy,
         )
@@ -73,6 +85,7 @@ def mt50(config: Mt50Config, run: TrainingRun) -> None:
         console.rule(f"{name}: evaluate on start states it never saw")
         evaluation = EvalConfig(
             out=config.out / f"evaluation-{name}",
+            suite=config.suite,
             tasks=config.tasks,
             episodes=config.episodes,
             workers=config.workers,

@@ -18,18 +18,18 @@ from rich.progress import track
 
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
-from eyehand.envs.metaworld import MASK_CLASSES, select_tasks
-from eyehand.functional.names import unknown_name
+from eyehand.envs.suite import find_suite
+from eyehand.files import replacing
 from eyehand.functional.segmentation import segmentation_scores
-from eyehand.models.vision.registry import DENSE_NETWORKS
+from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
     PictureTraining,
     check_reads,
     train_network,
-    write_results,
+    write_picture_results,
 )
-from eyehand.training.loop import TrainConfig
+from eyehand.training.config import TrainConfig
 from eyehand.training.processes import processes
 from eyehand.types import InputError
 
@@ -55,6 +55,8 @@ class SegmentConfig(PictureTraining):
     """Pictures in a batch."""
     tasks: str = "mt10"
     """Tasks with commas, tiers, mt10 or all."""
+    suite: str = "metaworld"
+    """The benchmark."""
     camera: str = "work_area"
     """Camera of the pictures."""
     image_size: int = 96
@@ -65,7 +67,7 @@ class SegmentConfig(PictureTraining):
     """Test pictures of every task."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check that every number is in its range.
 
         Raises:
             InputError: If a number is out of range.
@@ -81,7 +83,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     """Draw the pictures, train, measure, write ``results.json`` and ``masks.png``.
 
     Args:
-        name: A name of ``eyehand.models.vision.registry.DENSE_NETWORKS``.
+        name: A dense network of ``eyehand.models.registry``.
         config: The run.
         out: Folder of the run; the pictures are kept in it.
         resume: Go on from the last checkpoint in ``out``.
@@ -93,10 +95,10 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         InputError: If a name is unknown, no picture can be drawn, the network cannot read pictures
             of this size, or ``out`` holds another run.
     """
-    if name not in DENSE_NETWORKS:
-        raise InputError(unknown_name("dense network", name, DENSE_NETWORKS))
-    tasks = select_tasks(config.tasks)
-    network = NetworkConfig(name=name, classes=len(MASK_CLASSES), channels=3, image_size=None)
+    find_network(name, kind="dense network")
+    suite = find_suite(config.suite)
+    tasks = suite.select_tasks(config.tasks)
+    network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
     # Before minutes of drawing.
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
     if out.exists() and not out.is_dir():
@@ -116,13 +118,13 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         "iou": {
             name: shared / both if both else None
             for name, shared, both in zip(
-                MASK_CLASSES, counts.diagonal().tolist(), union.tolist(), strict=True
+                suite.masks, counts.diagonal().tolist(), union.tolist(), strict=True
             )
         },
         "confusion": confusion.tolist(),
         "seeds": [FIRST_TEST, FIRST_TEST + config.test_pictures - 1],
     }
-    write_results(out, results)
+    write_picture_results(out, results)
     shown = np.linspace(0, len(test) - 1, DRAWN).astype(int)
     with torch.inference_mode():
         found = classifier(torch.from_numpy(test.image[shown]))
@@ -150,8 +152,9 @@ def _draw(
     else:
         if found != identity:
             raise InputError(f"{file} holds pictures of another run; name another folder.")
-        return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+        return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
     scenes = scene_masks(
+        find_suite(config.suite),
         tasks,
         seeds=range(first, first + count),
         image_size=config.image_size,
@@ -167,11 +170,9 @@ def _draw(
     )
     image, label = (np.stack(parts) for parts in zip(*drawn, strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    with replacing(file) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, image=image, label=label, identity=np.array(identity))
-    partial.replace(file)
-    return LabelledPictures(image, label.astype(np.int64), MASK_CLASSES)
+    return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
 
 
 def _picture(

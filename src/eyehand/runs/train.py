@@ -1,30 +1,33 @@
 """One training run: a policy, how its batches are cut, and how it learns, brought together."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
-from eyehand.policies.bcz import BCZConfig
-from eyehand.policies.heads.registry import FittedHead
-from eyehand.policies.registry import build_policy, describe_policy, load_policy
-from eyehand.policies.roboflamingo import RoboFlamingoConfig
-from eyehand.training.loop import TrainConfig, TrainResult, train
+from eyehand.policies.contract import PolicyConfig
+from eyehand.policies.registry import build_policy, describe_policy, load_policy, restore_config
+from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.loop import train
 from eyehand.training.processes import processes
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError
 
 FITTED_CHUNKS = 20_000
-"""Chunks that a head sees before training, if it asks for any."""
+"""Chunks that a policy is shown before training, for what gradients do not teach."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
     """Everything that decides a training run, except the data and the folder it goes to."""
 
-    policy: BCZConfig | RoboFlamingoConfig
+    policy: PolicyConfig
     """The policy and its sizes; cameras and dimensions are read off the data."""
     training: TrainConfig
     """How long and how the policy learns."""
@@ -59,19 +62,18 @@ def run_training(
         InputError: If a data set is broken or does not fit the run, ``initial`` is of another
             policy, or ``out`` holds another run.
     """
-    store = join_stores([open_store(one, image_size=run.policy.image_size) for one in data])
-    policy_config = replace(
-        run.policy,
+    size, needed = run.policy.image_size, ("state", "action")
+    store = join_stores([open_store(one, image_size=size, needed=needed) for one in data])
+    policy_config = run.policy.for_data(
         cameras=tuple(store.image),
         state_dim=store.state.shape[-1],
         action_dim=store.action.shape[-1],
-        landmarks=0 if store.landmarks is None else store.landmarks.shape[1],
+        landmarks=store.columns["landmarks"].shape[1] if "landmarks" in store.columns else 0,
     )
     torch.manual_seed(run.training.seed)
     policy = build_policy(policy_config, statistics=store.statistics)
-    if isinstance(policy.head, FittedHead):
-        chunks = sample_chunks(store, horizon=policy_config.horizon, count=FITTED_CHUNKS)
-        policy.head.fit(policy.units.normalize_action(torch.from_numpy(chunks)))
+    chunks = sample_chunks(store, horizon=policy_config.horizon, count=FITTED_CHUNKS)
+    policy.fit(torch.from_numpy(chunks))
     if initial is not None:
         begun = load_policy(initial)
         if begun.config != policy_config:
@@ -97,12 +99,12 @@ def run_training(
         process_count=state.num_processes,
     )
     description = {
-        "policy": describe_policy(policy_config),
+        "policy": _described(policy_config, out),
         "windows": asdict(windows),
         "initial": str(initial) if initial else None,
     }
     return train(
-        policy,
+        SupervisedUpdate(policy, run.training),
         loader.batches,
         config=run.training,
         folder=out,
@@ -110,3 +112,16 @@ def run_training(
         resume=resume,
         watch=watch,
     )
+
+
+def _described(config: PolicyConfig, folder: Path) -> dict[str, Any]:
+    """Return the policy as the run in ``folder`` says it, if that is the same one.
+
+    A run that an older version began lacks the fields that have come since.
+    """
+    # What is broken there is said where the run is opened.
+    with suppress(OSError, ValueError, LookupError, TypeError, InputError):
+        begun = json.loads((folder / "config.json").read_text(encoding="utf-8"))["policy"]
+        if restore_config(begun) == config:
+            return dict(begun)
+    return describe_policy(config)

@@ -3,7 +3,8 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,23 +12,21 @@ import torch
 import tyro
 
 from eyehand.data.store import FrameStore, open_store
-from eyehand.envs.rollout import Execution
+from eyehand.envs.execution import Execution
 from eyehand.evaluation.comparison import ComparedRun
 from eyehand.evaluation.latency import measure_latency, passes_per_call
 from eyehand.evaluation.protocol import EvalConfig
-from eyehand.functional.names import unknown_name
-from eyehand.policies.heads.registry import HEADS
-from eyehand.policies.registry import load_policy
+from eyehand.files import replace_text
+from eyehand.policies.registry import describe_policy, load_policy, policy_configs, restore_config
 from eyehand.runs.measure import measure
 from eyehand.runs.train import TrainingRun, run_training
 from eyehand.types import InputError, Observation
 
-HEAD = "policy.head"
-"""The field whose value is the name of a head; all others are numbers, words or nothing."""
-ACTING = ("execution.", "policy.head.steps")
+PARTS = {f"policy.{name}": parts for kind in policy_configs() for name, parts in kind.parts.items()}
+"""Fields whose value is the name of a part, such as ``policy.head``, and the names. All other
+fields are numbers, words or nothing."""
+ACTING = ("execution.", *{f"policy.{name}" for kind in policy_configs() for name in kind.acting})
 """Beginnings of fields that training does not depend on: the same weights serve every value."""
-WINDOW = 12
-"""Frames that a head with memory is shown where the recipe shows single ones (RoboFlamingo)."""
 OBSERVATIONS = 60
 """Frames that latency is measured on."""
 
@@ -57,34 +56,34 @@ def acting_part(changes: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in changes.items() if name.startswith(ACTING)}
 
 
-def choose_head(run: TrainingRun, name: str) -> TrainingRun:
-    """Return ``run`` with another head at its default sizes.
+def choose_parts(run: TrainingRun, chosen: Mapping[str, str]) -> TrainingRun:
+    """Return ``run`` with other parts of the policy at their default sizes.
 
-    A head with memory gets `WINDOW` frames where the run shows one, a head without gets one. There
-    are as many frames in a batch as before.
+    Where a part wants another number of frames in a window, there are as many frames in a batch as
+    before.
+
+    Args:
+        run: What is changed.
+        chosen: Names of parts by their fields (`PARTS`).
 
     Raises:
-        InputError: If there is no such head.
+        InputError: If there is no such part.
 
     Example:
         >>> from eyehand.recipes import find_recipe
-        >>> run = choose_head(find_recipe("bcz-metaworld"), "lstm")
+        >>> run = choose_parts(find_recipe("bcz-metaworld"), {"policy.head": "lstm"})
         >>> run.policy.head.name, run.policy.history, run.batch_size
         ('lstm', 12, 10)
     """
-    if name not in HEADS:
-        raise InputError(unknown_name("head", name, HEADS))
-    head, before = HEADS[name](), run.policy.history
-    history = max(before, WINDOW if before == 1 else 1) if head.needs_history else 1
-    return replace(
-        run,
-        policy=replace(run.policy, head=head, history=history),
-        batch_size=max(1, run.batch_size * before // history),
-    )
+    policy = run.policy
+    for name, value in chosen.items():
+        policy = policy.choose(name.removeprefix("policy."), value)
+    frames = run.batch_size * run.policy.history
+    return replace(run, policy=policy, batch_size=max(1, frames // policy.history))
 
 
 def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
-    """Return ``trial`` with fields changed: the head first, the rest as `eyehand train` reads it.
+    """Return ``trial`` with fields changed: parts first, the rest as `eyehand train` reads it.
 
     Args:
         trial: What is changed.
@@ -92,7 +91,7 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
             ``batch-size`` or ``execution.steps``.
 
     Raises:
-        InputError: If a value makes no run.
+        InputError: If a value is out of its range.
         SystemExit: With code 2 and a sentence, if there is no such field or it takes no such value.
 
     Example:
@@ -102,10 +101,13 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
         >>> changed.run.policy.head.steps, trial.run.policy.head.name
         (5, 'mlp')
     """
-    if HEAD in changes:
-        trial = replace(trial, run=choose_head(trial.run, changes[HEAD]))
+    chosen = {name: value for name, value in changes.items() if name in PARTS}
+    trial = replace(trial, run=choose_parts(trial.run, chosen))
     words = [
-        word for name, value in changes.items() if name != HEAD for word in (f"--{name}", value)
+        word
+        for name, value in changes.items()
+        if name not in PARTS
+        for word in (f"--{name}", value)
     ]
     # A flag is a field like any other here: `--x True`, not `--x`.
     return tyro.cli(
@@ -135,7 +137,6 @@ def check_trial(trial: Trial, changes: Mapping[str, str]) -> Trial:
             f"frames of the history lie policy.history-stride={policy.history_stride} steps apart, "
             f"and execution.steps={trial.execution.steps} would show others: make them equal."
         )
-    policy.head.build(8, horizon=policy.horizon, action_dim=policy.action_dim)
     return trial
 
 
@@ -165,7 +166,7 @@ def run_trial(
     found = []
     for changes in executions:
         changed = check_trial(trial, {**training, **changes})
-        checkpoint = folder if changed.run == run else _with_head(folder, changed.run)
+        checkpoint = folder if changed.run == run else _acting_as(folder, changed.run)
         if checkpoint not in costs:
             costs[checkpoint] = _costs(checkpoint, data)
         out = folder / slug("evaluation", changes)
@@ -183,7 +184,7 @@ def run_trial(
     return found
 
 
-def slug(name: str, changes: Mapping[str, str]) -> str:
+def slug(name: str, changes: Mapping[str, object]) -> str:
     """Return the name of a folder for what was changed.
 
     Example:
@@ -193,16 +194,27 @@ def slug(name: str, changes: Mapping[str, str]) -> str:
     return ",".join([name, *(f"{field}={value}" for field, value in changes.items())])
 
 
-def _with_head(folder: Path, run: TrainingRun) -> Path:
-    """Write a checkpoint with the weights of ``folder`` and the head's config of ``run``."""
+def _acting_as(folder: Path, run: TrainingRun) -> Path:
+    """Write a checkpoint with the weights of ``folder`` that acts as the policy of ``run``."""
     description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    description["policy"]["head"] = head = asdict(run.policy.head)
-    checkpoint = folder / slug("policy", {name: str(value) for name, value in head.items()})
+    values = {name: attrgetter(name)(run.policy) for name in run.policy.acting}
+    policy = restore_config(description["policy"])
+    for name, value in values.items():
+        policy = _with_field(policy, name, value)
+    description["policy"] = describe_policy(policy)
+    checkpoint = folder / slug("policy", values)
     checkpoint.mkdir(exist_ok=True)
-    text = json.dumps(description, indent=2) + "\n"
-    (checkpoint / "config.json").write_text(text, encoding="utf-8")
+    replace_text(checkpoint / "config.json", json.dumps(description, indent=2) + "\n")
     shutil.copyfile(folder / "model.safetensors", checkpoint / "model.safetensors")
     return checkpoint
+
+
+def _with_field(config: Any, name: str, value: object) -> Any:
+    """Return a dataclass with a field changed, or with that of a part, by its dotted name."""
+    first, _, rest = name.partition(".")
+    return replace(
+        config, **{first: _with_field(getattr(config, first), rest, value) if rest else value}
+    )
 
 
 def _costs(checkpoint: Path, data: Path) -> dict[str, Any]:
@@ -215,7 +227,7 @@ def _costs(checkpoint: Path, data: Path) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in policy.parameters() if p.requires_grad),
         "median_ms": latency.median_ms,
         "p99_ms": latency.p99_ms,
-        "passes": passes_per_call(policy, policy.get_submodule("head"), observations),
+        "passes": passes_per_call(policy, policy.stages().act, observations),
     }
 
 

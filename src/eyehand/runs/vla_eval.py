@@ -22,7 +22,7 @@ from vla_eval.model_servers.predict import PredictModelServer
 from vla_eval.model_servers.serve import serve
 from vla_eval.specs import IMAGE_RGB, LANGUAGE, RAW, DimSpec
 
-from eyehand.envs.rollout import Execution
+from eyehand.envs.execution import Execution
 from eyehand.policies.registry import find_checkpoint, load_policy
 from eyehand.runs.serve import interface_of, warm_up
 from eyehand.serving.observation import PROMPT, STATE, Bounds, Seen, read_observation, stack

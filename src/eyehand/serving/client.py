@@ -17,9 +17,9 @@ from jaxtyping import Float32
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from eyehand.functional.wire import pack, unpack
 from eyehand.serving.observation import PICTURE, PROMPT, STATE
 from eyehand.serving.session import CONTROL, END, SILENCE, START, TIME
-from eyehand.serving.wire import pack, unpack
 from eyehand.types import ActionChunk, InputError, Observation
 
 ANSWER_BYTES = 2**24

@@ -28,11 +28,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from eyehand.functional.wire import pack, unpack
 from eyehand.serving.batcher import Batcher
 from eyehand.serving.metrics import Metrics
 from eyehand.serving.observation import Bounds, PolicyInterface, read_observation
 from eyehand.serving.session import CONTROL, END, START, Session
-from eyehand.serving.wire import pack, unpack
 from eyehand.types import Actor, InputError
 
 CHECK_SECONDS = 0.25

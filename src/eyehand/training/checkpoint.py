@@ -14,41 +14,27 @@ between the two leaves the weights of the checkpoint before, and ``--resume`` wr
 """
 
 import json
-import os
-import platform
+import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.optim import Optimizer
+from torch import Tensor
 
-from eyehand import __version__
-from eyehand.training.ema import MovingAverage
+from eyehand.files import flush, replace_text, replacing, software_versions, source_commit
+from eyehand.training.earlier import renewed_counters, renewed_training
 from eyehand.types import InputError
 
 MAY_CHANGE = {
     f"training.{field}"
-    for field in ("steps", "minutes", "checkpoint_minutes", "checkpoint_steps", "log_every")
-}
-"""Fields of config.json that a resumed run may change: they do not decide what is learnt."""
-
-_FULL = StateDictOptions(
-    full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False
-)
-"""Whole tensors on the first process, however the model is wrapped or sharded."""
+    for field in (
+        "steps", "minutes", "checkpoint_minutes", "checkpoint_steps", "log_every", "threads",
+    )
+}  # fmt: skip
+"""Fields of config.json that a resumed run may change: how long, and what decides nothing."""
 
 
 def open_run(folder: Path, description: Mapping[str, Any], *, resume: bool) -> Path | None:
@@ -79,19 +65,31 @@ def open_run(folder: Path, description: Mapping[str, Any], *, resume: bool) -> P
     if states and not config.exists():
         raise InputError(f"{folder} has checkpoints but no config.json; name another folder.")
     if config.exists():
-        try:
-            before = dict(json.loads(config.read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
-            raise InputError(f"{config} cannot be read: {error}.") from error
+        before = read_description(folder)
         before.pop("made_with", None)
+        if "training" in before:
+            before["training"] = renewed_training(before["training"])
         _refuse_changes(before, json.loads(json.dumps(description)), config)
     return states[-1] if states else None
 
 
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what config.json says.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    config = folder / "config.json"
+    try:
+        return dict(json.loads(config.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"{config} cannot be read: {error}.") from error
+
+
 def read_counters(state: Path) -> dict[str, Any]:
     """Return what the loop counted when it made the step folder ``state``."""
-    counters: dict[str, Any] = json.loads((state / "state.json").read_text(encoding="utf-8"))
-    return counters
+    counters = json.loads((state / "state.json").read_text(encoding="utf-8"))
+    return renewed_counters(counters, read_description(state.parent.parent)["training"])
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
@@ -102,155 +100,60 @@ def write_description(folder: Path, description: Mapping[str, Any]) -> None:
         description: JSON values; the key ``made_with`` is added (command, commit, versions).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made_with = {
-        "command": sys.argv,
-        "commit": _commit(),
-        "eyehand": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+    made_with = {"command": sys.argv, "commit": source_commit(), **software_versions()}
     text = json.dumps({**description, "made_with": made_with}, indent=2) + "\n"
-    replace_file(folder / "config.json", text)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` such that a kill at any moment leaves the old or the new text."""
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    _flush(beside)
-    os.replace(beside, path)
-    _flush(path.parent)
+    replace_text(folder / "config.json", text)
 
 
 class Checkpoints:
-    """Saves and restores a run; every process calls, the first one writes.
+    """Saves and restores a run's state.
 
     Args:
         folder: The run's folder.
-        model: The module as accelerate prepared it.
-        prefix: What stands before the names of the policy in ``model``, such as ``"policy."``.
-        optimizer: Its optimizer, unwrapped.
-        average: The moving average of its trainable parameters.
+        published: Beginning of the names in the state that become model.safetensors, without it.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        model: nn.Module,
-        prefix: str,
-        optimizer: Optimizer,
-        average: MovingAverage,
-    ) -> None:
+    def __init__(self, folder: Path, *, published: str) -> None:
         self.folder = folder
-        self.model = model
-        self.prefix = prefix
-        self.optimizer = optimizer
-        self.average = average
+        self.published = published
 
-    def save(self, counters: Mapping[str, Any], *, writes: bool) -> None:
+    def save(self, counters: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
         """Make ``training_state/step-N`` and then ``model.safetensors``; drop older states.
 
         Args:
             counters: JSON values that the loop goes on from, ``step`` among them.
-            writes: True on the one process that writes.
+            state: Everything that the update goes on from.
         """
-        weights = self._weights()
-        optimizer: dict[str, Any] = get_optimizer_state_dict(
-            self.model, self.optimizer, options=_FULL
-        )
-        with self.average.applied():
-            averages = self._weights()
-        if not writes:
-            return
-        state = {f"weights/{name}": tensor for name, tensor in weights.items()}
-        state |= {f"averages/{name}": tensor for name, tensor in averages.items()}
-        for name, fields in optimizer["state"].items():
-            name = name.removeprefix(self.prefix)
-            state |= {f"optimizer/{field}/{name}": tensor for field, tensor in fields.items()}
         target = self.folder / "training_state" / f"step-{counters['step']:08d}"
-        beside = target.with_suffix(".tmp")
         for left in [*_leftovers(self.folder), target]:  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
-        beside.mkdir(parents=True)
-        _save_tensors(state, beside / "tensors.safetensors", {})
-        replace_file(beside / "state.json", json.dumps(dict(counters), indent=2) + "\n")
-        os.rename(beside, target)
-        _flush(target.parent)
-        self._publish(averages, counters["step"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as beside:
+            beside.mkdir()
+            _save_tensors(state, beside / "tensors.safetensors", {})
+            replace_text(beside / "state.json", json.dumps(dict(counters), indent=2) + "\n")
+        self._publish(state, counters["step"])
         for older in _step_folders(self.folder):
             if _step_of(older) < counters["step"]:
                 shutil.rmtree(older)
 
-    def load(self, state: Path, *, writes: bool) -> None:
-        """Restore weights, averages and optimizer from a step folder.
+    def load(self, folder: Path, *, writes: bool) -> dict[str, Tensor]:
+        """Return the state in a step folder.
 
         Args:
-            state: ``training_state/step-N``.
+            folder: ``training_state/step-N``.
             writes: True on the one process that brings model.safetensors in line with it.
-
-        Raises:
-            InputError: If the file is of another network.
         """
-        tensors = load_file(state / "tensors.safetensors")
-        optimizer: dict[str, dict[str, Tensor]] = {}
-        parts: dict[str, dict[str, Any]] = {"weights": {}, "averages": {}}
-        for key, tensor in tensors.items():
-            part, name = key.split("/", 1)
-            if part == "optimizer":
-                field, name = name.split("/", 1)
-                optimizer.setdefault(self.prefix + name, {})[field] = tensor
-            else:
-                parts[part][self.prefix + name] = tensor
-        self._refuse_other_network(parts["weights"], state)
-        with self.average.applied():
-            set_model_state_dict(self.model, dict(parts["averages"]), options=_FULL)
-        set_model_state_dict(self.model, dict(parts["weights"]), options=_FULL)
-        self._set_optimizer(optimizer)
+        state = load_file(folder / "tensors.safetensors")
         if writes:
-            averages = {n.removeprefix(self.prefix): t for n, t in parts["averages"].items()}
-            self._publish(averages, _step_of(state))
+            self._publish(state, _step_of(folder))
+        return state
 
-    def _weights(self) -> dict[str, Tensor]:
-        """Every entry of the state but frozen parameters, whole, by the policy's own names."""
-        state: dict[str, Any] = get_model_state_dict(self.model, options=_FULL)
-        # Copies: on a CPU the state is the parameters themselves, which averages pass through;
-        # and safetensors refuses tied weights and channels-last ones.
-        return {
-            name.removeprefix(self.prefix): tensor.clone(memory_format=torch.contiguous_format)
-            for name, tensor in state.items()
-        }
-
-    def _publish(self, averages: dict[str, Tensor], step: int) -> None:
-        beside = self.folder / "model.safetensors.tmp"
-        _save_tensors(averages, beside, {"step": str(step)})
-        os.replace(beside, self.folder / "model.safetensors")
-        _flush(self.folder)
-
-    def _set_optimizer(self, state: dict[str, dict[str, Tensor]]) -> None:
-        # Not of _FULL, which gives the first process alone the settings of the groups.
-        settings: dict[str, Any] = get_optimizer_state_dict(self.model, self.optimizer)
-        restored = {**settings, "state": state}
-        set_optimizer_state_dict(self.model, self.optimizer, restored, options=_FULL)
-        for parameter, fields in self.optimizer.state.items():
-            for field, value in fields.items():
-                # The fused step walks all of a parameter's tensors in the order of memory, and the
-                # file has lost that of channels-last filters.
-                if value.shape == parameter.shape:
-                    fields[field] = torch.empty_like(parameter).copy_(value)
-
-    def _refuse_other_network(self, weights: Mapping[str, Tensor], state: Path) -> None:
-        ours: dict[str, Any] = get_model_state_dict(
-            self.model, options=StateDictOptions(ignore_frozen_params=True)
-        )
-        for name, tensor in ours.items():
-            there = weights.get(name)
-            if there is None or there.shape != tensor.shape:
-                found = "is not there" if there is None else f"is {tuple(there.shape)}"
-                raise InputError(
-                    f"{state} is of another network: {name.removeprefix(self.prefix)} "
-                    f"{found} and must be {tuple(tensor.shape)}; name another folder."
-                )
+    def _publish(self, state: Mapping[str, Tensor], step: int) -> None:
+        start = self.published
+        weights = {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
+        with replacing(self.folder / "model.safetensors") as beside:
+            _save_tensors(weights, beside, {"step": str(step)})
 
 
 def _refuse_changes(before: dict[str, Any], now: dict[str, Any], config: Path) -> None:
@@ -278,11 +181,15 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _step_folders(folder: Path) -> list[Path]:
-    return [p for p in folder.glob("training_state/step-*") if p.suffix != ".tmp"]
+    return [p for p in folder.glob("training_state/step-*") if _is_whole(p)]
 
 
 def _leftovers(folder: Path) -> list[Path]:
-    return list(folder.glob("training_state/step-*.tmp"))
+    return [p for p in folder.glob("training_state/step-*") if not _is_whole(p)]
+
+
+def _is_whole(folder: Path) -> bool:
+    return re.fullmatch(r"step-\d+", folder.name) is not None
 
 
 def _step_of(folder: Path) -> int:
@@ -291,23 +198,4 @@ def _step_of(folder: Path) -> int:
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     save_file({n: tensor.contiguous() for n, tensor in tensors.items()}, path, metadata=metadata)
-    _flush(path)
-
-
-def _flush(path: Path) -> None:
-    """Wait until the disk holds ``path``, a file or a folder's list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _commit() -> str | None:
-    """Return the commit that this code is checked out at, if it is."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    flush(path)

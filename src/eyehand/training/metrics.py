@@ -1,16 +1,18 @@
 """What a run says while it goes on: metrics.jsonl, a line or a bar on the terminal."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from eyehand.training.checkpoint import replace_file
-from eyehand.training.profile import resident_memory
+from eyehand.files import replace_text
+from eyehand.training.profile import OtherPrograms, resident_memory, thread_advice
 
 SMOOTHING = 0.98
 """Weight of the past in the loss on the terminal, a step."""
@@ -41,7 +43,7 @@ class MetricsFile:
     def __init__(self, folder: Path, *, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         lines = self.path.read_text(encoding="utf-8").splitlines(True) if self.path.exists() else []
-        replace_file(self.path, "".join(line for line in lines if _is_kept(line, step)))
+        replace_text(self.path, "".join(line for line in lines if _is_kept(line, step)))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append the line of ``step``."""
@@ -65,9 +67,18 @@ class Display:
         limit: What stands after the step: "/5,000", or "" where time is the limit.
         progress: Share of the run that is done already, in [0, 1].
         peak: Floating-point operations per second that all processes together can do.
+        others: Tells how busy the machine is otherwise; where it is crowded, a line says so.
     """
 
-    def __init__(self, console: Console, *, limit: str, progress: float, peak: float) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        limit: str,
+        progress: float,
+        peak: float,
+        others: OtherPrograms | None = None,
+    ) -> None:
         self.console = console
         self.limit = limit
         self.progress = progress
@@ -80,7 +91,9 @@ class Display:
         )
         self.task = self.bar.add_task("training", total=1.0)
         self.interval = BAR_SECONDS if console.is_terminal else LINE_SECONDS
-        self.shown = self.began = perf_counter()
+        self.others = others
+        self.advice = ""
+        self.shown = self.began = self.asked = perf_counter()
         self.samples = 0
         self.loss = 0.0
         self.weight = 0.0
@@ -136,6 +149,17 @@ class Display:
             self.bar.update(self.task, description=text, completed=progress, refresh=True)
         else:
             self.console.print(text, highlight=False, soft_wrap=True)
+        if self.others is not None and now - self.asked >= LINE_SECONDS:
+            self.asked = now
+            self._say_when_crowded(self.others.share())
+
+    def _say_when_crowded(self, share: float) -> None:
+        """Print the advice when the machine gets crowded, not again while it stays so."""
+        before = self.advice
+        cores = os.cpu_count() or 1
+        self.advice = thread_advice(share, threads=torch.get_num_threads(), cores=cores)
+        if self.advice and not before:
+            self.console.print(self.advice, highlight=False, soft_wrap=True)
 
     def _left(self, progress: float, now: float) -> str:
         seconds = (1 - progress) * (now - self.began) / max(progress - self.progress, 1e-9)

@@ -1,28 +1,38 @@
 """AdamW over the trainable parameters, with weight decay where it belongs."""
 
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
 from torch import nn
 from torch.optim import AdamW
 
-from eyehand.types import InputError
+from eyehand.types import InputError, ParameterGroup
 
 
-def build_optimizer(
-    module: nn.Module, *, learning_rate: float, weight_decay: float, weight_decay_only: str = ""
-) -> AdamW:
+@runtime_checkable
+class Grouped(Protocol):
+    """A network that says how parts of it are to be learnt."""
+
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        """Return the groups by name; weights in none of them learn by the run's own settings."""
+        ...
+
+
+def build_optimizer(module: nn.Module, *, learning_rate: float, weight_decay: float) -> AdamW:
     """Build AdamW (Loshchilov and Hutter, 2019) over the parameters of ``module`` that train.
 
     Weight decay pulls on matrices and filters (two axes or more); biases, norms, gates and other
-    vectors are left alone.
+    vectors are left alone. The module may say more by a method ``parameter_groups``
+    (:class:`eyehand.types.ParameterGroup`).
 
     Args:
         module: The network; parameters with ``requires_grad`` False are left out.
         learning_rate: Peak learning rate.
         weight_decay: Share of ``learning_rate * weight`` taken off at each step.
-        weight_decay_only: Part of a parameter's name; only names with it get weight decay.
 
     Raises:
-        InputError: If nothing trains, or no name of a matrix that trains has
-            ``weight_decay_only`` in it.
+        InputError: If nothing trains.
+        ValueError: If a group names a parameter that is not there, or that is in another group.
 
     References:
         https://arxiv.org/abs/1711.05101
@@ -35,17 +45,43 @@ def build_optimizer(
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trainable:
         raise InputError(f"{type(module).__name__} has no parameter that trains.")
-    decayed = {n: p for n, p in trainable.items() if p.ndim >= 2 and weight_decay_only in n}
-    if weight_decay_only and not decayed:
-        matrices = ", ".join(name for name, p in trainable.items() if p.ndim >= 2)
-        raise InputError(
-            f"no weight that trains has {weight_decay_only!r} in its name "
-            f"(--training.weight-decay-only); there are {matrices}."
-        )
-    rest = [p for n, p in trainable.items() if n not in decayed]
-    groups = [
-        {"params": list(decayed.values()), "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for group in _groups(module):
+        members = [trainable[name] for name in group.parameters if name in trainable]
+        rate = learning_rate * group.rate_scale
+        decayed = [p for p in members if p.ndim >= 2]
+        rest = [p for p in members if p.ndim < 2]
+        decay = weight_decay * group.decay_scale
+        groups += [
+            {"params": decayed, "lr": rate, "weight_decay": decay},
+            {"params": rest, "lr": rate, "weight_decay": 0.0},
+        ]
     # Fused: one pass over memory; on a CPU many times as fast as the other two ways.
     return AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
+
+
+def decayed_names(module: nn.Module) -> set[str]:
+    """Return the names of the trainable parameters that weight decay pulls on.
+
+    Example:
+        >>> decayed_names(nn.Linear(2, 3))
+        {'weight'}
+    """
+    names = {name for group in _groups(module) if group.decay_scale for name in group.parameters}
+    matrices = {name for name, p in module.named_parameters() if p.requires_grad and p.ndim >= 2}
+    return names & matrices
+
+
+def _groups(module: nn.Module) -> Iterator[ParameterGroup]:
+    """Yield the weights that the module names in no group, then its groups."""
+    wanted = module.parameter_groups() if isinstance(module, Grouped) else {}
+    left = dict(module.named_parameters())
+    for title, group in wanted.items():
+        for name in group.parameters:
+            if left.pop(name, None) is None:
+                raise ValueError(
+                    f"group {title!r} of {type(module).__name__} names {name}, which is no "
+                    "parameter or is in another group."
+                )
+    yield ParameterGroup(list(left))
+    yield from wanted.values()

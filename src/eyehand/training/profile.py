@@ -1,4 +1,4 @@
-"""What this machine can do and what the process uses: matrix-multiply peak and resident memory."""
+"""What this machine can do, what this process uses of it, and what other programs use."""
 
 from functools import cache
 from time import perf_counter
@@ -54,3 +54,60 @@ def resident_memory() -> int:
     """
     memory = psutil.Process().memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))
+
+
+CROWDED = 0.25
+"""Share of the machine that other programs may use before it is worth a word."""
+
+
+class OtherPrograms:
+    """How much of this machine's processors other programs use, between two readings.
+
+    Example:
+        >>> 0 <= OtherPrograms().share() <= 1
+        True
+    """
+
+    def __init__(self) -> None:
+        self._before = self._read()
+
+    def share(self) -> float:
+        """Return their share of all cores since the reading before, in [0, 1]."""
+        before, self._before = self._before, self._read()
+        wall, busy, own = (now - then for now, then in zip(self._before, before, strict=True))
+        room = wall * (psutil.cpu_count() or 1)
+        return min(1.0, max(0.0, (busy - own) / room)) if room > 0 else 0.0
+
+    @staticmethod
+    def _read() -> tuple[float, float, float]:
+        """Seconds of the wall, of all programs, of this process; not of other machines (steal)."""
+        every, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        busy = every.user + every.system + getattr(every, "nice", 0.0)
+        return perf_counter(), busy, own.user + own.system
+
+
+def thread_advice(share: float, *, threads: int, cores: int) -> str:
+    """Say what to do where other programs take cores that this process has threads for.
+
+    Threads of one operator wait for the slowest: one that has to share its core holds up all.
+
+    Args:
+        share: Share of the machine that other programs use, in [0, 1].
+        threads: Threads of this process.
+        cores: Cores of the machine.
+
+    Returns:
+        One sentence; empty where there is nothing to do.
+
+    Example:
+        >>> thread_advice(0.48, threads=2, cores=2)
+        'other programs use 48 % of this machine: --threads 1 would be faster'
+        >>> thread_advice(0.48, threads=1, cores=2)
+        ''
+    """
+    free = max(1, int(cores * (1 - share)))
+    if share <= CROWDED or threads <= free:
+        return ""
+    return (
+        f"other programs use {share * 100:.0f} % of this machine: --threads {free} would be faster"
+    )

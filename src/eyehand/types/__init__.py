@@ -1,6 +1,7 @@
 """What passes between the rooms; anything of ours may import it, and it imports nothing of ours."""
 
 from eyehand.types.errors import InputError
+from eyehand.types.parameters import ParameterGroup
 from eyehand.types.picture import PictureBatch
 from eyehand.types.robot import (
     ActionChunk,
@@ -19,6 +20,7 @@ __all__ = [
     "Episode",
     "InputError",
     "Observation",
+    "ParameterGroup",
     "PictureBatch",
     "Statistics",
     "Trainable",

@@ -6,12 +6,12 @@ policy carries the statistics that it normalises them with.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from torch import Tensor
 
 ActionChunk = Float[Tensor, "batch horizon action"]
@@ -48,13 +48,19 @@ class Batch:
     action: Float32[Tensor, "batch history horizon action"]
     """The chunk of actions that begins at each frame of the window."""
     action_mask: Bool[Tensor, "batch history horizon"]
-    """True where an action is of the episode, not padding after its end."""
+    """True where an action is to be learnt: it is of the episode, and from the chunk's frame up to
+    it every frame has a label (``Episode.action_mask``)."""
     history_mask: Bool[Tensor, "batch history"]
     """True where a frame is of the episode, not padding before its start."""
     instruction: Sequence[str]
     """One sentence per window."""
     landmarks: Float32[Tensor, "batch history landmark 3"] | None = None
     """As in `Episode`, for data that has them: an auxiliary target of training, never an input."""
+    extra: Mapping[str, Shaped[Tensor, "batch ..."]] = field(default_factory=dict)
+    """What else was asked for, by the name of its column: (batch, offset, ...), an entry for each
+    offset from the present frame. A camera's pictures are named ``image.CAMERA``."""
+    extra_mask: Mapping[str, Bool[Tensor, "batch _"]] = field(default_factory=dict)
+    """For each entry of ``extra``: True where its frame is of the episode, not padding."""
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -70,12 +76,18 @@ class Batch:
             action_mask=self.action_mask.to(device),
             history_mask=self.history_mask.to(device),
             landmarks=None if self.landmarks is None else self.landmarks.to(device),
+            extra={name: values.to(device) for name, values in self.extra.items()},
+            extra_mask={name: mask.to(device) for name, mask in self.extra_mask.items()},
         )
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One recorded episode: at frame ``t`` the robot saw ``image[t]``, to do ``action[t]``."""
+    """One recorded episode: at frame ``t`` the robot saw ``image[t]``, to do ``action[t]``.
+
+    Plain video is an episode too: its state and action have no numbers, ``(time, 0)``, and its
+    instruction may be empty.
+    """
 
     image: Mapping[str, UInt8[np.ndarray, "time height width 3"]]
     """One film per camera name."""
@@ -92,6 +104,16 @@ class Episode:
     landmarks: Float32[np.ndarray, "time landmark 3"] | None = None
     """Privileged: where points that matter (hand, objects, goal) are in the picture, as only a
     simulator knows. x to the right and y down, -1 to 1 inside the picture, distance in metres."""
+    action_mask: Bool[np.ndarray, " time"] | None = None
+    """True where ``action`` is a label. False where it is only what was executed, such as while a
+    policy drove before an expert corrected it: policies see these frames as the past of later
+    ones and never learn their actions. None means True everywhere."""
+    columns: Mapping[str, Shaped[np.ndarray, "time ..."]] = field(default_factory=dict)
+    """Whatever else is known of every frame, by name: reward, force, pose of an object ..."""
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.state)
 
 
 @dataclass(frozen=True)

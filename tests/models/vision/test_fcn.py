@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from eyehand.models.registry import build_network
 from eyehand.models.vision import fcn
 from eyehand.models.vision.fcn import FCN, ConvolutionalVGG16
 from eyehand.models.vision.mobilenet import MobileNet
-from eyehand.models.vision.registry import build_network
 
 VGG16 = 138_357_544
 """Parameters of the classifying network (Simonyan and Zisserman, 2015, Table 2: 138 million)."""
@@ -51,7 +51,7 @@ def test_the_eye_reads_the_pooled_maps_and_the_fully_connected_layers() -> None:
     assert eye.classifier[0].weight.shape == (4096, 512, 7, 7)
 
 
-@pytest.mark.parametrize("fused", [1, 2, 3])
+@pytest.mark.parametrize("fused", [1, 3])
 def test_matches_the_sum_of_enlarged_scores(fused: int) -> None:
     network = _small(fused)
     image = torch.randn(2, 3, 64, 96).double()
@@ -127,7 +127,7 @@ class WideEye(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(3, 2304, 32, stride=32, bias=False)
+        self.layer = nn.Conv2d(3, 2304, 1, stride=32, bias=False)
 
     def maps(self, image: Tensor) -> list[Tensor]:
         return [self.layer(image)]

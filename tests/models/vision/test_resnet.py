@@ -17,8 +17,8 @@ from eyehand.models.vision.resnet import BasicBlock, Bottleneck, ResNet
         ("resnet18", 11_689_512),
         ("resnet34", 21_797_672),
         ("resnet50", 25_557_032),
-        ("resnet101", 44_549_160),
-        ("resnet152", 60_192_808),
+        pytest.param("resnet101", 44_549_160, marks=pytest.mark.slow),
+        pytest.param("resnet152", 60_192_808, marks=pytest.mark.slow),
     ],
 )
 def test_parameters_are_as_many_as_published(name: str, parameters: int) -> None:
@@ -33,8 +33,8 @@ def test_parameters_are_as_many_as_published(name: str, parameters: int) -> None
         # He et al., 2016, Table 1, says 1.8 and 3.6; torchvision's documentation of its weights
         # 1.81, 3.66 and, with the stride in the 3x3 convolution, 4.09.
         ("resnet18", 1.81),
-        ("resnet34", 3.66),
-        ("resnet50", 4.09),
+        pytest.param("resnet34", 3.66, marks=pytest.mark.slow),
+        pytest.param("resnet50", 4.09, marks=pytest.mark.slow),
     ],
 )
 def test_multiply_adds_are_as_many_as_published(name: str, billions: float) -> None:

@@ -47,7 +47,7 @@ def test_maps_are_those_before_each_pooling() -> None:
 
 
 def test_signals_keep_their_size_through_the_depth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HIDDEN_DIM", 256)
+    monkeypatch.setattr(module, "HIDDEN_DIM", 64)
     torch.manual_seed(0)
     network = VGG((2, 2, 4, 4, 4), classes=10).eval()
     with torch.no_grad():

@@ -15,7 +15,7 @@ MODE = 0.7
 def two_modes() -> Callable[..., Tensor]:
     """Return a function that trains a head on the two modes and draws 64 chunks from it."""
 
-    def train(config: Any, *, steps: int = 800, falls: bool = True) -> Tensor:
+    def train(config: Any, *, steps: int = 250, rate: float = 3e-3, falls: bool = True) -> Tensor:
         torch.manual_seed(0)
         head = config.build(2, horizon=4, action_dim=2)
         feature = torch.ones(64, 1, 2)
@@ -25,9 +25,8 @@ def two_modes() -> Callable[..., Tensor]:
             "action_mask": torch.ones(64, 1, 4, dtype=torch.bool),
             "history_mask": torch.ones(64, 1, dtype=torch.bool),
         }
-        if hasattr(head, "fit"):
-            head.fit(action[:, 0])
-        optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
+        head.fit(action[:, 0])
+        optimizer = torch.optim.Adam(head.parameters(), lr=rate)
         losses = []
         for _ in range(steps):
             optimizer.zero_grad()

@@ -5,12 +5,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eyehand.nn.position import sinusoids
+from eyehand.policies.bcz import BCZConfig
+from eyehand.policies.heads.denoiser import LONGEST, SHORTEST, TIME_DIM
 from eyehand.policies.heads.diffusion import DiffusionHeadConfig
+from eyehand.policies.registry import describe_policy, restore_config
 from eyehand.types import InputError
 
 
 def test_it_finds_both_modes(two_modes: Callable[..., Tensor]) -> None:
-    chunk = two_modes(DiffusionHeadConfig(dim=64, training_steps=50))
+    config = DiffusionHeadConfig(dim=64, depth=1, training_steps=50)
+    chunk = two_modes(config, steps=600, rate=2e-3)
     assert (chunk.abs() - 0.7).abs().mean() < 0.1
     sign = chunk[:, 0, 0].sign()
     assert 16 <= int((sign > 0).sum()) <= 48
@@ -52,3 +57,29 @@ def test_with_the_true_noise_it_arrives_in_any_number_of_steps(steps: int) -> No
 def test_configs_that_make_no_head_are_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=f"DiffusionHeadConfig.{sentence}"):
         DiffusionHeadConfig(**changes)
+
+
+def test_the_waves_of_the_time_are_told_apart_at_whole_steps() -> None:
+    """Each sine and cosine says something of its own: no faster wave looks like a slower one."""
+    head = DiffusionHeadConfig(dim=8).build(3, horizon=4, action_dim=2)
+    time = torch.arange(100) / 100
+
+    def slow_and_fast(shortest: float) -> Tensor:
+        """Return how often each feature changes its direction from step to step, of 98 times."""
+        wave = sinusoids(time, dim=TIME_DIM, shortest=shortest, longest=LONGEST)
+        return wave.diff(dim=0).sign().diff(dim=0).ne(0).sum(dim=0)[: TIME_DIM // 2]
+
+    turns = slow_and_fast(head.denoiser.shortest)
+    assert (turns[:-1] >= turns[1:]).all(), "a faster wave turns more often, if it is not aliased"
+    before = slow_and_fast(SHORTEST)
+    assert (before[:-1] < before[1:]).any()
+
+
+def test_a_checkpoint_of_before_keeps_its_waves() -> None:
+    old = {"name": "bcz", "head": {"name": "diffusion", "dim": 16}}
+    config = restore_config(old)
+    assert config.head.shortest_period == SHORTEST  # type: ignore[attr-defined]
+    new = restore_config(describe_policy(BCZConfig(head=DiffusionHeadConfig(dim=16))))
+    assert new.head.shortest_period is None  # type: ignore[attr-defined]
+    head = config.head.build(3, horizon=4, action_dim=2)  # type: ignore[attr-defined]
+    assert head.denoiser.shortest == SHORTEST

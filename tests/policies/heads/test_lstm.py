@@ -34,8 +34,8 @@ def test_the_past_counts_and_the_future_does_not(head: LSTMHead) -> None:
     mask = torch.ones(1, 5, dtype=torch.bool)
     changed = feature.clone()
     changed[:, 2] += 1
-    before = head._remember(feature, mask)
-    after = head._remember(changed, mask)
+    before = head.remember(feature, mask)
+    after = head.remember(changed, mask)
     assert torch.equal(after[:, :2], before[:, :2])
     assert not torch.allclose(after[:, 4], before[:, 4])
 

@@ -1,13 +1,16 @@
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from eyehand.policies.heads.regression import regression_loss
+from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.heads.regression import RegressionOutput, regression_loss
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    motion, gripper = 2 * torch.randn(2, 3, 4, 3), torch.randn(2, 3, 4)
+    motion, gripper = 2 * torch.randn(2, 3, 4, 3), torch.randn(2, 3, 4, 1)
     return motion, gripper, 2 * torch.rand(2, 3, 4, 4) - 1, torch.rand(2, 3, 4) > 0.4
 
 
@@ -21,7 +24,7 @@ def test_matches_torch_entry_by_entry(delta: float) -> None:
         huber = F.huber_loss(motion[where], action[where][:3], delta=delta, reduction="sum")
         motion_total += huber.item() / delta
         target = (action[where][3] + 1) / 2
-        close = gripper[where].sigmoid()
+        close = gripper[where][0].sigmoid()
         gripper_total -= (target * close.log() + (1 - target) * (1 - close).log()).item()
     assert got["motion"].item() == pytest.approx(motion_total / (2 * 3 * 4 * 3), rel=1e-5)
     assert got["gripper"].item() == pytest.approx(gripper_total / (2 * 3 * 4), rel=1e-5)
@@ -46,7 +49,7 @@ def test_the_mean_over_processes_is_the_loss_of_the_batch() -> None:
 def test_the_best_gripper_is_the_label_itself() -> None:
     """A soft label in the middle is answered by its own probability: 2p - 1 gives it back."""
     label = torch.tensor(0.6)
-    logit = torch.zeros(1, 1, 1, requires_grad=True)
+    logit = torch.zeros(1, 1, 1, 1, requires_grad=True)
     optimizer = torch.optim.SGD([logit], lr=2.0)
     action = torch.stack([torch.tensor(0.0), label])[None, None, None]
     for _ in range(200):
@@ -58,6 +61,31 @@ def test_the_best_gripper_is_the_label_itself() -> None:
         loss.backward()
         optimizer.step()
     torch.testing.assert_close(2 * logit.sigmoid().squeeze() - 1, label, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("gripper", [0, 2, 4])
+def test_as_many_numbers_are_grippers_as_said(gripper: int) -> None:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"horizon": 2, "action_dim": 4, "gripper": gripper, "tanh": False}
+    output = RegressionOutput(3, config=MLPHeadConfig(gripper_weight=0.3), **settings)
+    memory, action = torch.randn(1, 1, 3), 2 * torch.rand(1, 1, 2, 4) - 1
+    said = output(memory).view(1, 1, 2, 4)
+    moves, closes = said[..., : 4 - gripper], said[..., 4 - gripper :]
+    parts = {
+        "motion": F.smooth_l1_loss(moves, action[..., : 4 - gripper], beta=0.1),
+        "gripper": F.binary_cross_entropy_with_logits(closes, (action[..., 4 - gripper :] + 1) / 2),
+    }
+    losses = output.loss(memory, action, torch.ones(1, 1, 2, dtype=torch.bool))
+    there = {"motion": gripper < 4, "gripper": gripper > 0}
+    for name, part in parts.items():
+        assert (name in losses) == there[name]
+        if there[name]:
+            torch.testing.assert_close(losses[name], part)
+    whole = there["motion"] * parts["motion"].nan_to_num()
+    whole = whole + 0.3 * there["gripper"] * parts["gripper"].nan_to_num()
+    torch.testing.assert_close(losses["loss"], whole)
+    want = torch.cat([moves.clamp(-1, 1), 2 * closes.sigmoid() - 1], dim=-1)
+    torch.testing.assert_close(output.act(memory[:, 0]), want[:, 0])
 
 
 def test_half_precision_predictions_give_a_float32_loss() -> None:

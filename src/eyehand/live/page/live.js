@@ -118,9 +118,9 @@ function note(text, error = false) {
 
 function greet(message) {
   const { policy, tasks } = message;
-  const groups = Map.groupBy(tasks, (task) => task.tier);
-  byId("task").replaceChildren(...[...groups].map(([tier, members]) => {
-    const group = element("optgroup", { label: tier });
+  const groups = Map.groupBy(tasks, (task) => task.group);
+  byId("task").replaceChildren(...[...groups].map(([name, members]) => {
+    const group = element("optgroup", { label: name });
     group.append(...members.map((task) => new Option(task.name)));
     return group;
   }));

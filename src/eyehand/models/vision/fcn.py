@@ -1,4 +1,4 @@
-"""FCN: a network that names pictures, made to name every pixel."""
+"""FCN: a network that classifies pictures, changed to classify every pixel."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ class FCN(nn.Module):
 
     Raises:
         ValueError: If the eye has fewer maps than ``fused``, if strides do not double from one map
-            to the next, or, when it runs, if a map has not a cell for every stride.
+            to the next, or, when it runs, if a map lacks a cell for a stride.
 
     References:
         Long et al., 2015, https://arxiv.org/abs/1411.4038.

@@ -29,6 +29,7 @@ class PatchEncoder(nn.Module):
 
     Args:
         dims: Channels of the three maps.
+        channels: Channels of the pictures.
 
     Example:
         >>> maps = PatchEncoder((8, 16, 32))(torch.zeros(1, 3, 96, 96))
@@ -36,21 +37,31 @@ class PatchEncoder(nn.Module):
         [(8, 24, 24), (16, 12, 12), (32, 6, 6)]
     """
 
-    def __init__(self, dims: tuple[int, int, int]) -> None:
+    def __init__(self, dims: tuple[int, int, int], *, channels: int = 3) -> None:
         super().__init__()
         self.dims = fine, middle, coarse = dims
-        self.stem = nn.Conv2d(3, fine, kernel_size=4, stride=4)
+        self.stem = nn.Conv2d(channels, fine, kernel_size=4, stride=4)
         self.to_middle = nn.Conv2d(fine, middle, kernel_size=3, stride=2, padding=1)
         self.to_coarse = nn.Conv2d(middle, coarse, kernel_size=3, stride=2, padding=1)
         for layer in (self.stem, self.to_middle, self.to_coarse):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's gap
 
-    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Maps:
+    def forward(self, image: Float[Tensor, "batch channel height width"]) -> Maps:
         """Encode pictures in [-1, 1] whose height and width are multiples of 16."""
         fine = F.relu(self.stem(image))
         middle = F.relu(self.to_middle(fine))
         return Maps(fine, middle, F.relu(self.to_coarse(middle)))
+
+
+def small(*, channels: int = 3) -> PatchEncoder:
+    """Return the encoder of the policies' configs, of the width that BC-Z gives it.
+
+    Example:
+        >>> small().dims
+        (64, 128, 256)
+    """
+    return PatchEncoder((64, 128, 256), channels=channels)
 
 
 class PatchTokens(nn.Module):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.functional.names import unknown_name
+from eyehand.models.registry import names_of
 from eyehand.models.vision.efficientnet_lite import EfficientNetLite0
-from eyehand.models.vision.registry import NETWORKS
 from eyehand.types import InputError
 
 
@@ -84,11 +84,9 @@ def load_vision_model(name: str, *, image_size: int) -> PretrainedVision:
     kind, _, source = name.partition(":")
     if name == "efficientnet-lite0":
         return _load_efficientnet(image_size)
-    if kind == "timm" and source:
-        return _load_timm(source, image_size)
-    if kind == "transformers" and source:
-        return _load_transformers(source, image_size)
-    known = ["small", *NETWORKS, "timm:NAME", "transformers:NAME"]
+    if kind in _HUBS and source:
+        return _HUBS[kind](source, image_size)
+    known = [*names_of("encoder"), *names_of("classifier"), *(f"{hub}:NAME" for hub in _HUBS)]
     raise InputError(unknown_name("vision model", name, known))
 
 
@@ -222,3 +220,7 @@ def _unavailable(name: str, error: Exception) -> InputError:
         f"vision model {name!r} cannot be loaded ({reason}): name a folder that holds it, or where "
         f"there is a network fetch it with `hf download {source}`."
     )
+
+
+_HUBS = {"timm": _load_timm, "transformers": _load_transformers}
+"""What stands before the colon of a name to what loads the rest of it."""

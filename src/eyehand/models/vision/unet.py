@@ -1,4 +1,4 @@
-"""U-Net: down to see far, up again to say where, with a bridge at every resolution."""
+"""U-Net: an encoder and a decoder, joined at every resolution."""
 
 import torch
 from jaxtyping import Float
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class UNet(nn.Module):
     """A class for every pixel, from maps of all resolutions (Ronneberger et al., 2015, fig. 1).
 
-    The bridges concatenate; they do not add. Without them the fine outlines are lost in the
-    coarsest map.
+    At every resolution the encoder's map is concatenated to the decoder's. Without these bridges
+    the fine outlines are lost in the coarsest map.
 
     Differs from the paper: 1. Convolutions are padded, so the answer has the size of the picture
     and the bridges need no cropping; the paper's are not, and its 572 pixels become 388. 2. No

@@ -9,26 +9,24 @@ token, the likeliest each time. Differs from the papers:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from eyehand.nn.quantizer import UniformQuantizer, quantile_bounds
-from eyehand.policies.heads.chunk import rows_of
+from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
 from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.token_decoder import TokenDecoder
 from eyehand.types import InputError
 
 
 @dataclass(frozen=True)
-class BinsHeadConfig:
+class BinsHeadConfig(ActionHeadConfig):
     """Bins of every dimension, decoded as tokens."""
-
-    needs_history: ClassVar[bool] = False
 
     name: Literal["bins"] = "bins"
     """Name of the head in a checkpoint's config."""
@@ -46,19 +44,19 @@ class BinsHeadConfig:
     """Width of one attention head, even."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(
             self, counts=("dim", "depth", "heads", "head_dim"), even=("head_dim",), shares=("tail",)
         )
         if self.bins < 2:
             raise InputError(f"BinsHeadConfig.bins must be >= 2; got {self.bins}.")
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "BinsHead":
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "BinsHead":
         """Return the head for features of width ``dim``."""
         return BinsHead(dim, config=self, horizon=horizon, action_dim=action_dim)
 
 
-class BinsHead(nn.Module):
+class BinsHead(FrameHead):
     """Tokens of a chunk, given a frame's feature.
 
     Args:
@@ -90,18 +88,15 @@ class BinsHead(nn.Module):
         self.quantizer.low.copy_(low)
         self.quantizer.high.copy_(high)
 
-    def loss(
+    def row_loss(
         self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        feature: Float[Tensor, "row dim"],
+        chunk: Float[Tensor, "row horizon action"],
+        mask: Bool[Tensor, "row horizon"],
     ) -> dict[str, Tensor]:
         """Return the cross-entropy, nats per number; actions in [-1, 1]."""
-        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
         tokens = self.quantizer.encode(chunk)
-        logits = self.decoder(rows, rearrange(tokens, "n h a -> n (h a)"))
+        logits = self.decoder(feature, rearrange(tokens, "n h a -> n (h a)"))
         entropy = F.cross_entropy(
             rearrange(logits, "n token v -> n v token"),
             rearrange(tokens, "n h a -> n (h a)"),
@@ -110,14 +105,10 @@ class BinsHead(nn.Module):
         entropy = rearrange(entropy, "n (h a) -> n h a", h=self.horizon)
         return {"loss": (entropy * mask[..., None]).mean()}
 
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
+    def row_act(
+        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
+    ) -> Float[Tensor, "row horizon action"]:
+        """Return the chunk that begins at the frame."""
         length = self.horizon * len(self.quantizer.low)
-        tokens = self.decoder.generate(feature[:, -1], length=length)
+        tokens = self.decoder.generate(feature, length=length)
         return self.quantizer.decode(rearrange(tokens, "n (h a) -> n h a", h=self.horizon))

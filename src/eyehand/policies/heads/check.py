@@ -2,21 +2,20 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from eyehand.policies.heads.registry import FittedHead
+from eyehand.policies.heads.contract import ActionHead
 
 HISTORY = 5
 
 
-def check_head(head: Any, *, dim: int, horizon: int, action_dim: int) -> None:
+def check_head(head: ActionHead, *, dim: int, horizon: int, action_dim: int) -> None:
     """Raise ``AssertionError`` with a sentence at the first promise that ``head`` breaks.
 
     Args:
-        head: An :class:`eyehand.policies.heads.registry.ActionHead`; it is left as it was.
+        head: Any head; it is left as it was.
         dim: Width of a frame's feature.
         horizon: Actions per chunk.
         action_dim: Numbers per action.
@@ -36,8 +35,7 @@ def check_head(head: Any, *, dim: int, horizon: int, action_dim: int) -> None:
     action_mask[1, -1, horizon // 2 :] = False
     masks = {"action_mask": action_mask, "history_mask": history_mask}
 
-    if isinstance(head, FittedHead):
-        head.fit(action.flatten(0, 1))
+    head.fit(action.flatten(0, 1))
     _check_gradients(head, feature, action, masks)
     _check_padding(head, feature, action, masks)
     _check_act(head, feature, history_mask, shape=(4, horizon, action_dim))
@@ -45,7 +43,7 @@ def check_head(head: Any, *, dim: int, horizon: int, action_dim: int) -> None:
 
 
 def _check_gradients(
-    head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
+    head: ActionHead, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
 ) -> None:
     losses = _seeded(head, feature, action, masks)
     loss = losses["loss"]
@@ -59,7 +57,9 @@ def _check_gradients(
 
 
 @torch.no_grad()
-def _check_padding(head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]) -> None:
+def _check_padding(
+    head: ActionHead, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
+) -> None:
     """What is masked counts as zero, and the mean is over the full size."""
     loss = _seeded(head, feature, action, masks)["loss"]
     padded_feature, padded_action = _pad(feature, action, masks)
@@ -79,7 +79,9 @@ def _check_padding(head: Any, feature: Tensor, action: Tensor, masks: Mapping[st
 
 
 @torch.no_grad()
-def _check_stream(head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]) -> None:
+def _check_stream(
+    head: ActionHead, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
+) -> None:
     """What a frame says is the same when the frames come one by one: none sees a later one."""
     losses = []
     for seed in (0, 1):
@@ -103,7 +105,7 @@ def _check_stream(head: Any, feature: Tensor, action: Tensor, masks: Mapping[str
 
 @torch.no_grad()
 def _check_act(
-    head: Any, feature: Tensor, history_mask: Tensor, *, shape: tuple[int, int, int]
+    head: ActionHead, feature: Tensor, history_mask: Tensor, *, shape: tuple[int, int, int]
 ) -> None:
     """Chunks have the right shape, and a row's depends on its frames and its seed alone."""
     seed = torch.tensor([3, 1, 4, 1])
@@ -136,7 +138,7 @@ def _check_act(
 
 
 def _seeded(
-    head: Any, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
+    head: ActionHead, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the losses; what a head draws is the same every time."""
     torch.manual_seed(0)
@@ -146,7 +148,7 @@ def _seeded(
 def _pad(
     feature: Tensor, action: Tensor | None, masks: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Fill what is masked with something that nobody may notice."""
+    """Fill what is masked with numbers that must change nothing."""
     feature = feature.clone()
     feature[~masks["history_mask"]] = 9.0
     if action is None:

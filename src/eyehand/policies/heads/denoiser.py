@@ -15,7 +15,7 @@ from eyehand.nn.position import sinusoids
 TIME_DIM = 64
 """Numbers that a moment becomes."""
 SHORTEST, LONGEST = 4e-3, 4.0
-"""Periods of its sinusoids for times in [0, 1], as in pi0."""
+"""Periods of its sinusoids for times in [0, 1] that have no grid, as in pi0."""
 
 
 class Denoiser(nn.Module):
@@ -27,6 +27,8 @@ class Denoiser(nn.Module):
         depth: Residual blocks.
         horizon: Actions per chunk.
         action_dim: Numbers per action.
+        shortest: Shortest period of the time's sinusoids. Where times lie on a grid, periods below
+            twice its step only repeat what longer ones say.
 
     Example:
         >>> net = Denoiser(3, width=16, depth=2, horizon=4, action_dim=2)
@@ -34,8 +36,18 @@ class Denoiser(nn.Module):
         torch.Size([5, 4, 2])
     """
 
-    def __init__(self, dim: int, *, width: int, depth: int, horizon: int, action_dim: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        width: int,
+        depth: int,
+        horizon: int,
+        action_dim: int,
+        shortest: float = SHORTEST,
+    ) -> None:
         super().__init__()
+        self.shortest = shortest
         self.to_hidden = nn.Linear(horizon * action_dim + TIME_DIM + dim, width)
         self.blocks = nn.ModuleList(FeedForward(width) for _ in range(depth))
         self.to_output = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, horizon * action_dim))
@@ -47,7 +59,7 @@ class Denoiser(nn.Module):
         feature: Float[Tensor, "batch dim"],
     ) -> Float[Tensor, "batch horizon action"]:
         """Return what the head trains it to predict; ``time`` is in [0, 1]."""
-        moment = sinusoids(time, dim=TIME_DIM, shortest=SHORTEST, longest=LONGEST)
+        moment = sinusoids(time, dim=TIME_DIM, shortest=self.shortest, longest=LONGEST)
         flat = rearrange(noisy, "b h a -> b (h a)")
         hidden = self.to_hidden(torch.cat([flat, moment, feature], dim=-1))
         for block in self.blocks:

@@ -7,11 +7,11 @@ Differs from the paper: the network is Octo's small perceptron, not a U-net over
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from eyehand.functional.noise import (
     add_noise,
@@ -20,17 +20,18 @@ from eyehand.functional.noise import (
     ddim_step,
     visited_timesteps,
 )
-from eyehand.policies.heads.chunk import row_noise, rows_of
-from eyehand.policies.heads.denoiser import Denoiser
+from eyehand.policies.heads.chunk import row_noise
+from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
+from eyehand.policies.heads.denoiser import SHORTEST, Denoiser
 from eyehand.policies.heads.limits import check_fields
 from eyehand.types import InputError
 
 
 @dataclass(frozen=True)
-class DiffusionHeadConfig:
+class DiffusionHeadConfig(ActionHeadConfig):
     """Denoising diffusion over the chunk."""
 
-    needs_history: ClassVar[bool] = False
+    before: ClassVar[dict[str, Any]] = {"shortest_period": SHORTEST}
 
     name: Literal["diffusion"] = "diffusion"
     """Name of the head in a checkpoint's config."""
@@ -42,22 +43,29 @@ class DiffusionHeadConfig:
     """Width of the network's residual stream."""
     depth: int = 3
     """Residual blocks."""
+    shortest_period: float | None = None
+    """Shortest wave in which the network reads how far the noise is, as a share of all steps; left
+    out, four steps of training: faster waves cannot be told apart at whole steps."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(self, counts=("training_steps", "steps", "dim", "depth"))
+        if self.shortest_period is not None:
+            check_fields(self, positive=("shortest_period",))
         if self.steps > self.training_steps:
             raise InputError(
                 f"DiffusionHeadConfig.steps must be <= training_steps={self.training_steps}; "
                 f"got {self.steps}."
             )
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "DiffusionHead":
+    def build(
+        self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1
+    ) -> "DiffusionHead":
         """Return the head for features of width ``dim``."""
         return DiffusionHead(dim, config=self, horizon=horizon, action_dim=action_dim)
 
 
-class DiffusionHead(nn.Module):
+class DiffusionHead(FrameHead):
     """Noise in a chunk, given a frame's feature.
 
     Args:
@@ -76,41 +84,39 @@ class DiffusionHead(nn.Module):
         self.config, self.horizon, self.action_dim = config, horizon, action_dim
         self.alpha_bar = cosine_alpha_bar(config.training_steps)
         self.denoiser = Denoiser(
-            dim, width=config.dim, depth=config.depth, horizon=horizon, action_dim=action_dim
+            dim,
+            width=config.dim,
+            depth=config.depth,
+            horizon=horizon,
+            action_dim=action_dim,
+            shortest=config.shortest_period or 4 / config.training_steps,
         )
 
-    def loss(
+    def row_loss(
         self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        feature: Float[Tensor, "row dim"],
+        chunk: Float[Tensor, "row horizon action"],
+        mask: Bool[Tensor, "row horizon"],
     ) -> dict[str, Tensor]:
         """Return the mean squared error of the noise; actions in [-1, 1]."""
-        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
-        step = torch.randint(self.config.training_steps, (len(rows),))
+        step = torch.randint(self.config.training_steps, (len(feature),))
         noise = torch.randn_like(chunk)
         noisy = add_noise(chunk, noise, alpha_bar=self.alpha_bar[step].to(chunk.device))
-        error = (self._noise(noisy, step, rows) - noise).square()
+        error = (self._noise(noisy, step, feature) - noise).square()
         return {"loss": (error * mask[..., None]).mean()}
 
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
+    def row_act(
+        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
+    ) -> Float[Tensor, "row horizon action"]:
+        """Return the chunk that begins at the frame."""
         chunk = row_noise(seed, horizon=self.horizon, action_dim=self.action_dim)
         visited = visited_timesteps(self.config.training_steps, self.config.steps)
         levels = [*self.alpha_bar[visited], torch.tensor(1.0)]
         for step, level, next_level in zip(visited, levels, levels[1:], strict=False):
-            noise = self._noise(chunk, step.expand(len(chunk)), feature[:, -1])
+            noise = self._noise(chunk, step.expand(len(chunk)), feature)
             pair = clean_and_noise(noise, chunk, alpha_bar=level, target="noise", clip=True)
             chunk = ddim_step(*pair, alpha_bar=level, next_alpha_bar=next_level)
-        return chunk.clamp(-1, 1)
+        return chunk
 
     def _noise(
         self,

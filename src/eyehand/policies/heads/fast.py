@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.policies.heads.chunk import rows_of
+from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
 from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.token_decoder import TokenDecoder
 from eyehand.types import InputError
@@ -37,10 +37,8 @@ space or a mark that it treats otherwise."""
 
 
 @dataclass(frozen=True)
-class FASTHeadConfig:
+class FASTHeadConfig(ActionHeadConfig):
     """Byte pairs of the rounded spectrum, decoded as tokens."""
-
-    needs_history: ClassVar[bool] = False
 
     name: Literal["fast"] = "fast"
     """Name of the head in a checkpoint's config."""
@@ -58,7 +56,7 @@ class FASTHeadConfig:
     """Width of one attention head, even."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(
             self,
             counts=("vocabulary", "dim", "depth", "heads", "head_dim"),
@@ -66,9 +64,24 @@ class FASTHeadConfig:
             positive=("scale",),
         )
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "FASTHead":
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "FASTHead":
         """Return the head for features of width ``dim``."""
+        self.check_horizon(horizon)
         return FASTHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+
+    def check_horizon(self, horizon: int) -> None:
+        """Raise an `InputError` if the vocabulary is too small for the numbers alone."""
+        numbers = 2 * _largest_number(self.scale, horizon) + 1
+        if self.vocabulary <= numbers:
+            raise InputError(
+                f"FASTHeadConfig.vocabulary must be above {numbers}, the numbers of a spectrum of "
+                f"{horizon} actions at scale {self.scale:g} and the end; got {self.vocabulary}."
+            )
+
+
+def _largest_number(scale: float, horizon: int) -> int:
+    """Return the largest number of a spectrum that is rounded."""
+    return math.ceil(scale * math.sqrt(horizon))
 
 
 class ChunkTokenizer(nn.Module):
@@ -79,9 +92,6 @@ class ChunkTokenizer(nn.Module):
         action_dim: Numbers per action.
         scale: Steps per unit of a coefficient.
         vocabulary: Most tokens; one each for the end and for every number that can occur.
-
-    Raises:
-        InputError: If the vocabulary is too small for the numbers alone.
     """
 
     pairs: Tensor
@@ -89,14 +99,9 @@ class ChunkTokenizer(nn.Module):
     def __init__(self, *, horizon: int, action_dim: int, scale: float, vocabulary: int) -> None:
         super().__init__()
         self.horizon, self.action_dim, self.scale = horizon, action_dim, scale
-        self.largest = math.ceil(scale * math.sqrt(horizon))
+        self.largest = _largest_number(scale, horizon)
         self.letters = [chr(FIRST_LETTER + i) for i in range(2 * self.largest + 1)]
         self.end = vocabulary - 1
-        if vocabulary <= len(self.letters):
-            raise InputError(
-                f"FASTHeadConfig.vocabulary must be above {len(self.letters)}, the numbers of a "
-                f"spectrum of {horizon} actions at scale {scale:g} and the end; got {vocabulary}."
-            )
         self.register_buffer("pairs", torch.full((vocabulary, 2), -1))
         self._library: Tokenizer | None = None
         self.register_load_state_dict_post_hook(_forget_library)  # type: ignore[no-untyped-call]
@@ -160,7 +165,7 @@ def _forget_library(tokenizer: ChunkTokenizer, _: object) -> None:
     tokenizer._library = None
 
 
-class FASTHead(nn.Module):
+class FASTHead(FrameHead):
     """Tokens of a chunk, given a frame's feature.
 
     Args:
@@ -192,37 +197,30 @@ class FASTHead(nn.Module):
         """Learn the vocabulary from chunks of the data, in [-1, 1]."""
         self.tokenizer.fit(action)
 
-    def loss(
+    def row_loss(
         self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        feature: Float[Tensor, "row dim"],
+        chunk: Float[Tensor, "row horizon action"],
+        mask: Bool[Tensor, "row horizon"],
     ) -> dict[str, Tensor]:
         """Return the cross-entropy, nats per number of the chunk; actions in [-1, 1].
 
         The spectrum belongs to the chunk as a whole, so a chunk that reaches beyond the episode's
         end counts in full, with its last action held.
         """
-        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
         texts = [[*ids, self.tokenizer.end] for ids in self.tokenizer.encode(chunk)]
         length = max(map(len, texts))
         padded = [ids + [-1] * (length - len(ids)) for ids in texts]
-        tokens = torch.tensor(padded, device=rows.device)
-        logits = self.decoder(rows, tokens.clamp(min=0))
+        tokens = torch.tensor(padded, device=feature.device)
+        logits = self.decoder(feature, tokens.clamp(min=0))
         entropy = F.cross_entropy(
             rearrange(logits, "n token v -> n v token"), tokens, ignore_index=-1, reduction="none"
         )
         return {"loss": (entropy.sum(dim=1) / self.numbers * mask.any(dim=1)).mean()}
 
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
-        tokens = self.decoder.generate(feature[:, -1], length=self.numbers, end=self.tokenizer.end)
-        return self.tokenizer.decode(tokens.tolist()).clamp(-1, 1)
+    def row_act(
+        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
+    ) -> Float[Tensor, "row horizon action"]:
+        """Return the chunk that begins at the frame."""
+        tokens = self.decoder.generate(feature, length=self.numbers, end=self.tokenizer.end)
+        return self.tokenizer.decode(tokens.tolist())

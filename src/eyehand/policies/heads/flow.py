@@ -7,23 +7,22 @@ often in training, Euler steps at test. Differs from pi0: the network is a small
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from eyehand.functional.noise import euler, shifted_beta_time, straight_path
-from eyehand.policies.heads.chunk import row_noise, rows_of
+from eyehand.policies.heads.chunk import row_noise
+from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
 from eyehand.policies.heads.denoiser import Denoiser
 from eyehand.policies.heads.limits import check_fields
 
 
 @dataclass(frozen=True)
-class FlowHeadConfig:
+class FlowHeadConfig(ActionHeadConfig):
     """Flow matching over the chunk."""
-
-    needs_history: ClassVar[bool] = False
 
     name: Literal["flow"] = "flow"
     """Name of the head in a checkpoint's config."""
@@ -35,15 +34,15 @@ class FlowHeadConfig:
     """Residual blocks."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(self, counts=("steps", "dim", "depth"))
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "FlowHead":
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "FlowHead":
         """Return the head for features of width ``dim``."""
         return FlowHead(dim, config=self, horizon=horizon, action_dim=action_dim)
 
 
-class FlowHead(nn.Module):
+class FlowHead(FrameHead):
     """Velocity of a chunk, given a frame's feature.
 
     Args:
@@ -60,31 +59,23 @@ class FlowHead(nn.Module):
             dim, width=config.dim, depth=config.depth, horizon=horizon, action_dim=action_dim
         )
 
-    def loss(
+    def row_loss(
         self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        feature: Float[Tensor, "row dim"],
+        chunk: Float[Tensor, "row horizon action"],
+        mask: Bool[Tensor, "row horizon"],
     ) -> dict[str, Tensor]:
         """Return the mean squared error of the velocity; actions in [-1, 1]."""
-        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
-        time = shifted_beta_time(torch.rand(len(rows), device=rows.device))
+        time = shifted_beta_time(torch.rand(len(feature), device=feature.device))
         point, velocity = straight_path(torch.randn_like(chunk), chunk, time=time)
-        error = (self.denoiser(point, time, rows) - velocity).square()
+        error = (self.denoiser(point, time, feature) - velocity).square()
         return {"loss": (error * mask[..., None]).mean()}
 
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
+    def row_act(
+        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
+    ) -> Float[Tensor, "row horizon action"]:
+        """Return the chunk that begins at the frame."""
         noise = row_noise(seed, horizon=self.horizon, action_dim=self.action_dim)
-        chunk = euler(
-            lambda point, time: self.denoiser(point, time, feature[:, -1]), noise, steps=self.steps
+        return euler(
+            lambda point, time: self.denoiser(point, time, feature), noise, steps=self.steps
         )
-        return chunk.clamp(-1, 1)

@@ -8,12 +8,13 @@ and it gives a chunk of actions, not one.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.nn.transformer import CausalTransformer
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
-from eyehand.policies.heads.regression import RegressionConfig, RegressionOutput
+from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class GPTHeadConfig(RegressionConfig):
     """Width of one attention head, even."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(
             self,
             counts=("dim", "depth", "heads", "head_dim"),
@@ -42,50 +43,31 @@ class GPTHeadConfig(RegressionConfig):
             positive=("huber_delta",),
         )
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "GPTHead":
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "GPTHead":
         """Return the head for features of width ``dim``."""
-        return GPTHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+        return GPTHead(dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper)
 
 
-class GPTHead(nn.Module):
+class GPTHead(RegressionHead):
     """Every frame's chunk is read from the transformer's output there; padding is not looked at.
 
     Args:
         dim: Width of a frame's feature.
         config: Sizes and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action; the last is the gripper.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(self, dim: int, *, config: GPTHeadConfig, horizon: int, action_dim: int) -> None:
+    def __init__(self, dim: int, *, config: GPTHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.to_token = nn.Linear(dim, config.dim)
         self.transformer = CausalTransformer(
             config.dim, depth=config.depth, heads=config.heads, head_dim=config.head_dim
         )
-        self.to_action = RegressionOutput(
-            config.dim, config=config, horizon=horizon, action_dim=action_dim, tanh=True
-        )
+        self.layers = nn.Identity()
+        self.to_action = RegressionOutput(config.dim, config=config, tanh=True, **chunk)
 
-    def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
-    ) -> dict[str, Tensor]:
-        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        memory, _ = self.transformer(self.to_token(feature), mask=history_mask)
-        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
-
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
-        memory, _ = self.transformer(self.to_token(feature), mask=history_mask)
-        return self.to_action.act(memory[:, -1])
+    def remember(
+        self, feature: Features, history_mask: FrameMask
+    ) -> Float[Tensor, "batch history memory"]:
+        """Return the transformer's output at each frame."""
+        return self.transformer(self.to_token(feature), mask=history_mask)[0]

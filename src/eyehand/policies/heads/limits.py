@@ -1,4 +1,4 @@
-"""What a head's config refuses: one sentence names the field, the value and what is right."""
+"""Ranges of the numbers in a head's config; an error names the field, the range and the value."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ def check_fields(
     shares: tuple[str, ...] = (),
     widths: tuple[str, ...] = (),
 ) -> None:
-    """Refuse fields of ``config`` that make no head.
+    """Check that fields of ``config`` are in their ranges.
 
     Args:
         config: A dataclass.

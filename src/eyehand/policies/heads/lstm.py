@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
-from eyehand.policies.heads.regression import RegressionConfig, RegressionOutput
+from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LSTMHeadConfig(RegressionConfig):
     """Weight of the gripper's cross-entropy beside the motion's loss; published 0.01."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(
             self,
             counts=("dim", "depth"),
@@ -48,22 +49,21 @@ class LSTMHeadConfig(RegressionConfig):
             positive=("huber_delta",),
         )
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "LSTMHead":
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "LSTMHead":
         """Return the head for features of width ``dim``."""
-        return LSTMHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+        return LSTMHead(dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper)
 
 
-class LSTMHead(nn.Module):
+class LSTMHead(RegressionHead):
     """Every frame's chunk is read from the LSTM's output there; padding is skipped.
 
     Args:
         dim: Width of a frame's feature.
         config: Sizes and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action; the last is the gripper.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(self, dim: int, *, config: LSTMHeadConfig, horizon: int, action_dim: int) -> None:
+    def __init__(self, dim: int, *, config: LSTMHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(
             dim,
@@ -73,37 +73,12 @@ class LSTMHead(nn.Module):
             dropout=config.dropout if config.depth > 1 else 0.0,
         )
         self.layers = Perceptron(config.dim, config.dims)
-        self.to_action = RegressionOutput(
-            config.dims[-1], config=config, horizon=horizon, action_dim=action_dim, tanh=True
-        )
+        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
-    def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
-    ) -> dict[str, Tensor]:
-        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        memory = self.layers(self._remember(feature, history_mask))
-        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
-
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
-        return self.to_action.act(self.layers(self._remember(feature, history_mask)[:, -1]))
-
-    def _remember(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        history_mask: Bool[Tensor, "batch history"],
+    def remember(
+        self, feature: Features, history_mask: FrameMask
     ) -> Float[Tensor, "batch history lstm"]:
+        """Return the LSTM's output at each frame."""
         # Padding comes first; moved behind the frames it cannot reach their outputs.
         history = feature.shape[1]
         padding = history - history_mask.sum(dim=1, keepdim=True)

@@ -5,21 +5,17 @@ head of BC-Z. Differs from RoboFlamingo's: it gives a chunk of actions, without 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from typing import Literal
 
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
-from eyehand.policies.heads.regression import RegressionConfig, RegressionOutput
+from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
 @dataclass(frozen=True)
 class MLPHeadConfig(RegressionConfig):
     """A multi-layer perceptron on the present frame's feature."""
-
-    needs_history: ClassVar[bool] = False
 
     name: Literal["mlp"] = "mlp"
     """Name of the head in a checkpoint's config."""
@@ -29,50 +25,28 @@ class MLPHeadConfig(RegressionConfig):
     """Probability that a hidden number is dropped in training."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(self, widths=("dims",), shares=("dropout",), positive=("huber_delta",))
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "MLPHead":
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "MLPHead":
         """Return the head for features of width ``dim``."""
-        return MLPHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+        return MLPHead(dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper)
 
 
-class MLPHead(nn.Module):
+class MLPHead(RegressionHead):
     """Linear layers with ReLU, then one number per step and action dimension.
 
     Args:
         dim: Width of a frame's feature.
         config: Widths and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action; the last is the gripper.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(self, dim: int, *, config: MLPHeadConfig, horizon: int, action_dim: int) -> None:
+    def __init__(self, dim: int, *, config: MLPHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.layers = Perceptron(dim, config.dims, dropout=config.dropout)
-        self.to_action = RegressionOutput(
-            config.dims[-1], config=config, horizon=horizon, action_dim=action_dim, tanh=False
-        )
+        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=False, **chunk)
 
-    def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
-    ) -> dict[str, Tensor]:
-        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        return self.to_action.loss(
-            self.layers(feature), action, action_mask & history_mask[..., None]
-        )
-
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
-        return self.to_action.act(self.layers(feature[:, -1]))
+    def remember(self, feature: Features, history_mask: FrameMask) -> Features:
+        """Return the features as they are: each frame stands for itself."""
+        return feature

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional as F
 
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.contract import Features, FrameMask
 from eyehand.policies.heads.limits import check_fields
-from eyehand.policies.heads.regression import RegressionConfig, RegressionOutput
+from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class MLPHistoryHeadConfig(RegressionConfig):
     """Probability that a hidden number is dropped in training."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(
             self,
             counts=("frames",),
@@ -44,57 +45,32 @@ class MLPHistoryHeadConfig(RegressionConfig):
             positive=("huber_delta",),
         )
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "MLPHistoryHead":
+    def build(
+        self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1
+    ) -> "MLPHistoryHead":
         """Return the head for features of width ``dim``."""
-        return MLPHistoryHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+        return MLPHistoryHead(
+            dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper
+        )
 
 
-class MLPHistoryHead(nn.Module):
+class MLPHistoryHead(RegressionHead):
     """Linear layers on a frame and those before it; one number per step and action dimension.
 
     Args:
         dim: Width of a frame's feature.
         config: Widths and loss.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action; the last is the gripper.
+        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
     """
 
-    def __init__(
-        self, dim: int, *, config: MLPHistoryHeadConfig, horizon: int, action_dim: int
-    ) -> None:
+    def __init__(self, dim: int, *, config: MLPHistoryHeadConfig, **chunk: int) -> None:
         super().__init__()
         self.frames = config.frames
         self.layers = Perceptron(config.frames * dim, config.dims, dropout=config.dropout)
-        self.to_action = RegressionOutput(
-            config.dims[-1], config=config, horizon=horizon, action_dim=action_dim, tanh=True
-        )
+        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
-    def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
-    ) -> dict[str, Tensor]:
-        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        memory = self.layers(self._windows(feature, history_mask))
-        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
-
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]."""
-        return self.to_action.act(self.layers(self._windows(feature, history_mask)[:, -1]))
-
-    def _windows(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        history_mask: Bool[Tensor, "batch history"],
+    def remember(
+        self, feature: Features, history_mask: FrameMask
     ) -> Float[Tensor, "batch history frames_dim"]:
         """Return beside each frame those before it, the oldest first."""
         feature = feature.masked_fill(~history_mask[..., None], 0)

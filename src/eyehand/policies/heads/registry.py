@@ -1,9 +1,6 @@
-"""Every action head by its name, and what a head does."""
+"""Every action head by its name."""
 
-from typing import Any, Protocol, runtime_checkable
-
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from typing import Any
 
 from eyehand.policies.heads.bins import BinsHeadConfig
 from eyehand.policies.heads.diffusion import DiffusionHeadConfig
@@ -27,54 +24,20 @@ HeadConfig = (
     | FASTHeadConfig
     | VQHeadConfig
 )
-"""Any head's config; its method ``build(dim, horizon=, action_dim=)`` makes the head."""
+"""Any head's config."""
 HEADS = {config.name: config for config in HeadConfig.__args__}
 """Name of a head to its config."""
 
 
-class ActionHead(Protocol):
-    """Features and their history in, chunk out. Actions are in [-1, 1]; the last is the gripper.
+def check_head_fits(config: Any) -> None:
+    """Check that a policy's head can read its frames and say its chunks.
 
-    In a window the present is the last frame. Frames whose ``history_mask`` is False are padding
-    before the first frame: they count for nothing.
-    """
-
-    def loss(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
-    ) -> dict[str, Tensor]:
-        """Return the losses of the chunks that begin at each frame, as a policy's ``loss`` does."""
-        ...
-
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame; ``seed`` decides what a row draws."""
-        ...
-
-
-@runtime_checkable
-class FittedHead(Protocol):
-    """A head that has to see chunks of the data before it is trained."""
-
-    def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
-        """Learn what does not come from gradients, such as bounds or a vocabulary."""
-        ...
-
-
-def check_history(config: Any) -> None:
-    """Refuse a policy that shows single frames to a head that needs several.
+    Args:
+        config: A policy's config with the fields ``head``, ``history`` and ``horizon``.
 
     Raises:
-        InputError: If so.
+        InputError: If the head needs a history and gets single frames, or if there is none for
+            chunks of that length.
     """
     if config.head.needs_history and config.history < 2:
         raise InputError(
@@ -82,3 +45,4 @@ def check_history(config: Any) -> None:
             f"{type(config).__name__}.history is {config.history}; at least 2 are needed, or a "
             "head without history such as mlp."
         )
+    config.head.check_horizon(config.horizon)

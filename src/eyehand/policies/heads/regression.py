@@ -1,20 +1,30 @@
-"""What heads that regress actions end with: Huber on the motion, cross-entropy on the gripper.
+"""What heads that regress actions share: Huber on the motion, cross-entropy on the gripper.
 
 As RoboFlamingo trains (Li et al., 2023, sec. 4.3, https://arxiv.org/abs/2311.01378). The last
-number of an action is the gripper, in [-1, 1]; its label may lie between (a soft target).
+numbers of an action may be grippers, in [-1, 1]; a label may lie between (a soft target).
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.policies.heads.contract import (
+    ActionHead,
+    ActionHeadConfig,
+    ChunkMask,
+    Chunks,
+    Features,
+    FrameMask,
+)
+
 
 @dataclass(frozen=True)
-class RegressionConfig:
+class RegressionConfig(ActionHeadConfig):
     """The loss of a head that regresses."""
 
     huber_delta: float = 0.1
@@ -26,7 +36,7 @@ class RegressionConfig:
 
 def regression_loss(
     motion: Float[Tensor, "batch history horizon motion"],
-    gripper: Float[Tensor, "batch history horizon"],
+    gripper: Float[Tensor, "batch history horizon gripper"],
     action: Float[Tensor, "batch history horizon action"],
     mask: Bool[Tensor, "batch history horizon"],
     *,
@@ -40,12 +50,13 @@ def regression_loss(
 
     Huber's loss is divided by its threshold: 1 gives the published loss, a small one gives L1.
     What is masked counts as zero, and the means are over the full size (N, N'), so that the mean
-    over processes is the loss of the global batch.
+    over processes is the loss of the global batch. A robot without a gripper has no such part, and
+    one that is nothing but a gripper has no motion.
 
     Args:
         motion: Predicted motion, in units of the network.
-        gripper: Logit that the gripper closes.
-        action: Labels in [-1, 1].
+        gripper: Logits that the grippers close; none is allowed.
+        action: Labels in [-1, 1], those of the grippers last.
         mask: False where a label is padding.
         huber_delta: Where Huber's loss turns from square to linear, > 0.
         gripper_weight: Weight of the gripper's loss, >= 0.
@@ -55,41 +66,53 @@ def regression_loss(
         >>> zero = torch.zeros(1, 1, 1, 2)
         >>> mask = torch.ones(1, 1, 1, dtype=torch.bool)
         >>> losses = regression_loss(
-        ...     zero[..., :1], zero[..., 0], zero + 3, mask, huber_delta=1.0, gripper_weight=0.0
+        ...     zero[..., :1], zero[..., 1:], zero + 3, mask, huber_delta=1.0, gripper_weight=0.0
         ... )
         >>> losses["loss"]
         tensor(2.5000)
     """
-    weight = mask.float()
-    huber = F.smooth_l1_loss(motion.float(), action[..., :-1], beta=huber_delta, reduction="none")
-    closed = (action[..., -1] + 1) / 2
-    entropy = F.binary_cross_entropy_with_logits(gripper.float(), closed, reduction="none")
-    motion_loss = (huber * weight[..., None]).mean()
-    gripper_loss = (entropy * weight).mean()
-    return {
-        "loss": motion_loss + gripper_weight * gripper_loss,
-        "motion": motion_loss,
-        "gripper": gripper_loss,
-    }
+    weight = mask.float()[..., None]
+    moved, closed = action.split([motion.shape[-1], gripper.shape[-1]], dim=-1)
+    losses, total = {}, torch.zeros((), device=action.device)
+    if motion.shape[-1]:
+        huber = F.smooth_l1_loss(motion.float(), moved, beta=huber_delta, reduction="none")
+        losses["motion"] = (huber * weight).mean()
+        total = total + losses["motion"]
+    if gripper.shape[-1]:
+        entropy = F.binary_cross_entropy_with_logits(
+            gripper.float(), (closed + 1) / 2, reduction="none"
+        )
+        losses["gripper"] = (entropy * weight).mean()
+        total = total + gripper_weight * losses["gripper"]
+    return {"loss": total, **losses}
 
 
 class RegressionOutput(nn.Linear):
-    """The last linear layer of a head that regresses: motion as it is, the gripper as a logit.
+    """The last linear layer of a head that regresses: motion as it is, grippers as logits.
 
     Args:
         dim: Width of a frame's memory.
         config: The loss.
         horizon: Actions per chunk.
-        action_dim: Numbers per action; the last is the gripper.
+        action_dim: Numbers per action.
+        gripper: How many of them, the last ones, are grippers; 0 for a robot without.
         tanh: Keep the motion in (-1, 1) by tanh, as RoboFlamingo does; else only acting clips it.
     """
 
     def __init__(
-        self, dim: int, *, config: RegressionConfig, horizon: int, action_dim: int, tanh: bool
+        self,
+        dim: int,
+        *,
+        config: RegressionConfig,
+        horizon: int,
+        action_dim: int,
+        gripper: int = 1,
+        tanh: bool,
     ) -> None:
         super().__init__(dim, horizon * action_dim)
         self.config = config
         self.horizon = horizon
+        self.parts = [action_dim - gripper, gripper]
         self.tanh = tanh
 
     def loss(
@@ -112,12 +135,39 @@ class RegressionOutput(nn.Linear):
     def act(self, memory: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch horizon action"]:
         """Return the chunks that begin at one frame each, in [-1, 1]."""
         motion, gripper = self.split(memory)
-        return torch.cat([motion.clamp(-1, 1), 2 * gripper.sigmoid()[..., None] - 1], dim=-1)
+        return torch.cat([motion.clamp(-1, 1), 2 * gripper.sigmoid() - 1], dim=-1)
 
     def split(
         self, memory: Float[Tensor, "*batch dim"]
-    ) -> tuple[Float[Tensor, "*batch horizon motion"], Float[Tensor, "*batch horizon"]]:
-        """Return the motion and the logit that the gripper closes."""
+    ) -> tuple[Float[Tensor, "*batch horizon motion"], Float[Tensor, "*batch horizon gripper"]]:
+        """Return the motion, and the logits that the grippers close."""
         output = rearrange(self(memory).float(), "... (h a) -> ... h a", h=self.horizon)
-        motion = output[..., :-1]
-        return motion.tanh() if self.tanh else motion, output[..., -1]
+        motion, gripper = output.split(self.parts, dim=-1)
+        return motion.tanh() if self.tanh else motion, gripper
+
+
+class RegressionHead(ActionHead):
+    """A head that regresses: a memory of every frame, layers, and a :class:`RegressionOutput`."""
+
+    layers: nn.Module
+    """From a frame's memory to what ``to_action`` reads."""
+    to_action: RegressionOutput
+
+    @abstractmethod
+    def remember(
+        self, feature: Features, history_mask: FrameMask
+    ) -> Float[Tensor, "batch history memory"]:
+        """Return what is known at each frame: of itself, and of those before it."""
+
+    def loss(
+        self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
+    ) -> dict[str, Tensor]:
+        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
+        memory = self.layers(self.remember(feature, history_mask))
+        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
+
+    def act(
+        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame, in [-1, 1]."""
+        return self.to_action.act(self.layers(self.remember(feature, history_mask)[:, -1]))

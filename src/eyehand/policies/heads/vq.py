@@ -9,7 +9,7 @@ paper:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import torch
 from einops import rearrange
@@ -19,15 +19,14 @@ from torch.nn import functional as F
 
 from eyehand.nn.perceptron import Perceptron
 from eyehand.nn.quantizer import ResidualQuantizer, VectorQuantizer
-from eyehand.policies.heads.chunk import row_generators, rows_of
+from eyehand.policies.heads.chunk import row_generators
+from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
 from eyehand.policies.heads.limits import check_fields
 
 
 @dataclass(frozen=True)
-class VQHeadConfig:
+class VQHeadConfig(ActionHeadConfig):
     """Codes of whole chunks, and an offset."""
-
-    needs_history: ClassVar[bool] = False
 
     name: Literal["vq"] = "vq"
     """Name of the head in a checkpoint's config."""
@@ -43,7 +42,7 @@ class VQHeadConfig:
     """Weight of the offset's loss beside the cross-entropy of the codes."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no head."""
+        """Check that every number is in its range."""
         check_fields(
             self,
             counts=("codes", "depth", "code_dim"),
@@ -51,12 +50,12 @@ class VQHeadConfig:
             positive=("offset_weight",),
         )
 
-    def build(self, dim: int, *, horizon: int, action_dim: int) -> "VQHead":
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "VQHead":
         """Return the head for features of width ``dim``."""
         return VQHead(dim, config=self, horizon=horizon, action_dim=action_dim)
 
 
-class VQHead(nn.Module):
+class VQHead(FrameHead):
     """Codes and offset of a chunk, given a frame's feature.
 
     Args:
@@ -86,29 +85,27 @@ class VQHead(nn.Module):
             Perceptron(width + config.code_dim, (width,)), nn.Linear(width, numbers)
         )
 
-    def loss(
+    def row_loss(
         self,
-        feature: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        *,
-        action_mask: Bool[Tensor, "batch history horizon"],
-        history_mask: Bool[Tensor, "batch history"],
+        feature: Float[Tensor, "row dim"],
+        chunk: Float[Tensor, "row horizon action"],
+        mask: Bool[Tensor, "row horizon"],
     ) -> dict[str, Tensor]:
         """Return the losses of autoencoder, codes and offset; actions in [-1, 1]."""
-        rows, chunk, mask = rows_of(feature, action, action_mask & history_mask[..., None])
         real = mask.any(dim=1)  # padding before an episode has no chunk and must teach no code
-        rows, chunk, mask, share = rows[real], chunk[real], mask[real], real.float().mean()
-        quantized, codes, code_loss = self.quantizer(
+        feature, chunk, mask, share = feature[real], chunk[real], mask[real], real.float().mean()
+        quantized, codes, code_loss, vectors = self.quantizer(
             self.encoder(rearrange(chunk, "n h a -> n (h a)")).float()
         )
         decoded = self._chunk(self.decoder(quantized))
-        hidden, chosen = self.layers(rows), torch.zeros_like(quantized)
-        entropy = torch.zeros((), device=rows.device)
+        hidden, chosen = self.layers(feature), torch.zeros_like(vectors[:, 0])
+        entropy = torch.zeros((), device=feature.device)
         for layer, to_code in enumerate(self.to_code):
-            logits = to_code(torch.cat([hidden, chosen.detach()], dim=-1)).float()
+            logits = to_code(torch.cat([hidden, chosen], dim=-1)).float()
             entropy = entropy + F.cross_entropy(logits, codes[:, layer])
-            chosen = chosen + self._vector(layer, codes[:, layer])
-        offset = self._chunk(self.to_offset(torch.cat([hidden, chosen.detach()], dim=-1)))
+            # Not looked up again: the codebook has moved since, and dead codes are other vectors.
+            chosen = chosen + vectors[:, layer]
+        offset = self._chunk(self.to_offset(torch.cat([hidden, chosen], dim=-1)))
         weight = mask[..., None].float()
         reconstruction = ((decoded - chunk).abs() * weight).mean()
         correction = ((offset - (chunk - decoded).detach()).abs() * weight).mean()
@@ -120,15 +117,11 @@ class VQHead(nn.Module):
         total = losses["reconstruction"] + entropy + self.config.offset_weight * correction
         return {name: value * share for name, value in (losses | {"loss": total}).items()}
 
-    def act(
-        self,
-        feature: Float[Tensor, "batch history dim"],
-        *,
-        history_mask: Bool[Tensor, "batch history"],
-        seed: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunk that begins at the last frame, in [-1, 1]; its codes are drawn."""
-        hidden, generators = self.layers(feature[:, -1]), row_generators(seed)
+    def row_act(
+        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
+    ) -> Float[Tensor, "row horizon action"]:
+        """Return the chunk that begins at the frame; its codes are drawn."""
+        hidden, generators = self.layers(feature), row_generators(seed)
         chosen = hidden.new_zeros(len(hidden), self.config.code_dim)
         for layer, to_code in enumerate(self.to_code):
             probability = to_code(torch.cat([hidden, chosen], dim=-1)).float().softmax(dim=-1).cpu()
@@ -138,12 +131,9 @@ class VQHead(nn.Module):
                     for row, generator in zip(probability, generators, strict=True)
                 ]
             ).to(hidden.device)
-            chosen = chosen + self._vector(layer, code)
+            chosen = chosen + cast("VectorQuantizer", self.quantizer.layers[layer]).decode(code)
         offset = self.to_offset(torch.cat([hidden, chosen], dim=-1))
-        return self._chunk(self.decoder(chosen) + offset).clamp(-1, 1)
-
-    def _vector(self, layer: int, code: Int64[Tensor, " row"]) -> Float[Tensor, "row code_dim"]:
-        return cast("VectorQuantizer", self.quantizer.layers[layer]).decode(code)
+        return self._chunk(self.decoder(chosen) + offset)
 
     def _chunk(self, flat: Float[Tensor, "row number"]) -> Float[Tensor, "row horizon action"]:
         return rearrange(flat.float(), "n (h a) -> n h a", h=self.horizon)

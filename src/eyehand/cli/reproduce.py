@@ -1,0 +1,41 @@
+"""Make a published result from nothing: record, train, correct, evaluate with controls.
+
+Every stage goes on where it was stopped, and is skipped when it is done.
+
+Run:
+    eyehand reproduce mt50
+    eyehand reproduce mt50-roboflamingo --out outputs/mt50-roboflamingo
+"""
+
+import sys
+from typing import Annotated
+
+import tyro
+
+from eyehand.recipes import REPRODUCTIONS, find_reproduction
+from eyehand.runs.reproduce import ReproduceConfig, reproduce
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, run the stages."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        results = "\n".join(f"  {name}" for name in REPRODUCTIONS)
+        sys.stdout.write(
+            f"{__doc__}\nResults (`eyehand reproduce RESULT --help` shows every knob):\n{results}\n"
+        )
+        return
+    recipe = find_reproduction(arguments[0])
+
+    def start(
+        stages: Annotated[ReproduceConfig, tyro.conf.arg(name="")] = recipe.stages,
+    ) -> None:
+        """Run.
+
+        Args:
+            stages: The stages.
+        """
+        reproduce(stages, recipe.run)
+
+    tyro.cli(
+        start, args=arguments[1:], prog=f"eyehand reproduce {arguments[0]}", description=__doc__
+    )

@@ -1,0 +1,85 @@
+"""How a chunk of actions is executed: some of them, plain or averaged with earlier chunks."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from eyehand.functional.ensembling import temporal_ensemble
+from eyehand.types import InputError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a chunk of actions is executed."""
+
+    steps: int = 4
+    """Actions executed before the policy plans anew."""
+    temporal_ensembling: float | None = None
+    """Average each action with what earlier chunks planned for the same moment, with this decay of
+    the weights from the oldest to the newest (ACT: 0.01, with ``steps`` 1); ``None`` does not."""
+
+    def __post_init__(self) -> None:
+        """Check that the values can work."""
+        if self.steps < 1:
+            raise InputError(f"`steps` of Execution must be at least 1. Got {self.steps}.")
+        decay = self.temporal_ensembling
+        if decay is not None and not (math.isfinite(decay) and decay >= 0):
+            raise InputError(
+                f"`temporal_ensembling` of Execution is a decay of at least 0. Got {decay}."
+            )
+
+
+class Plan:
+    """The chunks of one episode, and which of their actions are executed when.
+
+    Args:
+        execution: How chunks are executed.
+        action_dim: Numbers in an action of the robot.
+    """
+
+    def __init__(self, execution: Execution, *, action_dim: int) -> None:
+        self.execution, self.action_dim = execution, action_dim
+        self._chunks: deque[tuple[int, Tensor]] = deque()
+        """Past chunks with the step each began at, oldest first."""
+
+    def next_actions(
+        self, chunk: Float[Tensor, "horizon action"], *, step: int
+    ) -> Float32[np.ndarray, "time action"]:
+        """Return the actions to execute next, clipped to [-1, 1].
+
+        Args:
+            chunk: What the policy plans now.
+            step: Actions of the episode executed so far.
+
+        Raises:
+            InputError: If the chunk is shorter than ``execution.steps``, has actions of another
+                width, or is not finite.
+        """
+        horizon, action_dim = chunk.shape
+        steps = self.execution.steps
+        if action_dim != self.action_dim or horizon < steps:
+            raise InputError(
+                f"the policy plans {horizon} actions of {action_dim} numbers; at least {steps} "
+                f"(`steps` of Execution) of {self.action_dim} are needed."
+            )
+        if not torch.isfinite(chunk).all():
+            raise InputError(f"the policy's actions are not finite at step {step}.")
+        decay = self.execution.temporal_ensembling
+        if decay is None:
+            return np.clip(chunk[:steps].numpy(), -1, 1)
+        self._chunks.append((step, chunk))
+        while self._chunks[0][0] + horizon <= step:
+            self._chunks.popleft()
+        averaged = [
+            temporal_ensemble(
+                torch.stack([c[at - begun] for begun, c in self._chunks if at - begun < horizon]),
+                decay=decay,
+            )
+            for at in range(step, step + steps)
+        ]
+        return np.clip(torch.stack(averaged).numpy(), -1, 1)

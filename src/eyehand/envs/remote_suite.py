@@ -1,0 +1,250 @@
+"""A suite whose simulator runs in another process or on another machine.
+
+``--suite ws://HOST:PORT`` names it. The simulator's side is `eyehand.serving.simulator_server`: a
+WebSocket with the messages of the policy server (:mod:`eyehand.functional.wire`). It first says
+what the suite is; then each environment has a connection of its own and asks:
+
+    {"do": "reset", "task": ..., "seed": ..., "cameras": {name: pixels}}   -> state, image
+    {"do": "step", "action": ..., "cameras": ...}    -> state, image, reward, terminated, ...
+    {"do": "pictures", "cameras": ...}               -> image
+    {"do": "expert"}                                 -> action
+
+``cameras`` names the pictures that are wanted in the answer. A text instead of an answer says what
+was wrong.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from eyehand.envs.instructions import Instructions
+from eyehand.envs.robot_env import Picture, Quality, RobotEnv
+from eyehand.envs.suite import Quantity, Suite
+from eyehand.functional.wire import pack, unpack
+from eyehand.types import InputError
+
+MESSAGE_BYTES = 2**26
+"""Longest message of a simulator: several large pictures."""
+SECONDS = 120.0
+"""Longest wait for an answer; a simulator may load a scene."""
+
+
+class _Connection:
+    """One connection to a simulator; `description` is what it said first."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self._open = address, ExitStack()
+        token = os.environ.get("EYEHAND_TOKEN")
+        headers = {"Authorization": f"Api-Key {token}"} if token else None
+        try:
+            self._socket: ClientConnection = self._open.enter_context(
+                connect(
+                    address,
+                    compression=None,
+                    max_size=MESSAGE_BYTES,
+                    additional_headers=headers,
+                    open_timeout=SECONDS,
+                )
+            )
+            self.description = self._receive()
+        except (OSError, WebSocketException, ValueError, TimeoutError) as error:
+            self._open.close()
+            raise InputError(f"no simulator answers at {address}: {error}.") from error
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        try:
+            self._socket.send(pack(message))
+            return self._receive()
+        except (OSError, WebSocketException, TimeoutError) as error:
+            raise InputError(f"the simulator at {self.address} is lost: {error}.") from error
+
+    def _receive(self) -> dict[str, Any]:
+        answer = self._socket.recv(SECONDS)
+        if isinstance(answer, str):
+            raise InputError(f"the simulator at {self.address} says: {answer}")
+        return unpack(answer)
+
+    def close(self) -> None:
+        self._open.close()
+
+
+class RemoteEnv(RobotEnv):
+    """One task of a simulator elsewhere.
+
+    Args:
+        task: Name of the task.
+        address: Such as ``ws://127.0.0.1:8001``.
+        cameras: Height and width of the pictures in an observation, pixels, by camera.
+        quality: As the simulator understands it.
+        render_observations: Whether observations hold pictures.
+        disturbance: What is changed in the world, as the simulator understands it.
+
+    Raises:
+        InputError: If nobody answers there, or the simulator refuses.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        address: str,
+        cameras: Mapping[str, int],
+        quality: Quality = "fast",
+        render_observations: bool = True,
+        **disturbance: float,
+    ) -> None:
+        self._simulator = _Connection(address)
+        suite = _described(self._simulator)
+        suite.check_task(task)
+        suite.check_cameras(cameras)
+        self._settings = {"quality": quality, "disturbance": disturbance}
+        super().__init__(
+            task,
+            instruction=suite.instructions(task).canonical,
+            cameras=cameras,
+            state_dim=len(suite.state),
+            action_dim=len(suite.action),
+            fps=suite.fps,
+            render_observations=render_observations,
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin the episode that ``seed`` names; without a seed, a random one."""
+        answer = self._simulator.ask(
+            do="reset",
+            task=self.task,
+            seed=self.seed_of_episode(seed),
+            cameras=self._wanted(),
+            **self._settings,
+        )
+        return self._observation(answer), {"success": False}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Do one action."""
+        answer = self._simulator.ask(
+            do="step", action=self.checked_action(action), cameras=self._wanted()
+        )
+        reward, success = float(answer["reward"]), bool(answer["success"])
+        terminated, truncated = bool(answer["terminated"]), bool(answer["truncated"])
+        return self._observation(answer), reward, terminated, truncated, {"success": success}
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return the pictures of an observation, asked for together."""
+        return self._pictures(self._simulator.ask(do="pictures", cameras=self.cameras))
+
+    def picture(self, camera: str, *, size: int, quality: Quality | None = None) -> Picture:
+        """Return one picture."""
+        return self._pictures(self._simulator.ask(do="pictures", cameras={camera: size}))[camera]
+
+    def expert_action(self) -> Float32[np.ndarray, " action"]:
+        """Return what the simulator's expert would do now.
+
+        Raises:
+            InputError: If it has none.
+        """
+        return np.array(self._simulator.ask(do="expert")["action"], np.float32)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._simulator.close()
+
+    def _wanted(self) -> dict[str, int]:
+        return self.cameras if self._render_observations else {}
+
+    def _pictures(self, answer: Mapping[str, Any]) -> dict[str, Picture]:
+        return {name: np.array(picture) for name, picture in answer["image"].items()}
+
+    def _observation(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "image": self._pictures(answer),
+            "state": np.array(answer["state"], np.float32),
+            "instruction": self.instruction,
+        }
+
+
+def describe_suite(suite: Suite) -> dict[str, Any]:
+    """Return what a simulator says of its suite first, as a message can hold it."""
+    return {
+        "name": suite.name,
+        "protocol": suite.protocol,
+        "groups": {name: list(tasks) for name, tasks in suite.groups.items()},
+        "score": suite.score,
+        "sentences": {
+            task: [list(part) for part in _told(suite.instructions(task))] for task in suite.tasks
+        },
+        "cameras": list(suite.cameras),
+        "view": suite.view,
+        "state": [[one.name, one.unit] for one in suite.state],
+        "action": [[one.name, one.unit] for one in suite.action],
+        "fps": suite.fps,
+        "max_steps": suite.max_steps,
+        "scenes": [list(scene) for scene in suite.scenes],
+    }
+
+
+def _told(told: Instructions) -> tuple[tuple[str, ...], ...]:
+    return (told.canonical,), told.training, told.held_out
+
+
+@dataclass(frozen=True)
+class _Sentences:
+    """Sentences by task, which reach another process by their value."""
+
+    table: Mapping[str, Instructions]
+
+    def __call__(self, task: str) -> Instructions:
+        return self.table[task]
+
+
+def _described(simulator: _Connection) -> Suite:
+    told = simulator.description
+    try:
+        sentences = {
+            task: Instructions(canonical[0], tuple(training), tuple(held_out))
+            for task, (canonical, training, held_out) in told["sentences"].items()
+        }
+        return Suite(
+            name=told["name"],
+            protocol=told["protocol"],
+            groups={name: tuple(tasks) for name, tasks in told["groups"].items()},
+            score=told["score"],
+            sentences=_Sentences(sentences),
+            cameras=tuple(told["cameras"]),
+            view=told["view"],
+            state=tuple(Quantity(name, unit) for name, unit in told["state"]),
+            action=tuple(Quantity(name, unit) for name, unit in told["action"]),
+            fps=told["fps"],
+            max_steps=told["max_steps"],
+            make=partial(RemoteEnv, address=simulator.address),
+            scenes=tuple(tuple(scene) for scene in told["scenes"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"what answers at {simulator.address} describes no suite: {error!r}."
+        ) from error
+
+
+@lru_cache(maxsize=4)
+def remote_suite(address: str) -> Suite:
+    """Return the suite of the simulator at an address; it is asked once.
+
+    A token, if the simulator wants one, is the variable ``EYEHAND_TOKEN``.
+
+    Raises:
+        InputError: If nobody answers there, or what answers describes no suite.
+    """
+    simulator = _Connection(address)
+    try:
+        return _described(simulator)
+    finally:
+        simulator.close()

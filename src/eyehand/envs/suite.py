@@ -1,0 +1,197 @@
+"""A suite: a family of tasks of one robot, and all that the rest of the house knows of a benchmark.
+
+Recording, evaluation, films and the live page read a `Suite`; none of them names a benchmark. A new
+benchmark is a file beside this one and a line in ``SUITES``. Any Gymnasium environment, and any
+simulator in another process or on another machine, becomes a suite by an adapter: docs/suites.md.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from eyehand.envs.instructions import Instructions
+from eyehand.envs.robot_env import RobotEnv
+from eyehand.functional.names import unknown_name
+from eyehand.types import InputError
+
+SUITES = {
+    "metaworld": "eyehand.envs.metaworld:METAWORLD",
+    "two-ways": "eyehand.envs.two_ways:TWO_WAYS",
+}
+"""Name of a suite to where it is, ``module:object``; imported when asked for."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a state or an action."""
+
+    name: str
+    """Such as ``hand x``."""
+    unit: str
+    """Such as ``m``; what -1 and 1 mean where it has none."""
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """A change of the world that a control of the evaluation makes."""
+
+    name: str
+    question: str
+    """What the success rate under it tells."""
+    arguments: Mapping[str, float]
+    """Arguments of ``Suite.make``."""
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Where the robot's hand is in states and actions, so that people can see and lead it."""
+
+    state: slice
+    """Its x, y, z in a state, metres."""
+    action: slice
+    """Its displacement in an action."""
+    gripper: int
+    """Place of the gripper's effort in an action; 1 closes."""
+    metres: float
+    """How far it aims ahead per unit of an action."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A family of tasks that share a robot: its cameras, states, actions, time and score."""
+
+    name: str
+    """What the command line calls it."""
+    protocol: str
+    """Name of its evaluation protocol, with a version: any change that can move a figure gets a
+    new one."""
+    groups: Mapping[str, tuple[str, ...]]
+    """Every task once, by group, such as tiers of difficulty."""
+    score: str
+    """What the published score is called: always the unweighted mean of the groups' success
+    rates."""
+    sentences: Callable[[str], Instructions]
+    """The sentences of a task."""
+    cameras: tuple[str, ...]
+    """Pictures that a policy can ask for; the first is the usual one."""
+    view: str
+    """The picture for people."""
+    state: tuple[Quantity, ...]
+    """What a policy feels of the robot."""
+    action: tuple[Quantity, ...]
+    """What it says; each number in [-1, 1]."""
+    fps: int
+    """Steps in one second."""
+    max_steps: int
+    """Length of an episode that is not terminated."""
+    make: Callable[..., RobotEnv]
+    """Makes the environment of a task: ``make(task, cameras={name: pixels},
+    render_observations=...)``; a function or class that can be imported by name, because workers
+    call it in their own process."""
+    sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other sets of tasks that have a name."""
+    scenes: tuple[tuple[str, ...], ...] = ()
+    """Tasks that show the same objects: only the sentence tells them apart."""
+    landmarks: tuple[str, ...] = ()
+    """Names of the points whose places in the picture the simulator knows."""
+    masks: tuple[str, ...] = ()
+    """What a pixel can show, where the simulator knows it."""
+    hand: Hand | None = None
+    """Where the hand is; None where people cannot lead the robot."""
+    disturbances: tuple[Disturbance, ...] = ()
+    """Changes of the world that the evaluation can make."""
+    packages: tuple[str, ...] = ()
+    """Packages whose version decides what happens, beside numpy."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task, by group."""
+        return tuple(task for group in self.groups.values() for task in group)
+
+    @property
+    def camera(self) -> str:
+        """The usual camera."""
+        return self.cameras[0]
+
+    def group_of(self, task: str) -> str:
+        """Return the group that a task is in.
+
+        Raises:
+            InputError: If there is no such task.
+        """
+        self.check_task(task)
+        return next(name for name, tasks in self.groups.items() if task in tasks)
+
+    def instructions(self, task: str) -> Instructions:
+        """Return the sentences of a task.
+
+        Raises:
+            InputError: If there is no such task.
+        """
+        self.check_task(task)
+        return self.sentences(task)
+
+    def select_tasks(self, text: str) -> tuple[str, ...]:
+        """Return the tasks that a person named: ``all``, sets, groups, tasks, with commas.
+
+        Raises:
+            InputError: If a name is none of these.
+
+        Example:
+            >>> find_suite("metaworld").select_tasks("reach,hard")[:3]
+            ('reach', 'assembly', 'hand-insert')
+        """
+        named = {"all": self.tasks, **self.sets, **self.groups}
+        named |= {task: (task,) for task in self.tasks}
+        chosen: dict[str, None] = {}
+        for name in (part.strip() for part in text.split(",")):
+            if name not in named:
+                raise InputError(unknown_name(f"task of {self.name}", name, named))
+            chosen.update(dict.fromkeys(named[name]))
+        return tuple(chosen)
+
+    def check_task(self, name: str) -> None:
+        """Check that a task exists.
+
+        Raises:
+            InputError: If it does not.
+        """
+        if name not in self.tasks:
+            raise InputError(unknown_name(f"task of {self.name}", name, self.tasks))
+
+    def check_cameras(self, names: Mapping[str, int] | tuple[str, ...]) -> None:
+        """Check that cameras exist.
+
+        Raises:
+            InputError: If one does not.
+        """
+        for name in names:
+            if name not in self.cameras:
+                raise InputError(unknown_name(f"camera of {self.name}", name, self.cameras))
+
+
+def find_suite(name: str) -> Suite:
+    """Return the suite of this name.
+
+    Args:
+        name: A name of ``SUITES``; the address of a simulator, such as ``ws://127.0.0.1:8001``; or
+            ``module:object``, where a module of yours has a suite.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if "://" in name:
+        found: Suite = import_module("eyehand.envs.remote_suite").remote_suite(name)
+        return found
+    if name not in SUITES and ":" not in name:
+        raise InputError(
+            f"{unknown_name('suite', name, SUITES)} It may also be ws://HOST:PORT or module:object."
+        )
+    module, attribute = SUITES.get(name, name).split(":", 1)
+    try:
+        suite = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the suite {name} cannot be imported: {error}.") from error
+    if not isinstance(suite, Suite):
+        raise InputError(f"{name} must be a Suite. Got {type(suite).__name__}.")
+    return suite

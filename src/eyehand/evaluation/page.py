@@ -1,0 +1,31 @@
+"""The templates of pages and plots: files in ``templates/``, filled in by Jinja2."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from eyehand.evaluation.results import percent, percent_range
+
+TEMPLATES = Environment(
+    loader=PackageLoader("eyehand.evaluation"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+"""Names and sentences are escaped; a value that a template lacks is an error."""
+TEMPLATES.filters |= {
+    "percent": percent,
+    "percent_range": percent_range,
+    "thousands": "{:,.0f}".format,
+}
+
+
+def fill(template: str, **values: Any) -> str:
+    """Return the text of a file in ``templates/`` with ``values`` in their places.
+
+    Raises:
+        jinja2.TemplateNotFound: If there is no such file.
+        jinja2.UndefinedError: If a value is missing.
+    """
+    return TEMPLATES.get_template(template).render(**values)

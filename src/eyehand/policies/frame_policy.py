@@ -1,0 +1,211 @@
+"""What policies share that make one feature of every frame and let a head act on the last ones."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+
+from eyehand.functional.names import unknown_name
+from eyehand.models.vision.patch_encoder import STRIDES
+from eyehand.policies.contract import PolicyConfig, PolicyModule, evaluation_mode
+from eyehand.policies.heads.contract import ActionHead
+from eyehand.policies.heads.mlp import MLPHeadConfig
+from eyehand.policies.heads.registry import HEADS, HeadConfig, check_head_fits
+from eyehand.policies.inputs import check_inputs, row_seeds
+from eyehand.policies.memory import FeatureMemory
+from eyehand.policies.normalization import Normalization
+from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
+
+WINDOW = 12
+"""Frames that a head with memory is given where the config has single ones (RoboFlamingo)."""
+
+
+@dataclass(frozen=True)
+class FramePolicyConfig(PolicyConfig):
+    """A frozen language model, a vision encoder, landmarks that are taught, and a head."""
+
+    parts: ClassVar[Mapping[str, Collection[str]]] = {"head": tuple(HEADS)}
+    acting: ClassVar[tuple[str, ...]] = ("head.steps",)
+
+    language: str = "minilm"
+    """Frozen language model: minilm, smollm2 or transformers:NAME."""
+    vision: str = "small"
+    """Vision encoder: small, or a network by its name, such as resnet18; trained from scratch."""
+    landmarks: int = 0
+    """Points of the data whose place in the picture is taught on the way; 0 where it has none."""
+    landmark_weight: float = 0.1
+    """Weight of that auxiliary loss, which training alone reads (Jaderberg et al., 2017)."""
+    head: HeadConfig = field(default_factory=MLPHeadConfig)
+    """Policy head."""
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range, and that the head fits."""
+        super().__post_init__()
+        if self.vision == "small" and (self.image_size < 1 or self.image_size % STRIDES[-1]):
+            raise InputError(
+                f"{type(self).__name__}.image_size must be a multiple of {STRIDES[-1]} for the "
+                f"small vision encoder; got {self.image_size}."
+            )
+        check_head_fits(self)
+
+    @classmethod
+    def upgrade(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of an older checkpoint; a head says what it was without a field."""
+        match description:
+            case {"head": {"name": str(name), **sizes}} if name in HEADS:
+                head = {"name": name, **HEADS[name].before, **sizes}
+                return {**description, "head": head}
+        return dict(description)
+
+    def choose(self, part: str, name: str) -> PolicyConfig:
+        """Return the config with another head at its default sizes.
+
+        A head with memory gets `WINDOW` frames where the config has one, a head without gets one.
+
+        Raises:
+            InputError: If there is no such head.
+        """
+        if part not in self.parts:
+            return super().choose(part, name)
+        if name not in HEADS:
+            raise InputError(unknown_name("head", name, HEADS))
+        head, history = HEADS[name](), 1
+        if head.needs_history:
+            history = WINDOW if self.history == 1 else self.history
+        return replace(self, head=head, history=history)
+
+
+class FramePolicy(PolicyModule):
+    """A feature of every frame, a memory of the last ones, and a head that acts on them.
+
+    The features of the last ``history`` frames are kept per robot, and the head reads them anew at
+    every step: the same computation as on a window in training. A policy builds its encoder and its
+    ``head``, and says how it encodes.
+
+    Args:
+        config: Sizes and parts.
+        statistics: Of ``state`` and ``action`` over the training data.
+    """
+
+    config: FramePolicyConfig
+    head: ActionHead
+
+    def __init__(self, config: FramePolicyConfig, *, statistics: Mapping[str, Statistics]) -> None:
+        super().__init__()
+        self.config = config
+        self.units = Normalization(
+            statistics, state_dim=config.state_dim, action_dim=config.action_dim
+        )
+        self._memory = FeatureMemory(config.history)
+
+    @abstractmethod
+    def encode(
+        self,
+        image: Mapping[str, UInt8[Tensor, "row height width 3"]],
+        state: Float32[Tensor, "row state"],
+        sentences: Sequence[str],
+        *,
+        apart: bool,
+    ) -> tuple[Float[Tensor, "row dim"], Tensor]:
+        """Return what the head reads of every frame, and what `landmark_distance` reads.
+
+        Args:
+            image: One picture a row, by camera.
+            state: Proprioception, in the environment's units.
+            sentences: What each row is told.
+            apart: Let a row be the same to the last bit whatever the other rows are told.
+        """
+
+    @abstractmethod
+    def landmark_distance(
+        self, found: Tensor, places: Float[Tensor, "row landmark 2"]
+    ) -> Float[Tensor, "row landmark number"]:
+        """Return how far off the landmarks are found; 0 for those outside the picture.
+
+        Args:
+            found: As `encode` returned it.
+            places: Where they are: x to the right and y down, -1 to 1 inside the picture.
+        """
+
+    def build_head(self, dim: int) -> ActionHead:
+        """Return a new head for features of width ``dim``."""
+        config = self.config
+        return config.head.build(
+            dim, horizon=config.horizon, action_dim=config.action_dim, gripper=config.gripper
+        )
+
+    def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
+        """Show the head chunks of the data, in the environment's units."""
+        self.head.fit(self.units.normalize_action(action))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts, the mean over every frame of every window."""
+        size, history = batch.history_mask.shape
+        if history != self.config.history:
+            raise InputError(
+                f"windows have {history} frames, the policy was made for {self.config.history}."
+            )
+        feature, found = self._features(
+            {
+                camera: rearrange(image, "b t h w c -> (b t) h w c")
+                for camera, image in batch.image.items()
+            },
+            rearrange(batch.state, "b t d -> (b t) d"),
+            [sentence for sentence in batch.instruction for _ in range(history)],
+            apart=False,
+        )
+        losses = self.head.loss(
+            rearrange(feature, "(b t) d -> b t d", b=size),
+            self.units.normalize_action(batch.action),
+            action_mask=batch.action_mask,
+            history_mask=batch.history_mask,
+        )
+        if self.config.landmarks == 0 or batch.landmarks is None:
+            return losses
+        places = rearrange(batch.landmarks[..., :2], "b t landmark xy -> (b t) landmark xy")
+        real: Bool[Tensor, "row 1 1"] = rearrange(batch.history_mask, "b t -> (b t) 1 1")
+        landmark = (self.landmark_distance(found, places) * real).mean()
+        total = losses["loss"] + self.config.landmark_weight * landmark
+        return losses | {"loss": total, "landmark": landmark}
+
+    @torch.inference_mode()
+    def act(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
+        """Return the next actions of every robot, in the environment's units."""
+        with evaluation_mode(self):
+            feature, _ = self._features(
+                observation.image, observation.state, observation.instruction, apart=True
+            )
+            window, mask = self._memory.remember(feature, observation.env_ids)
+            seed = row_seeds(observation.state, generator)
+            action = self.head.act(window, history_mask=mask, seed=seed)
+        return self.units.restore_action(action)
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        """Forget what these robots saw."""
+        self._memory.forget(env_ids)
+
+    def _features(
+        self,
+        image: Mapping[str, UInt8[Tensor, "row height width 3"]],
+        state: Float32[Tensor, "row state"],
+        sentences: Sequence[str],
+        *,
+        apart: bool,
+    ) -> tuple[Float[Tensor, "row dim"], Tensor]:
+        """Return what `encode` does, of inputs that fit the config."""
+        config = self.config
+        check_inputs(
+            image,
+            state,
+            cameras=config.cameras,
+            image_size=config.image_size,
+            state_dim=config.state_dim,
+        )
+        return self.encode(image, state, sentences, apart=apart)

@@ -1,0 +1,103 @@
+"""What every action head and its config promise."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from eyehand.policies.heads.chunk import rows_of
+
+Features = Float[Tensor, "batch history dim"]
+"""What is seen and told at every frame of a window; the last frame is the present."""
+Chunks = Float[Tensor, "batch history horizon action"]
+"""The labels that begin at each frame, in [-1, 1]."""
+ChunkMask = Bool[Tensor, "batch history horizon"]
+"""False where a label is padding after an episode's end."""
+FrameMask = Bool[Tensor, "batch history"]
+"""False where a frame is padding before an episode's start: it counts for nothing."""
+
+
+class ActionHead(nn.Module, ABC):
+    """Features and their history in, chunk out; actions are in [-1, 1]."""
+
+    def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
+        """Learn from chunks of the data what does not come from gradients, such as a vocabulary.
+
+        Training calls it once, before the first step. Most heads have nothing of the kind.
+        """
+
+    @abstractmethod
+    def loss(
+        self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
+    ) -> dict[str, Tensor]:
+        """Return the losses of the chunks that begin at each frame, as a policy's ``loss`` does."""
+
+    @abstractmethod
+    def act(
+        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame; ``seed`` decides what a row draws."""
+
+
+@dataclass(frozen=True)
+class ActionHeadConfig(ABC):
+    """A head's sizes; a head adds its fields, among them ``name``, by which it is found."""
+
+    needs_history: ClassVar[bool] = False
+    """Whether it reads several frames."""
+    before: ClassVar[dict[str, Any]] = {}
+    """Values of fields in checkpoints that were written when the head had no such field."""
+
+    @abstractmethod
+    def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> ActionHead:
+        """Return the head.
+
+        Args:
+            dim: Width of a frame's feature.
+            horizon: Actions per chunk.
+            action_dim: Numbers per action.
+            gripper: How many of them, the last ones, are grippers. Heads that regress train those
+                by another loss; to the others all numbers are the same.
+        """
+
+    def check_horizon(self, horizon: int) -> None:  # noqa: B027
+        """Raise an `InputError` if there is no such head for chunks of ``horizon`` actions."""
+
+
+class FrameHead(ActionHead):
+    """A head that reads one frame: what came before it does not count."""
+
+    @abstractmethod
+    def row_loss(
+        self,
+        feature: Float[Tensor, "row dim"],
+        chunk: Float[Tensor, "row horizon action"],
+        mask: Bool[Tensor, "row horizon"],
+    ) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts.
+
+        Args:
+            feature: Of every frame of every window.
+            chunk: What is to be done from there on; after an episode's end its last action is held.
+            mask: False where an action is padding, and everywhere in a frame that is.
+        """
+
+    @abstractmethod
+    def row_act(
+        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
+    ) -> Float[Tensor, "row horizon action"]:
+        """Return a chunk; what is beyond [-1, 1] is clipped after."""
+
+    def loss(
+        self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
+    ) -> dict[str, Tensor]:
+        """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
+        return self.row_loss(*rows_of(feature, action, action_mask & history_mask[..., None]))
+
+    def act(
+        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the chunk that begins at the last frame, in [-1, 1]."""
+        return self.row_act(feature[:, -1], seed).clamp(-1, 1)

@@ -1,0 +1,120 @@
+"""How long to train and how: the settings of a run, what a batch is, and what comes of it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+
+from eyehand.types import InputError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long to train, and how."""
+
+    steps: int | None = None
+    """Optimizer steps; this or minutes."""
+    minutes: float | None = None
+    """Minutes of training, over all resumed parts together; this or steps."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup: float = 0.05
+    """Share of the run over which the learning rate rises from 0."""
+    final_learning_rate: float = 0.0
+    """Share of the peak that is left at the end, after half a cosine."""
+    weight_decay: float = 0.01
+    """Weight decay of matrices and filters; vectors (biases, norms, gates) have none."""
+    accumulate: int = 1
+    """Batches per optimizer step: their gradients are averaged before the weights move."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient; a longer one is shortened to it."""
+    ema_decay: float = 0.999
+    """Decay of the moving average of the weights, which is what gets evaluated."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Numbers of the matrix products; weights and optimizer stay in fp32."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between two checkpoints."""
+    checkpoint_steps: int | None = None
+    """Steps between two checkpoints, instead of minutes."""
+    log_every: int = 20
+    """Steps between two lines of metrics.jsonl."""
+    seed: int = 0
+    """Seeds what the network draws, such as dropout."""
+    threads: int | None = None
+    """Threads of torch's operators; none leaves what torch chose. One is faster where other
+    programs keep the cores busy. The number changes how sums are rounded."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: If a number is out of range, or not exactly one of ``steps`` and ``minutes``
+                is given.
+        """
+        if (self.steps is None) == (self.minutes is None):
+            got = "both" if self.steps is not None else "neither"
+            raise InputError(f"train for --steps or for --minutes, one of the two; got {got}.")
+        positive = {
+            "steps": self.steps,
+            "minutes": self.minutes,
+            "learning_rate": self.learning_rate,
+            "gradient_clip": self.gradient_clip,
+            "checkpoint_minutes": self.checkpoint_minutes,
+            "checkpoint_steps": self.checkpoint_steps,
+            "accumulate": self.accumulate,
+            "threads": self.threads,
+            "log_every": self.log_every,
+        }
+        for name, value in positive.items():
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{_flag(name)} must be above 0; got {value}.")
+        shares = {
+            "warmup": self.warmup,
+            "final_learning_rate": self.final_learning_rate,
+            "ema_decay": self.ema_decay,
+        }
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise InputError(f"{_flag(name)} must be in [0, 1); got {value}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(
+                f"{_flag('weight_decay')} must be at least 0; got {self.weight_decay}."
+            )
+        if self.seed < 0:
+            raise InputError(f"{_flag('seed')} must be at least 0; got {self.seed}.")
+
+
+def _flag(name: str) -> str:
+    """Return the field as the command line spells it; these three are options of the verb."""
+    section = "" if name in ("steps", "minutes", "threads") else "training."
+    return f"--{section}{name.replace('_', '-')}"
+
+
+@runtime_checkable
+class TrainBatch(Protocol):
+    """What the loop asks of a batch."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def to(self, device: torch.device) -> "TrainBatch":
+        """Return the batch with its tensors on ``device``."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of a run."""
+
+    steps: int
+    """Steps of the loop in all, resumed parts included."""
+    seconds: float
+    """Of training in all, resumed parts included."""
+    final_loss: float
+    """Mean loss over the last logged steps."""
+    samples_per_second: float
+    """Of all processes, over this part of the run; 0 where nothing was left to do."""
+    model_flops_utilisation: float
+    """Share of this machine's matrix-multiply peak, over this part of the run, in [0, 1]."""

@@ -1,0 +1,64 @@
+"""Run folders of earlier versions: what a resumed run reads there, as this version writes it."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from typing import Any
+
+from torch import nn
+
+from eyehand.training.config import TrainConfig
+from eyehand.training.cycle import Cycle
+from eyehand.training.optimizer import decayed_names
+from eyehand.types import InputError
+
+DECAY_ONLY = "weight_decay_only"
+"""A setting that is gone: part of the names of the only weights that decay."""
+
+
+def renewed_training(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section ``training`` of a config.json with the fields of this version.
+
+    Example:
+        >>> renewed_training({"steps": 4, "weight_decay_only": ""})["accumulate"]
+        1
+    """
+    known = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
+    return {**known, **{name: value for name, value in before.items() if name != DECAY_ONLY}}
+
+
+def check_decay(before: Mapping[str, Any], network: nn.Module) -> None:
+    """Refuse a run whose weight decay pulled on other weights than it would now.
+
+    Args:
+        before: The section ``training`` of its config.json.
+        network: What is to go on learning.
+
+    Raises:
+        InputError: If it did.
+    """
+    if DECAY_ONLY not in before or not before.get("weight_decay"):
+        return
+    part = before[DECAY_ONLY]
+    trained = {name for name, p in network.named_parameters() if p.requires_grad and p.ndim >= 2}
+    if {name for name in trained if part in name} != decayed_names(network):
+        raise InputError(
+            f"the run decayed the weights with {part!r} in their names, this version decays those "
+            f"that {type(network).__name__} says itself: begin anew, in another folder."
+        )
+
+
+def renewed_counters(counters: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counters of a state.json as this version counts.
+
+    Args:
+        counters: What state.json holds.
+        training: The section ``training`` of the config.json beside it.
+    """
+    new = dict(counters)
+    if "summed" in new:
+        summed = new.pop("summed")
+        new["counts"] = dict.fromkeys(new["sums"], summed)
+    if "cycle" not in new:
+        length = TrainConfig(steps=training.get("steps"), minutes=training.get("minutes"))
+        new["cycle"] = asdict(Cycle.of(length))
+    return new

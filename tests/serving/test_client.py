@@ -1,0 +1,199 @@
+"""The client's side of the wire, against our server and against one that is not ours."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import websockets.sync.server
+
+from eyehand.functional.wire import pack, unpack
+from eyehand.serving.client import Connection, OverlappedChunks, RemotePolicy
+from eyehand.types import InputError, Observation
+
+Serve = Make = Callable[..., Any]
+Answer = Callable[[Mapping[str, Any]], bytes | str]
+HORIZON = 4
+
+
+@pytest.fixture
+def foreign() -> Iterator[Callable[..., str]]:
+    """Serve what a function answers, as a server that is not ours; returns its address."""
+    servers = []
+
+    def start(answer: Answer, hello: bytes | str = pack({})) -> str:
+        def talk(socket: websockets.sync.server.ServerConnection) -> None:
+            socket.send(hello)
+            for message in socket:
+                assert isinstance(message, bytes)
+                socket.send(answer(unpack(message)))
+
+        server = websockets.sync.server.serve(talk, "127.0.0.1", 0)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+def robots(*env_ids: int) -> Observation:
+    return Observation(
+        image={"front": torch.zeros(len(env_ids), 8, 8, 3, dtype=torch.uint8)},
+        state=torch.zeros(len(env_ids), 3),
+        instruction=["wait"] * len(env_ids),
+        env_ids=list(env_ids),
+    )
+
+
+def test_another_server_is_sent_nothing_that_only_ours_understands(
+    foreign: Callable[..., str], observation: Make
+) -> None:
+    def echo_keys(message: Mapping[str, Any]) -> bytes:
+        return pack({"keys": sorted(message)})
+
+    with closing(Connection(foreign(echo_keys))) as connection:
+        assert not connection.is_ours
+        connection.begin(silence=1.0)
+        connection.end()
+        answer = connection.infer(observation())
+    assert answer == {"keys": ["observation/image", "observation/state", "prompt"]}
+
+
+def test_our_server_is_sent_the_clock(serve: Serve, observation: Make, echo: Make) -> None:
+    _, address = serve(echo(), max_age_ms=200.0)
+    with closing(Connection(f"ws://{address}")) as connection:
+        connection.infer(observation(__time__=1000.0))
+        with pytest.raises(InputError, match="stale"):  # the true clock is far from 1000
+            connection.infer(observation(__time__=1.0))
+
+
+def test_who_does_not_speak_as_a_policy_server_does_is_refused(
+    foreign: Callable[..., str],
+) -> None:
+    address = foreign(lambda message: "", hello="Welcome!")
+    with pytest.raises(InputError, match=rf"no policy server answers at {address}.*Welcome!"):
+        Connection(address)
+
+
+def test_an_answer_that_does_not_come_is_a_lost_connection(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    _, address = serve(echo(seconds=0.5))
+    with (
+        closing(Connection(f"ws://{address}", timeout=0.1)) as connection,
+        pytest.raises(InputError, match=f"the connection to ws://{address} is lost"),
+    ):
+        connection.infer(observation())
+
+
+@pytest.mark.parametrize(
+    "actions", [None, np.zeros(3, np.float32), np.zeros((2, 3), np.int64)], ids=str
+)
+def test_an_answer_without_a_chunk_is_refused(foreign: Callable[..., str], actions: Any) -> None:
+    address = foreign(lambda message: pack({"actions": actions}))
+    with (
+        closing(RemotePolicy(address)) as policy,
+        pytest.raises(InputError, match=r"must say `actions`, floats \(horizon, action\)"),
+    ):
+        policy.act(robots(0))
+
+
+def test_a_generator_cannot_be_sent(serve: Serve, echo: Make) -> None:
+    _, address = serve(echo())
+    with (
+        closing(RemotePolicy(f"ws://{address}")) as policy,
+        pytest.raises(InputError, match="leave out the generator"),
+    ):
+        policy.act(robots(0), generator=torch.Generator())
+
+
+def test_after_a_reset_nothing_of_the_last_episode_is_executed(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    policy = echo()
+    _, address = serve(policy)
+    with closing(Connection(f"ws://{address}")) as connection:
+        chunks = OverlappedChunks(connection, ahead=HORIZON)  # asks again at every step
+        for _ in range(3):
+            assert chunks.next_action(observation((0.1, 0.0, 0.0)))[0] == pytest.approx(0.1)
+        chunks.reset(silence=5.0)
+        assert policy.forgotten == [0]
+        assert chunks.next_action(observation((0.2, 0.0, 0.0)))[0] == pytest.approx(0.2)
+
+
+def test_a_refusal_reaches_whoever_asks_for_the_next_action(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    _, address = serve(echo())
+    with closing(Connection(f"ws://{address}")) as connection:
+        chunks = OverlappedChunks(connection, ahead=1)
+        with pytest.raises(InputError, match="the policy failed"):
+            chunks.next_action(observation(prompt="fail"))
+
+
+def test_a_remote_policy_acts_for_every_robot_and_leaves_padding(serve: Serve, echo: Make) -> None:
+    policy = echo()
+    _, address = serve(policy)
+    remote = RemotePolicy(f"ws://{address}")
+    remote.reset([5, 6])
+    chunk = remote.act(
+        Observation(
+            image={"front": torch.zeros(3, 8, 8, 3, dtype=torch.uint8)},
+            state=torch.tensor([[0.1, 0, 0], [0.2, 0, 0], [0.3, 0, 0]]),
+            instruction=["a", "b", "b"],
+            env_ids=[5, 6, -1],
+        )
+    )
+    assert chunk[:, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.0])
+    remote.close()
+
+
+def test_chunks_overlap_and_enter_where_time_has_got_to(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    """The echo's chunk is the step at which it was asked: what is executed tells its age."""
+    policy = echo()
+    _, address = serve(policy)
+    with closing(Connection(f"ws://{address}")) as connection:
+        chunks = OverlappedChunks(connection, ahead=2)
+        done = []
+        for step in range(12):
+            action = chunks.next_action(observation((step / 100, 0.0, 0.0)))
+            done.append((step, round(float(action[0]) * 100)))
+            threading.Event().wait(0.02)  # the control period: answers come in between
+    assert chunks.waited == 1  # the very first
+    assert all(0 <= step - asked < HORIZON for step, asked in done)
+    assert len({asked for _, asked in done}) >= 3
+
+
+def test_nobody_there_is_said_in_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"no policy server answers at ws://127\.0\.0\.1:9"):
+        Connection("ws://127.0.0.1:9")
+
+
+def test_a_robot_that_is_done_gives_its_connection_to_the_next(serve: Serve, echo: Make) -> None:
+    def see(robots: list[int]) -> Observation:
+        return Observation(
+            image={"front": torch.zeros(len(robots), 8, 8, 3, dtype=torch.uint8)},
+            state=torch.zeros(len(robots), 3),
+            instruction=["wait"] * len(robots),
+            env_ids=robots,
+        )
+
+    server, address = serve(echo())
+    policy = RemotePolicy(f"ws://{address}")
+    try:
+        for robot in range(5):
+            policy.reset([robot])
+            policy.act(see([robot]))
+            policy.reset([robot])
+        assert len(server.sessions) == 1
+        policy.act(see([7, 8, -1]))
+        assert len(server.sessions) == 2
+    finally:
+        policy.close()
