@@ -19,7 +19,7 @@ from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.gradient import gradient_support
 from eyehand.models.registry import NETWORKS, build_network
 from eyehand.runs.classify import ClassifyConfig, classify
-from eyehand.training.config import TrainConfig
+from eyehand.training.loop import TrainConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "handbook" / "networks.md"
 MARK, END = "<!-- table: benchmarks/networks.py -->", "<!-- end of table -->"
