@@ -352,27 +352,27 @@ def write_film_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
 
 def write_episode_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
     """Write an episode of the live robot as a data set."""
-    _write_episode(find_suite(suite), take, live, file, kept=None)
+    _write_episode(find_suite(suite), take, live, file, action_mask=None)
 
 
 def write_correction_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Write the part of an episode in which a person led the hand as a data set.
+    """Write an episode as a data set in which only the person's actions are to be learned.
 
     Raises:
         InputError: If there is no such part.
     """
     if not any(take.human):
         raise InputError("no person has led the hand in this episode: take over first.")
-    _write_episode(find_suite(suite), take, live, file, kept=take.human)
+    _write_episode(find_suite(suite), take, live, file, action_mask=take.human)
 
 
 def _write_episode(
-    suite: Suite, take: Take, live: LivePolicy, file: Path, *, kept: list[bool] | None
+    suite: Suite, take: Take, live: LivePolicy, file: Path, *, action_mask: list[bool] | None
 ) -> None:
     start = Start(take.task, take.seed, take.sentence)
     env = suite.make(take.task, cameras=live.cameras, render_observations=False)
     try:
-        episode = replay_episode(env, start, take.actions, kept=kept)
+        episode = replay_episode(env, start, take.actions, action_mask=action_mask)
     finally:
         env.close()
     zip_episode(episode, file, suite)

@@ -1,23 +1,27 @@
-"""One training run: a policy, how its batches are cut, and how it learns, brought together."""
+"""One training run: a policy, the batches it is trained on, and how it learns."""
 
+import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
 from eyehand.policies.contract import PolicyConfig
-from eyehand.policies.registry import build_policy, describe_policy, load_policy
+from eyehand.policies.registry import build_policy, describe_policy, load_policy, restore_config
 from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.earlier import defaults_of
 from eyehand.training.loop import train
 from eyehand.training.processes import processes
 from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError
 
 FITTED_CHUNKS = 20_000
-"""Chunks that a policy is shown before training, for what gradients do not teach."""
+"""Chunks for the parts of a policy that are fitted to data before training, not by gradients."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class TrainingRun:
     """Everything that decides a training run, except the data and the folder it goes to."""
 
     policy: PolicyConfig
-    """The policy and its sizes; cameras and dimensions are read off the data."""
+    """The policy and its sizes; cameras and dimensions are read from the data."""
     training: TrainConfig
     """How long and how the policy learns."""
     batch_size: int = 128
@@ -96,7 +100,7 @@ def run_training(
         process_count=state.num_processes,
     )
     description = {
-        "policy": describe_policy(policy_config),
+        "policy": _described(policy_config, out),
         "windows": asdict(windows),
         "initial": str(initial) if initial else None,
     }
@@ -108,4 +112,18 @@ def run_training(
         description=description,
         resume=resume,
         watch=watch,
+        defaults={"policy": defaults_of(policy_config), "windows": defaults_of(windows)},
     )
+
+
+def _described(config: PolicyConfig, folder: Path) -> dict[str, Any]:
+    """Return the policy as the run in ``folder`` says it, if that is the same one.
+
+    A run that an older version began lacks the fields that have come since.
+    """
+    # What is broken there is said where the run is opened.
+    with suppress(OSError, ValueError, LookupError, TypeError, InputError):
+        begun = json.loads((folder / "config.json").read_text(encoding="utf-8"))["policy"]
+        if restore_config(begun) == config:
+            return dict(begun)
+    return describe_policy(config)
