@@ -19,6 +19,7 @@ VERBS = {
     "play": "Film one episode of a policy that obeys a sentence.",
     "live": "Talk to a robot in the browser: watch, tell it something else, take its hand.",
     "serve": "Serve a policy over the wire, by openpi's protocol.",
+    "new": "Write a new policy, head, suite or update, and its test, to begin with.",
     "doctor": "Check that this machine can run eyehand, and say how to mend what fails.",
 }
 """Every verb and what it does; verb ``x`` is the module ``eyehand.cli.x``."""
