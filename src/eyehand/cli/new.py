@@ -35,7 +35,8 @@ def run(arguments: list[str]) -> None:
             out: Folder for both files; left out, see above.
         """
         checkout = find_checkout(Path.cwd()) if out is None else None
-        new = write_new(kind, name, folder=checkout or out or Path(), checkout=checkout is not None)
+        folder = Path(os.path.relpath(checkout)) if checkout else out or Path()
+        new = write_new(kind, name, folder=folder, checkout=checkout is not None)
         Console(highlight=False, markup=False, soft_wrap=True).print(
             f"{new.source} is written, and its test. Run it: pytest {new.test}\n{new.advice}"
         )

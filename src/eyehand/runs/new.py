@@ -41,7 +41,7 @@ from eyehand.policies.registry import POLICIES
 POLICIES["{name}"] = "{module}:{class}\"""",
     "head": """Give it to a policy's config, as in BCZConfig(head={class}Config()). Loading its
 checkpoints needs a line in eyehand itself, so write a head that is to stay in a checkout.""",
-    "suite": """Its name is {module}:{constant} wherever Python finds {module}.py, such as beside it:
+    "suite": """Name it {module}:{constant} wherever Python finds {module}.py, such as beside it:
 PYTHONPATH=. eyehand record --suite {module}:{constant} --tasks all --episodes 10 --out data""",
     "update": """Give {class}(network) to eyehand.training.loop.train, as eyehand.runs.train does
 with SupervisedUpdate.""",
