@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from eyehand.inspection.costs import measure_costs
-from eyehand.inspection.geometry import measure_geometry
+from eyehand.inspection.gradient import gradient_support
 from eyehand.models.registry import NETWORKS, build_network
 from eyehand.runs.classify import ClassifyConfig, classify
-from eyehand.training.config import TrainConfig
+from eyehand.training.loop import TrainConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "handbook" / "networks.md"
 MARK, END = "<!-- table: benchmarks/networks.py -->", "<!-- end of table -->"
@@ -78,22 +78,20 @@ def describe(name: str) -> list[str]:
     (image,) = NETWORKS[name].example(torch.Generator())
     network = build_network(name).eval()
     costs = measure_costs(network, (image,), repeats=1)
-    field = field_of_last_map(LastMap(network), image)
+    field = field_of_last_map(LastMap(network), image.shape[1])
     millions, billions = costs.parameters / 1e6, costs.multiply_adds / 1e9
     return [f"{millions:.2f}", f"{billions:.2f}", str(image.shape[-1]), field]
 
 
-def field_of_last_map(network: nn.Module, image: Tensor) -> str:
-    """Return the receptive field, asked on a long strip where it is larger than the picture."""
-    strip = torch.zeros(1, image.shape[1], 64, 4096)
-    for picture in (image, strip):
-        try:
-            last = measure_geometry(network, picture).maps[-1].width
-        except RuntimeError:
-            break  # attention over pictures of one size
-        if last is not None and last.high is not None:
-            return str(last.size)
-    return "all"
+def field_of_last_map(network: LastMap, channels: int) -> str:
+    """Return the receptive field of a square kernel's middle cell, asked on a long strip."""
+    strip, middle = torch.zeros(1, channels, 64, 4096), 2048 // network.network.strides[-1]
+    try:
+        seen = gradient_support(network, strip, "", (0, slice(None), 0, middle)).any(0).nonzero()
+    except RuntimeError:
+        return "all"  # attention, which reads pictures of one size
+    size = int(seen[-1] - seen[0]) + 1
+    return "all" if size == strip.shape[-1] else str(size)
 
 
 def finished(file: Path, config: ClassifyConfig) -> dict[str, Any] | None:

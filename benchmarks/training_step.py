@@ -11,7 +11,6 @@ unless `keep_freed_memory` is called.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TypeVar
@@ -60,12 +59,11 @@ def main() -> None:
 
     recipe = find_recipe(options.recipe)
     store = open_store(options.data, image_size=recipe.policy.image_size)
-    config = replace(
-        recipe.policy,
+    config = recipe.policy.for_data(
         cameras=tuple(store.image),
         state_dim=store.state.shape[-1],
         action_dim=store.action.shape[-1],
-        landmarks=0 if store.landmarks is None else store.landmarks.shape[1],
+        landmarks=store.columns["landmarks"].shape[1] if "landmarks" in store.columns else 0,
     )
     torch.manual_seed(0)
     policy = build_policy(config, statistics=store.statistics).train()

@@ -108,3 +108,17 @@ class StillPolicy:
 def still_policy() -> StillPolicy:
     """A policy for where its actions do not matter."""
     return StillPolicy()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the ten files that took longest, so that whoever made one slow sees it."""
+    seconds: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                file = report.nodeid.split("::")[0]
+                seconds[file] = seconds.get(file, 0.0) + report.duration
+    if sum(seconds.values()) > 60:
+        terminalreporter.write_sep("=", "slowest files, seconds of one process")
+        for file in sorted(seconds, key=lambda name: -seconds[name])[:10]:
+            terminalreporter.write_line(f"{seconds[file]:7.1f}  {file}")

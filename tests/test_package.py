@@ -4,11 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.specifiers import SpecifierSet
+
+from eyehand.runs.doctor import PYTHONS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "eyehand"
@@ -37,6 +41,14 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert sorted(wanted - held) == []
     assert "eyehand/py.typed" in held
     assert "eyehand/released/mt50/model.safetensors" in held
+
+
+def test_package_doctor_and_makefile_name_the_same_pythons() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    allowed = SpecifierSet(project["requires-python"])
+    named = {(3, minor) for minor in range(8, 20) if allowed.contains(f"3.{minor}.1")}
+    assert set(PYTHONS) == named
+    assert str(PYTHONS) in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.slow

@@ -119,39 +119,25 @@ def aside(steps: int) -> np.ndarray:
     return plan
 
 
-def test_a_lead_is_executed_but_not_recorded(environment: MetaWorldEnv) -> None:
+def test_a_lead_is_the_past_that_nobody_learns(environment: MetaWorldEnv) -> None:
+    """What comes before the expert is recorded as it was seen, and masked; then pushes begin."""
     lead = list(aside(37).clip(-1, 1))
-    episode = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0, lead=lead)
-    plain = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0)
-    assert episode is not None
-    assert plain is not None
-    observation, _ = environment.reset(seed=3)
-    np.testing.assert_array_equal(observation["state"], plain.state[0])
-    for action in lead:
-        observation, _, success, _, _ = environment.step(action)
-        assert not success
-    assert np.abs(observation["state"] - plain.state[0]).max() > 0.02
-    for step, action in enumerate(episode.action):
-        np.testing.assert_array_equal(observation["state"], episode.state[step])
-        np.testing.assert_array_equal(environment.render(), episode.image["corner4"][step])
-        np.testing.assert_array_equal(environment.landmarks(), episode.landmarks[step])
-        observation, _, success, _, _ = environment.step(action)
-        assert success == (step == len(episode.action) - 1)
-    assert episode.seed == 3
-    assert episode.landmarks.shape == (len(episode.state), len(METAWORLD.landmarks), 3)
-
-
-def test_pushes_begin_when_the_expert_takes_over(environment: MetaWorldEnv) -> None:
-    lead = list(aside(20).clip(-1, 1))
     episode = demonstrate(METAWORLD, environment, seed=3, perturbation=1.5, lead=lead)
     assert episode is not None
+    assert episode.action_mask is not None
+    assert episode.action_mask.tolist() == [False] * 37 + [True] * (len(episode.action) - 37)
+    np.testing.assert_array_equal(episode.action[:37], lead)
     observation, _ = environment.reset(seed=3)
-    for action in lead:
-        observation, *_ = environment.step(action)
     pushes = _pushes(METAWORLD, "drawer-open", 3, 1.5)
     for step, action in enumerate(episode.action):
         np.testing.assert_array_equal(observation["state"], episode.state[step])
-        observation, *_ = environment.step(np.clip(action + next(pushes), -1, 1))
+        np.testing.assert_array_equal(environment.landmarks(), episode.landmarks[step])
+        if step in (0, 36, 37):
+            np.testing.assert_array_equal(environment.render(), episode.image["corner4"][step])
+        push = next(pushes) if step >= 37 else 0
+        observation, _, success, _, _ = environment.step(np.clip(action + push, -1, 1))
+        assert success == (step == len(episode.action) - 1)
+    assert episode.landmarks.shape == (len(episode.state), len(METAWORLD.landmarks), 3)
 
 
 def test_an_expert_that_has_no_time_left_gives_no_episode(environment: MetaWorldEnv) -> None:

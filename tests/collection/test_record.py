@@ -43,7 +43,11 @@ def fake_attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode |
     number = np.random.default_rng(seed)
     length, size = 3 + seed % 5, config.image_size
     episode = Episode(
-        image={METAWORLD.camera: number.integers(0, 256, (length, size, size, 3), dtype=np.uint8)},
+        image={
+            next(iter(config.pictures)): number.integers(
+                0, 256, (length, size, size, 3), dtype=np.uint8
+            )
+        },
         state=number.normal(size=(length, 4)).astype(np.float32),
         action=number.normal(size=(length, 4)).astype(np.float32),
         instruction=task,
@@ -166,8 +170,13 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
     record(config(tmp_path / "set", episodes=1))
     with pytest.raises(InputError, match=r"'perturbation': 0\.0.*this one has.*0\.5"):
         record(config(tmp_path / "set", episodes=1, perturbation=0.5))
-    with pytest.raises(InputError, match=r"'camera': 'corner4'.*this one has.*'work_area'"):
-        record(config(tmp_path / "set", episodes=1, camera="work_area"))
+    with pytest.raises(InputError, match=r"'cameras': \['corner4'\].*this one has.*'work_area'"):
+        record(config(tmp_path / "set", episodes=1, cameras=("work_area",)))
+    file = tmp_path / "set/meta/recording.json"
+    told = json.loads(file.read_bytes())
+    told["camera"] = told.pop("cameras")[0]  # as the version before wrote it
+    file.write_text(json.dumps(told))
+    record(config(tmp_path / "set", episodes=2))
     with pytest.raises(InputError, match=r"'policy': None.*this one has.*'policy': 'some'"):
         record(config(tmp_path / "set", episodes=1, policy=Path("some")), object)
     (tmp_path / "other").mkdir()
@@ -186,7 +195,10 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
         ({"seed": -1}, "`seed` -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
-        ({"camera": "work-area"}, "no camera 'work-area'. Did you mean 'work_area'"),
+        (
+            {"cameras": ("work-area",)},
+            "no camera of metaworld 'work-area'. Did you mean 'work_area'",
+        ),
         (
             {"seed": 9_990, "policy": Path("some")},
             "`seed` 9990 with up to 12 attempts a task reaches seed 10001",
@@ -208,7 +220,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
         return None if task == "push" else fake_attempt(task, seed, config)
 
     use_attempt(attempt)
-    corrections = config(tmp_path, policy=Path("some"), seed=20, camera="work_area")
+    corrections = config(tmp_path, policy=Path("some"), seed=20, cameras=("work_area",))
     result = record(corrections, object)
     assert result.successes == {"reach": 8, "push": 0}
     assert result.failures == {"reach": 4, "push": 12}
@@ -218,7 +230,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
     assert [(row.task, row.seed) for row in dataset.episodes] == [("reach", seed) for seed in want]
     assert list(dataset.cameras) == ["work_area"]
     stored = json.loads((tmp_path / "meta/recording.json").read_bytes())
-    assert (stored["policy"], stored["camera"], stored["seed"]) == ("some", "work_area", 20)
+    assert (stored["policy"], stored["cameras"], stored["seed"]) == ("some", ["work_area"], 20)
 
 
 @pytest.mark.parametrize("interrupted_at", [1, 5, 8])
@@ -304,7 +316,9 @@ def test_an_attempt_leads_with_the_policy_and_keeps_the_rest(
     assert want is not None
     np.testing.assert_array_equal(got.state, want.state)
     np.testing.assert_array_equal(got.action, want.action)
-    np.testing.assert_array_equal(got.landmarks, want.landmarks)
+    np.testing.assert_array_equal(got.columns["landmarks"], want.landmarks)
+    np.testing.assert_array_equal(got.columns["action_mask"], want.action_mask)
+    assert want.action_mask.sum() == len(got.action) - len(lead)
     assert got.film == encode_episode(want, fps=80).film
     environment.close()
 

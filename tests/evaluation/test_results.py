@@ -136,5 +136,7 @@ def test_table_says_what_is_covered(results: Results) -> None:
 
 
 def test_one_task_is_singular(results: Results) -> None:
-    one = replace(results, task_mean=task_mean(task_results(episodes("reach", [True, False]))))
+    one = replace(
+        results, task_mean=task_mean(task_results(METAWORLD, episodes("reach", [True, False])))
+    )
     assert mean_rows(one)[0][0] == "mean over the 1 task evaluated"

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.functional.receptive_field import usage_map
-from eyehand.inspection.gradient import effective_receptive_field, gradient_support
+from eyehand.inspection.gradient import effective_receptive_field, effective_size, gradient_support
 
 
 @pytest.fixture(autouse=True)
@@ -58,21 +58,21 @@ def test_support_is_what_changes(name: str) -> None:
     for row, column in [(0, 0), (1, 2), (-1, -1)]:
         index = (0, slice(None), row, column)
         want = changed_pixels(network, picture, index)
-        assert torch.equal(gradient_support(network, (picture,), "", index), want)
+        assert torch.equal(gradient_support(network, picture, "", index), want)
         assert want.any()
 
 
 def test_support_has_the_holes_of_the_usage_map() -> None:
     network = nn.Sequential(*(nn.Conv2d(1, 1, 3, dilation=d, padding=d) for d in (2, 2, 4)))
     picture = torch.zeros(1, 1, 17, 17)
-    got = gradient_support(network, (picture,), "2", (0, 0, 8, 8))
+    got = gradient_support(network, picture, "2", (0, 0, 8, 8))
     assert np.array_equal(got.numpy(), usage_map([2, 2, 4], kernel_size=3) > 0)
 
 
 def test_support_of_zero_weights_and_frozen_networks() -> None:
     network = nn.Conv2d(3, 2, 3).requires_grad_(False)
     nn.init.zeros_(network.weight)
-    got = gradient_support(network, (torch.zeros(1, 3, 5, 5),), "", (0, 0, 0, 0))
+    got = gradient_support(network, torch.zeros(1, 3, 5, 5), "", (0, 0, 0, 0))
     assert got.sum() == 9
     assert not network.weight.any()
     assert network.weight.dtype == torch.float32
@@ -91,7 +91,7 @@ def test_the_layer_must_have_a_gradient() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.look(x).sum() + x
 
-    inputs = (torch.zeros(1, 3, 5, 5),)
+    inputs = torch.zeros(1, 3, 5, 5)
     with pytest.raises(ValueError, match="Of layer 'inner' no gradient flows back"):
         gradient_support(Frozen(), inputs, "inner", (0,))
     with pytest.raises(ValueError, match="no layer 'outer'"):
@@ -101,12 +101,11 @@ def test_the_layer_must_have_a_gradient() -> None:
 def test_effective_field_of_one_convolution_is_its_weight() -> None:
     torch.manual_seed(0)
     network = nn.Conv2d(2, 5, 5, padding=2)
-    field = effective_receptive_field(network, (torch.zeros(100, 2, 9, 9),), "", samples=5)
+    field = effective_receptive_field(network, torch.zeros(100, 2, 9, 9), "", samples=5)
     want = network.weight.double().square().sum(dim=(0, 1)).sqrt()
     want = F.pad(want / want.max(), (2, 2, 2, 2))
-    torch.testing.assert_close(field.heat, want.detach(), rtol=0, atol=0.06)
-    assert field.size == 5
-    assert field.radius == pytest.approx((25 / torch.pi) ** 0.5)
+    torch.testing.assert_close(field, want.detach(), rtol=0, atol=0.06)
+    assert effective_size(field) == 5
 
 
 def test_effective_field_grows_with_the_root_of_the_depth() -> None:
@@ -115,7 +114,9 @@ def test_effective_field_grows_with_the_root_of_the_depth() -> None:
         for layer in layers:
             nn.init.constant_(layer.weight, 1 / 9)
         picture = torch.zeros(1, 1, 65, 65)
-        return effective_receptive_field(nn.Sequential(*layers), (picture,), "", samples=1).size
+        return effective_size(
+            effective_receptive_field(nn.Sequential(*layers), picture, "", samples=1)
+        )
 
     # A sum of n uniform steps has variance 2n/3 along an axis; the heat falls to 4.55 % at a radius
     # of 2.486 deviations, a circle of that radius has this area.
@@ -129,10 +130,10 @@ def test_effective_field_leaves_the_network_alone() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(2))
     network[0].weight.grad = torch.ones_like(network[0].weight)
     state = torch.get_rng_state()
-    field = effective_receptive_field(network, (torch.zeros(2, 1, 7, 7),), "1", samples=2)
-    assert field.heat.max() == 1
+    field = effective_receptive_field(network, torch.zeros(2, 1, 7, 7), "1", samples=2)
+    assert field.max() == 1
     with pytest.raises(ValueError, match=r"layer '2' must be .* Got \[\(2, 2, 25\)\]"):
-        effective_receptive_field(network, (torch.zeros(2, 1, 7, 7),), "2")
+        effective_receptive_field(network, torch.zeros(2, 1, 7, 7), "2")
     assert torch.equal(network[0].weight.grad, torch.ones_like(network[0].weight))
     assert network[0].weight.requires_grad
     assert network[1].training
@@ -144,4 +145,4 @@ def test_effective_field_of_a_dead_network() -> None:
     network = nn.Conv2d(1, 1, 1)
     nn.init.zeros_(network.weight)
     with pytest.raises(ValueError, match="layer '' reaches the picture"):
-        effective_receptive_field(network, (torch.zeros(1, 1, 3, 3),), "", samples=1)
+        effective_receptive_field(network, torch.zeros(1, 1, 3, 3), "", samples=1)

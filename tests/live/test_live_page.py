@@ -143,15 +143,17 @@ def test_pausing_stops_the_clock_and_a_person_can_take_over(page: Page, tmp_path
     expect(page.locator("#run-label")).to_have_text("Run", timeout=SLOW)
     expect(page.locator("#correction")).to_have_attribute("href", "/correction.zip", timeout=SLOW)
     steps = int(re.findall(r"\d+", page.locator("#steps").inner_text())[0])
-    for name, fewer in (("episode", False), ("correction", True)):
+    for name, corrects in (("episode", False), ("correction", True)):
         with page.expect_download(timeout=SLOW) as download:
             page.locator(f"#{name}").click()
         file = tmp_path / f"{name}.zip"
         download.value.save_as(file)
         folder = tmp_path / name
         zipfile.ZipFile(file).extractall(folder)
-        frames = len(open_store(folder, image_size=96))
-        assert (frames < steps) if fewer else (frames == steps)
+        store = open_store(folder, image_size=96)
+        assert len(store) == steps
+        learnt = store.columns["action_mask"].sum() if corrects else steps
+        assert (learnt < steps) == corrects
         assert len(Dataset(folder).episodes) == 1
     with page.expect_download(timeout=SLOW) as download:
         page.locator("#film").click()

@@ -205,20 +205,21 @@ def test_what_it_did_is_an_episode_that_training_accepts(robot: Robot, tmp_path:
     actions = np.stack(take.actions)
     env = METAWORLD.make("reach", cameras={"work_area": 32}, render_observations=False)
     whole = replay_episode(env, start, take.actions)
-    corrected = replay_episode(env, start, take.actions, kept=take.human)
+    corrected = replay_episode(env, start, take.actions, action_mask=take.human)
     assert len(whole.action) == 7
-    assert len(corrected.action) == 3
-    np.testing.assert_array_equal(corrected.state, whole.state[4:])
+    np.testing.assert_array_equal(corrected.state, whole.state)
+    assert corrected.action_mask.tolist() == [False] * 4 + [True] * 3
+    assert whole.action_mask is None
     zip_episode(corrected, tmp_path / "episode.zip", METAWORLD)
     zipfile.ZipFile(tmp_path / "episode.zip").extractall(tmp_path / "data")
     store = open_store(tmp_path / "data")
-    np.testing.assert_allclose(store.action, actions[4:], atol=1e-6)
+    np.testing.assert_allclose(store.action, actions, atol=1e-6)
     words = f"train bcz-metaworld --data {tmp_path / 'data'} --out {tmp_path / 'policy'}"
     words += " --policy.image-size 32 --batch-size 2 --training.minutes None --training.steps 1"
     assert main(words.split()) == 0
     assert load_policy(tmp_path / "policy").config.cameras == ("work_area",)
     with pytest.raises(InputError, match="no step"):
-        replay_episode(env, start, take.actions, kept=[False] * len(actions))
+        replay_episode(env, start, take.actions, action_mask=[False] * len(actions))
     env.close()
 
 

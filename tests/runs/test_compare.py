@@ -16,6 +16,7 @@ from torch import nn
 
 from eyehand.cli import main
 from eyehand.evaluation.protocol import EvalConfig
+from eyehand.policies.registry import describe_policy
 from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.runs import compare as compare_module
 from eyehand.runs import trial as trial_module
@@ -72,7 +73,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def fake_train(run: TrainingRun, data: Any, out: Path, **rest: Any) -> Any:
         calls.trained.append((out.name, run))
         out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text('{"policy": {}}')
+        (out / "config.json").write_text(json.dumps({"policy": describe_policy(run.policy)}))
         (out / "model.safetensors").touch()
         if rest["watch"]:
             for progress in (0.5, 1.0):
@@ -100,7 +101,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         "load_policy",
         lambda _: SimpleNamespace(
             config=SimpleNamespace(image_size=96),
-            get_submodule=lambda _: None,
+            stages=lambda: SimpleNamespace(act=None),
             reset=lambda _: None,
             parameters=policy.parameters,
         ),

@@ -26,6 +26,7 @@ from eyehand.runs import train as run_module
 from eyehand.runs.train import TrainingRun, run_training
 from eyehand.runs.trial import Trial, choose_parts, override
 from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import Batch, Episode, InputError, Observation, Statistics
 
 
@@ -158,8 +159,9 @@ def test_initial_weights_are_what_the_run_begins_with(
     """Every weight, and the statistics: those of the data that the run goes on with are others."""
     weights: list[dict[str, torch.Tensor]] = []
 
-    def look(policy: torch.nn.Module, *_: object, **__: object) -> TrainResult:
-        weights.append({name: value.clone() for name, value in policy.state_dict().items()})
+    def look(update: SupervisedUpdate, *_: object, **__: object) -> TrainResult:
+        state = update.learner.network.state_dict()
+        weights.append({name: value.clone() for name, value in state.items()})
         return TrainResult(0, 0.0, 0.0, 0.0, 0.0)
 
     more = make_data(tmp_path / "more", 10, scale=5.0)
@@ -186,6 +188,19 @@ def test_a_run_with_initial_weights_says_so_and_resumes(
     assert result.steps == 2
     with pytest.raises(InputError, match="initial"):
         run_training(tiny(3), [data], out, resume=True)
+
+
+def test_a_run_that_an_older_version_began_goes_on(data: Path, begun: Path) -> None:
+    path = begun / "config.json"
+    description = json.loads(path.read_text())
+    del description["policy"]["gripper"]  # a field that has come since
+    path.write_text(json.dumps(description))
+    run = tiny(3)
+    with pytest.raises(InputError, match="gripper"):
+        run_training(
+            replace(run, policy=replace(run.policy, gripper=2)), [data], begun, resume=True
+        )
+    assert run_training(run, [data], begun, resume=True).steps == 3
 
 
 def test_initial_weights_of_another_policy_are_refused_in_one_sentence(

@@ -1,12 +1,16 @@
 """A run folder as the version before wrote it is gone on with, to the bit."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from eyehand.training.checkpoint import open_run
+from eyehand.training.earlier import defaults_of
 from eyehand.types import InputError
 
 SETTINGS = {"steps": 6, "log_every": 4, "learning_rate": 0.01}
@@ -65,3 +69,28 @@ def test_the_length_of_the_schedule_is_read_off_the_config(toy: ModuleType, stop
     cycle = json.loads(state.read_text())["cycle"]
     assert (cycle["begin"], cycle["end"]) == (3, 12)
     assert 0 < cycle["start"] < 1
+
+
+def test_a_field_that_is_new_counts_as_its_default(tmp_path: Path) -> None:
+    """Heads too: the defaults are those of the config that is chosen."""
+
+    @dataclass(frozen=True)
+    class Head:
+        dim: int
+        depth: int = 2
+
+    @dataclass(frozen=True)
+    class Policy:
+        head: Head
+        gripper: int = 1
+
+    (tmp_path / "config.json").write_text('{"policy": {"head": {"dim": 8}}}')
+    for policy, message in (
+        (Policy(Head(8)), None),
+        (Policy(Head(8), gripper=0), "policy.gripper is 0, and not there|and 1 in"),
+        (Policy(Head(8, depth=3)), "policy.head.depth is 3"),
+    ):
+        defaults = {"policy": defaults_of(policy)}
+        told = {"policy": asdict(policy)}
+        with nullcontext() if message is None else pytest.raises(InputError, match=message):
+            assert open_run(tmp_path, told, resume=True, defaults=defaults) is None

@@ -46,7 +46,8 @@ def demonstrate(
         env: The task; its observations need no pictures.
         seed: The start state.
         perturbation: Strength of the pushes, standard deviation per axis in action units.
-        lead: Actions that are executed before the expert takes over; they are not recorded.
+        lead: Actions that are executed before the expert takes over. They are recorded as the past
+            that a policy with memory sees, and masked, because nobody should learn them.
 
     Raises:
         InputError: If the suite has no expert.
@@ -83,7 +84,7 @@ def demonstrate(
         env,
         Start(env.task, seed, env.instruction),
         executed,
-        kept=[step >= len(lead) for step in range(len(executed))],
+        action_mask=[step >= len(lead) for step in range(len(executed))] if lead else None,
         labels=[*lead, *labels],
     )
 

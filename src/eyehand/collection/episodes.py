@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Float32
 
-from eyehand.data.columns import landmark_columns
+from eyehand.data.columns import ACTION_MASK, Column, landmark_columns
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.replay import replay
 from eyehand.envs.robot_env import Landmarks, RobotEnv
@@ -22,7 +22,7 @@ def replay_episode(
     start: Start,
     actions: Sequence[Float32[np.ndarray, " action"]],
     *,
-    kept: Sequence[bool] | None = None,
+    action_mask: Sequence[bool] | None = None,
     labels: Sequence[Float32[np.ndarray, " action"]] | None = None,
 ) -> Episode:
     """Return the episode that these actions make from a start state, with pictures.
@@ -31,20 +31,20 @@ def replay_episode(
         env: The environment of ``start.task``; its observations need no pictures.
         start: Where it began, and what was told at last.
         actions: What was executed.
-        kept: Which steps to keep, such as those of a person; left out, all.
+        action_mask: Which steps have an action to learn, such as those of a person or the expert;
+            the others are seen as their past. Left out, all have.
         labels: What is recorded as the action of each step; left out, what was executed.
 
     Raises:
-        InputError: If no step is kept.
+        InputError: If no step has an action to learn.
     """
-    kept = [True] * len(actions) if kept is None else kept
-    if not any(kept):
-        raise InputError("no step of the episode is to be kept.")
+    if action_mask is not None and not any(action_mask):
+        raise InputError("no step of the episode has an action to learn.")
     labels = actions if labels is None else labels
     pictures, states, places = [], [], []
     for moment in replay(env, start.seed, actions):
-        if moment.action is None or not kept[moment.step]:
-            continue
+        if moment.action is None:
+            break
         pictures.append(env.pictures())
         states.append(moment.observation["state"])
         if isinstance(env, Landmarks):
@@ -52,22 +52,27 @@ def replay_episode(
     return Episode(
         image={name: np.stack([shown[name] for shown in pictures]) for name in env.cameras},
         state=np.stack(states),
-        action=np.asarray(labels, np.float32)[np.asarray(kept)],
+        action=np.asarray(labels, np.float32),
         instruction=start.instruction,
         task=start.task,
         seed=start.seed,
         landmarks=np.stack(places) if places else None,
+        action_mask=None if action_mask is None else np.asarray(action_mask),
     )
 
 
-def dataset_writer(folder: Path, suite: Suite, cameras: Mapping[str, int]) -> DatasetWriter:
+def dataset_writer(
+    folder: Path, suite: Suite, cameras: Mapping[str, int], *, corrections: bool
+) -> DatasetWriter:
     """Return the writer of a data set of a suite's episodes.
 
     Args:
         folder: The data set.
         suite: The family of tasks.
         cameras: Height and width of its pictures, pixels, by camera.
+        corrections: Whether some steps have no action to learn, because a policy did them.
     """
+    mask = {ACTION_MASK: Column("bool")} if corrections else {}
     return DatasetWriter(
         folder,
         fps=suite.fps,
@@ -75,7 +80,7 @@ def dataset_writer(folder: Path, suite: Suite, cameras: Mapping[str, int]) -> Da
         state_dim=len(suite.state),
         action_dim=len(suite.action),
         robot=suite.name,
-        columns=landmark_columns(suite.landmarks),
+        columns=landmark_columns(suite.landmarks) | mask,
     )
 
 
@@ -84,7 +89,8 @@ def zip_episode(episode: Episode, file: Path, suite: Suite) -> None:
     sizes = {camera: film.shape[1] for camera, film in episode.image.items()}
     with TemporaryDirectory(dir=file.parent) as name:
         folder = Path(name) / "data"
-        with dataset_writer(folder, suite, sizes) as writer:
+        corrections = episode.action_mask is not None
+        with dataset_writer(folder, suite, sizes, corrections=corrections) as writer:
             writer.add(episode)
         made = shutil.make_archive(str(Path(name) / "episode"), "zip", folder)
         Path(made).replace(file)

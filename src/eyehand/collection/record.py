@@ -60,8 +60,8 @@ class RecordConfig:
     """Height and width of the pictures, pixels."""
     policy: Path | None = None
     """Record corrections of this policy instead: it drives to a random moment, then the expert
-    takes over, and only the expert's part is kept (DAgger). Where the expert cannot put things
-    right either, there is one episode less."""
+    takes over, and only the expert's part is learnt from (DAgger). Where the expert cannot put
+    things right either, there is one episode less."""
 
     def __post_init__(self) -> None:
         """Check that it can be recorded."""
@@ -141,7 +141,9 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
     _check_folder(config)
-    with dataset_writer(config.out, suite, config.pictures) as writer:
+    with dataset_writer(
+        config.out, suite, config.pictures, corrections=config.policy is not None
+    ) as writer:
         _write_description(config)
         states = [_state(task, config, writer) for task in tasks]
         if any(state.successes < config.episodes for state in states):

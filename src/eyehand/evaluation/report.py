@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eyehand.envs.suite import find_suite
 from eyehand.evaluation.page import fill
 from eyehand.evaluation.probes import SWAPPED
 from eyehand.evaluation.results import Film, mean_rows, read_results
@@ -63,6 +64,7 @@ def write_report(folder: Path, *, training: Path | None = None) -> Path:
             results.tasks.items(), key=lambda named: (-named[1].success_rate, named[0])
         ),
         swapped=SWAPPED,
+        limit=find_suite(results.suite).max_steps,
         films=films,
         films_left_out=len(results.films) - sum(map(len, films.values())),
         autoplay=len(results.films) <= AUTOPLAYED,

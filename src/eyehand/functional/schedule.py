@@ -28,7 +28,7 @@ def warmup_cosine(progress: float, *, warmup: float, final: float, start: float 
     Example:
         >>> [warmup_cosine(p, warmup=0.5, final=0.2) for p in (0.0, 0.25, 0.5, 1.0)]
         [0.0, 0.5, 1.0, 0.2]
-        >>> warmup_cosine(0.25, warmup=0.5, final=0.0, start=0.2)
+        >>> round(warmup_cosine(0.25, warmup=0.5, final=0.0, start=0.2), 6)
         0.6
     """
     if not 0 <= progress <= 1:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from eyehand.inspection.findings import Finding, Place, judge
 from eyehand.inspection.nested import tensors
-from eyehand.inspection.operators import Operator, failure, traced
+from eyehand.inspection.operators import Call, failure, traced
 
 DEAD_SHARE = 0.1
 SATURATED_SHARE = 0.5
@@ -111,9 +112,8 @@ def measure_activations(
     run = module if call is None else call
     findings: list[Finding] = []
     watch = _Watch()
-    gradients = _Gradients()
     with traced(module, held=inputs, observe=watch) as trace:
-        gradients.follow(module)
+        squares_of = _follow_gradients(module)
         try:
             with torch.enable_grad():
                 outputs = run(*inputs)
@@ -122,11 +122,10 @@ def measure_activations(
             trace.backward = True
             if scalar.requires_grad:
                 scalar.backward()
-            complete = True
         except Exception as error:
-            complete = False
+            squares_of = {}
             findings.append(failure(error, trace))
-    norms = gradients.norms() if complete else ()
+    norms = tuple(Gradient(name, math.sqrt(math.fsum(x))) for name, x in squares_of.items())
     findings += _unit_findings(watch.rows)
     if norms:
         findings += _gradient_findings(norms)
@@ -139,20 +138,14 @@ class _Watch:
     def __init__(self) -> None:
         self.rows: list[Activation] = []
         self.over = False
-        self._calls: Counter[tuple[str, str]] = Counter()
+        self._runs: Counter[tuple[str, str]] = Counter()
 
-    def __call__(
-        self,
-        operator: Operator,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        result: Any,
-    ) -> None:
+    def __call__(self, call: Call) -> None:
+        operator, result = call.operator, call.result
         if self.over or not isinstance(result, Tensor) or result.ndim < 2 or not result.numel():
             return
         name, dead, saturated, doubled = operator.name, None, None, None
-        if _rectifies(name, args):
+        if _rectifies(name, call.args):
             dead = float((channels_last(result) <= 0).all(dim=0).float().mean())
         elif name in ("sigmoid", "tanh"):
             values = result * 2 - 1 if name == "sigmoid" else result
@@ -161,40 +154,33 @@ class _Watch:
             doubled = doubled_share(channels_last(result))
         else:
             return
-        call = self._calls[operator.layer, name]
-        self._calls[operator.layer, name] += 1
-        shape = tuple(result.shape)
-        self.rows.append(Activation(operator.layer, name, call, shape, dead, saturated, doubled))
+        run, shape = self._runs[operator.layer, name], tuple(result.shape)
+        self._runs[operator.layer, name] += 1
+        self.rows.append(Activation(operator.layer, name, run, shape, dead, saturated, doubled))
 
 
-class _Gradients:
-    """Norms of the gradients at the outputs of layers with weights."""
+def _follow_gradients(module: nn.Module) -> dict[str, list[float]]:
+    """Hook every layer with a weight of two axes or more.
 
-    def __init__(self) -> None:
-        self._squares: dict[str, list[float]] = {}
+    Returns:
+        Filled while the network runs forward and backward: the squared norms of the gradients at
+        the outputs of each layer, by its name, in the order of the first calls.
+    """
+    squares_of: dict[str, list[float]] = {}
 
-    def follow(self, module: nn.Module) -> None:
-        """Hook every layer with a weight of two axes or more."""
-        for name, part in module.named_modules():
-            weights = part.parameters(recurse=False)
-            scripted = isinstance(part, torch.jit.ScriptModule)  # takes no hooks
-            if not scripted and any(weight.ndim > 1 for weight in weights):
-                part.register_forward_hook(self._after(name))
+    def after(name: str, _: nn.Module, __: Any, outputs: Any) -> None:
+        # A leaf is a parameter of the network, and would keep the hook for good.
+        differentiable = [x for x in tensors(outputs) if x.requires_grad and not x.is_leaf]
+        squares = squares_of.setdefault(name, []) if differentiable else []
+        for output in differentiable:
+            output.register_hook(lambda x: squares.append(float(x.double().square().sum())))
 
-    def norms(self) -> tuple[Gradient, ...]:
-        """Return the norm over all calls of each layer, in the order of their first."""
-        pairs = self._squares.items()
-        return tuple(Gradient(name, math.sqrt(math.fsum(squares))) for name, squares in pairs)
-
-    def _after(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def after(_: nn.Module, __: Any, outputs: Any) -> None:
-            # A leaf is a parameter of the network, and would keep the hook for good.
-            differentiable = [x for x in tensors(outputs) if x.requires_grad and not x.is_leaf]
-            squares = self._squares.setdefault(name, []) if differentiable else []
-            for output in differentiable:
-                output.register_hook(lambda x: squares.append(float(x.double().square().sum())))
-
-        return after
+    for name, part in module.named_modules():
+        weights = part.parameters(recurse=False)
+        scripted = isinstance(part, torch.jit.ScriptModule)  # takes no hooks
+        if not scripted and any(weight.ndim > 1 for weight in weights):
+            part.register_forward_hook(partial(after, name))
+    return squares_of
 
 
 def channels_last(x: Tensor) -> Float[Tensor, "position channel"]:

@@ -2,7 +2,6 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.inspection.nested import tensors
-from eyehand.inspection.operators import Operator, traced
+from eyehand.inspection.operators import Call, traced
 
 REMEMBERED = 16
 """Maps before the last layer that may be the one that is averaged."""
@@ -79,22 +78,16 @@ class _Ending:
         self.weight = self.map = torch.empty(0)
         self._maps: deque[Tensor] = deque(maxlen=REMEMBERED)
 
-    def __call__(
-        self,
-        operator: Operator,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        result: Any,
-    ) -> None:
+    def __call__(self, call: Call) -> None:
         """Remember a map, or look which one a matrix product read the means of."""
+        result = call.result
         if not isinstance(result, Tensor) or not result.is_floating_point():
             return
         if result.ndim == 4 and result.shape[2:].numel() > 1:
             self._maps.append(result)
-        if operator.name not in ("addmm", "mm"):
+        if call.operator.name not in ("addmm", "mm"):
             return
-        features, weight = args[-2:]
+        features, weight = call.args[-2:]
         for candidate in reversed(self._maps):
             means = candidate.mean(dim=(2, 3))
             if means.shape == features.shape and torch.allclose(means, features, 1e-4, 1e-6):

@@ -26,7 +26,7 @@ def geometric_findings(geometry: Geometry) -> list[Finding]:
     """
     holes, small = [], []
     widest = max(
-        (found for found in geometry.maps if found.dims and found.height and found.width),
+        (one for one in geometry.maps if one.height and (one.spatial or len(one.shape) == 3)),
         key=lambda found: sum(axis.size for axis in (found.height, found.width) if axis),
         default=None,
     )

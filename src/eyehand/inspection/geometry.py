@@ -8,10 +8,11 @@ reaches into the padding. Branches, shortcuts, dilation and control flow need no
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from eyehand.functional.convolution import effective_kernel_size
@@ -84,6 +85,11 @@ class MapGeometry:
     """Share of the middle cell's field, from its first to its last pixel, that the cell does not
     see: gridding."""
 
+    @property
+    def spatial(self) -> bool:
+        """Whether it is a map with more than one cell along both axes."""
+        return self.dims is not None and min(self.shape[dim] for dim in self.dims) > 1
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -111,7 +117,9 @@ class Geometry:
         )
 
 
-def measure_geometry(module: nn.Module, *inputs: object) -> Geometry:
+def measure_geometry(
+    module: nn.Module, picture: Float[Tensor, "batch channel height width"]
+) -> Geometry:
     """Ask what every submodule's output sees.
 
     A copy of the network runs once, in evaluation mode, on one picture. Only what can be
@@ -119,12 +127,8 @@ def measure_geometry(module: nn.Module, *inputs: object) -> Geometry:
     as unknown. Padding that repeats the picture, as reflection, counts as what it repeats.
 
     Args:
-        module: The network.
-        *inputs: What it is called with. The picture is the first tensor with four dimensions or
-            more, one of floating point before others; its last two are the height and the width.
-
-    Raises:
-        ValueError: If there is no picture among the inputs.
+        module: A network that reads the picture alone.
+        picture: A batch of pictures, of which only the shape counts; one is enough.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
@@ -133,7 +137,7 @@ def measure_geometry(module: nn.Module, *inputs: object) -> Geometry:
         ('0', 3, '1', 4, 2.0)
     """
     windows: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
-    run = SmoothRun(module, inputs, lambda *call: windows.update(_window(*call)))
+    run = SmoothRun(module, picture, lambda *call: windows.update(_window(*call)))
     known: dict[int, MapGeometry] = {}
     maps = []
     for layer, output in run.outputs.items():
@@ -147,13 +151,6 @@ def measure_geometry(module: nn.Module, *inputs: object) -> Geometry:
         if kernel[0] > size[0] or kernel[1] > size[1]
     }
     return Geometry(tuple(maps), _unread(run), oversized)
-
-
-def last_map(maps: Sequence[MapGeometry]) -> MapGeometry | None:
-    """Return the last map with more than one cell along both axes, of a named layer if any is."""
-    wide = [one for one in maps if one.dims and min(one.shape[dim] for dim in one.dims) > 1]
-    named = [one for one in wide if one.layer] or wide
-    return named[-1] if named else None
 
 
 class _Sees(NamedTuple):
@@ -197,8 +194,7 @@ def _examine(run: SmoothRun, output: Tensor) -> MapGeometry:
     asked = [middle, *(ask(place) for place in (lambda _: 0, lambda _: 1, lambda size: size - 1))]
     axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
     if not all(axis.exact for axis in axes):
-        for beside in range(1, NEIGHBOURS):
-            asked.append(ask(lambda size, beside=beside: size // 2 + beside))  # type: ignore[misc]  # mypy does not infer it
+        asked += [ask(partial(_after_middle, k)) for k in range(1, NEIGHBOURS)]
         asked.append(ask(lambda size: size // 2 + _period(size)))
         axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
     # Scores of attention move along one axis only; a map moves along both, or sees the same.
@@ -219,6 +215,10 @@ def _layout(shape: Sequence[int], picture: tuple[int, int]) -> tuple[int, ...]:
         if shape[dims[0]] * picture[1] == shape[dims[1]] * picture[0]
     ]  # fmt: skip
     return proportions[0] if proportions else (2, 3)
+
+
+def _after_middle(steps: int, size: int) -> int:
+    return size // 2 + steps
 
 
 def _period(size: int) -> int:

@@ -1,15 +1,15 @@
 """Which pixels a cell depends on, asked of its gradient, and how much each of them moves it."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
-from eyehand.inspection.nested import map_tensors, tensors
+from eyehand.inspection.nested import tensors
 from eyehand.inspection.smooth import Smooth, smooth_copy
 from eyehand.inspection.untouched import untouched
 
@@ -20,44 +20,37 @@ class SmoothRun:
     """One run of a network's `smooth_copy`, whose layers can then be asked for their pixels.
 
     Args:
-        module: The network.
-        inputs: What it is called with. The picture is the first tensor of four dimensions, one of
-            floating point before others; its last two are the height and the width.
+        module: A network that reads the picture alone.
+        picture: A batch of pictures, of which only the shape counts.
         observe: Told of every call: the name of a submodule, itself, and what it read.
-
-    Raises:
-        ValueError: If there is no picture among the inputs.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        inputs: tuple[Any, ...],
+        picture: Float[Tensor, "batch channel height width"],
         observe: Callable[[str, nn.Module, Any], None] | None = None,
     ) -> None:
         network = smooth_copy(module)
-        shape = find_picture(inputs).shape
         generator = torch.Generator().manual_seed(0)
-        self.picture = torch.rand(shape, generator=generator, dtype=torch.float64)
+        self.picture = torch.rand(picture.shape, generator=generator, dtype=torch.float64)
         self.picture.requires_grad_(True)
         self.outputs: dict[str, Tensor] = {}
         """First tensor that the first call of each submodule returned, in the order of their end.
         Layers that only pass on what they read, as a ReLU does here, hold the same tensor."""
-        for name, part in network.named_modules():
-            if not isinstance(part, torch.jit.ScriptModule):  # takes no hooks
-                part.register_forward_hook(self._keep(name, observe))
-        with Smooth(), torch.enable_grad():
-            self.result = network(*_with_picture(inputs, self.picture))
 
-    def _keep(self, name: str, observe: Callable[[str, nn.Module, Any], None] | None) -> Any:
-        def keep(part: nn.Module, read: Any, result: Any) -> None:
+        def keep(name: str, part: nn.Module, read: Any, result: Any) -> None:
             if observe is not None:
                 observe(name, part, read)
             first = next(tensors(result), None)
             if first is not None:
                 self.outputs.setdefault(name, first)
 
-        return keep
+        for name, part in network.named_modules():
+            if not isinstance(part, torch.jit.ScriptModule):  # takes no hooks
+                part.register_forward_hook(partial(keep, name))
+        with Smooth(), torch.enable_grad():
+            self.result = network(self.picture)
 
     def support(self, output: Tensor, index: Index) -> Bool[Tensor, "height width"]:
         """Return where the gradient of elements of an output is not zero.
@@ -76,11 +69,14 @@ class SmoothRun:
                 "no gradient flows back to the picture: the layer runs under no_grad, or the "
                 "picture makes no difference to it"
             )
-        return _per_pixel(gradient.abs()) > 0
+        return gradient.abs().sum((0, 1)) > 0
 
 
 def gradient_support(
-    module: nn.Module, inputs: tuple[Any, ...], layer: str, index: Index
+    module: nn.Module,
+    picture: Float[Tensor, "batch channel height width"],
+    layer: str,
+    index: Index,
 ) -> Bool[Tensor, "height width"]:
     """Return which pixels an element of a layer's output can depend on.
 
@@ -89,8 +85,8 @@ def gradient_support(
     look at.
 
     Args:
-        module: The network.
-        inputs: As for `SmoothRun`.
+        module: A network that reads the picture alone.
+        picture: A batch of pictures, of which only the shape counts.
         layer: Name of a submodule, of whose first call the first tensor is meant.
         index: Element of its output; slices ask for several at once.
 
@@ -102,14 +98,14 @@ def gradient_support(
 
     Example:
         >>> layer = nn.Conv2d(3, 2, 3, dilation=2, padding=2)
-        >>> gradient_support(layer, (torch.zeros(1, 3, 5, 5),), "", (0, 0, 2, 2)).int()
+        >>> gradient_support(layer, torch.zeros(1, 3, 5, 5), "", (0, 0, 2, 2)).int()
         tensor([[1, 0, 1, 0, 1],
                 [0, 0, 0, 0, 0],
                 [1, 0, 1, 0, 1],
                 [0, 0, 0, 0, 0],
                 [1, 0, 1, 0, 1]], dtype=torch.int32)
     """
-    run = SmoothRun(module, inputs)
+    run = SmoothRun(module, picture)
     if layer not in run.outputs:
         raise ValueError(f"There is no layer {layer!r} that ran and returned a tensor.")
     try:
@@ -118,43 +114,30 @@ def gradient_support(
         raise ValueError(f"Of layer {layer!r} {error}.") from error
 
 
-@dataclass(frozen=True)
-class EffectiveField:
-    """How strongly the pixels of a picture move the central cell of a layer."""
-
-    heat: Float64[Tensor, "height width"]
-    """Root mean square of the gradient, 1 at the strongest pixel."""
-
-    @property
-    def size(self) -> float:
-        """Side of the square whose area the effective field has, in pixels.
-
-        The field is where the heat is above 1 - 95.45 %, two standard deviations of a Gaussian.
-        """
-        return math.sqrt(int((self.heat > 1 - 0.9545).sum()))
-
-    @property
-    def radius(self) -> float:
-        """Radius of the circle of the same area, in pixels."""
-        return self.size / math.sqrt(math.pi)
-
-
 def effective_receptive_field(
-    module: nn.Module, inputs: tuple[Any, ...], layer: str, *, samples: int = 20, seed: int = 0
-) -> EffectiveField:
+    module: nn.Module,
+    picture: Float[Tensor, "batch channel height width"],
+    layer: str,
+    *,
+    samples: int = 20,
+    seed: int = 0,
+) -> Float64[Tensor, "height width"]:
     """Measure how much each pixel moves the central cell of a layer (Luo et al., 2016).
 
     The network is the real one. Pictures are Gaussian noise; channels of the cell
-    are weighed by random signs, so that their squared gradients add up. It is nearly Gaussian, far
-    smaller than the theoretical field, and grows only with the square root of the depth: a network
-    that could see the picture need not look at it.
+    are weighed by random signs, so that their squared gradients add up. The field is nearly
+    Gaussian, far smaller than the theoretical one, and grows only with the square root of the
+    depth: a network that could see the picture need not look at it.
 
     Args:
-        module: The network; its pictures are of floating point.
-        inputs: As for `SmoothRun`; the picture gives the shape only.
+        module: A network that reads the picture alone.
+        picture: A batch of pictures of floating point, of which only the shape counts.
         layer: Name of a submodule whose output is ``(batch, channel, height, width)``.
         samples: Batches of noise.
         seed: Decides them.
+
+    Returns:
+        Root mean square of the gradient, 1 at the strongest pixel.
 
     Raises:
         ValueError: If the output has no height and width, or no gradient reaches the picture.
@@ -163,18 +146,16 @@ def effective_receptive_field(
         Luo et al., 2016, https://arxiv.org/abs/1701.04128.
     """
     generator = torch.Generator().manual_seed(seed)
-    before = find_picture(inputs)
-    heat = torch.zeros(before.shape[-2:], dtype=torch.float64)
+    heat = torch.zeros(picture.shape[-2:], dtype=torch.float64)
     found: list[Tensor] = []
     with untouched(module), torch.enable_grad():
         part = module.get_submodule(layer)
         part.register_forward_hook(lambda _, __, result: found.extend(tensors(result)))
         module.eval().requires_grad_(False)
         for _ in range(samples):
-            picture = torch.randn(before.shape, generator=generator).to(before)
-            picture.requires_grad_(True)
+            noise = torch.randn(picture.shape, generator=generator).to(picture).requires_grad_(True)
             found.clear()
-            module(*_with_picture(inputs, picture))
+            module(noise)
             if not found or found[0].ndim != 4:
                 raise ValueError(
                     f"The output of layer {layer!r} must be (batch, channel, height, width) to "
@@ -182,40 +163,16 @@ def effective_receptive_field(
                 )
             cell = found[0][:, :, found[0].shape[2] // 2, found[0].shape[3] // 2]
             signs = torch.randint(2, cell.shape, generator=generator) * 2 - 1
-            (gradient,) = torch.autograd.grad((cell * signs.to(cell)).sum(), picture)
-            heat += _per_pixel(gradient.double() ** 2).cpu()
+            (gradient,) = torch.autograd.grad((cell * signs.to(cell)).sum(), noise)
+            heat += (gradient.double() ** 2).sum((0, 1)).cpu()
     if not heat.max() > 0:
         raise ValueError(f"No gradient of layer {layer!r} reaches the picture: it is all zero.")
-    return EffectiveField((heat / heat.max()).sqrt())
+    return (heat / heat.max()).sqrt()
 
 
-def find_picture(inputs: object) -> Tensor:
-    """Return the first tensor with four dimensions or more, one of floating point before others.
+def effective_size(heat: Float64[Tensor, "height width"]) -> float:
+    """Return the side of the square whose area an effective field has, in pixels.
 
-    Raises:
-        ValueError: If there is none.
+    The field is where the heat is above 1 - 95.45 %, two standard deviations of a Gaussian.
     """
-    found = [tensor for tensor in tensors(inputs) if tensor.ndim >= 4]
-    if not found:
-        shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]
-        raise ValueError(
-            f"A picture is a tensor with at least 4 dimensions; the inputs have shapes {shapes}."
-        )
-    return next((tensor for tensor in found if tensor.is_floating_point()), found[0])
-
-
-def _per_pixel(gradient: Tensor) -> Tensor:
-    """Sum over everything but the height and the width."""
-    return gradient.flatten(0, -3).sum(0)
-
-
-def _with_picture(inputs: tuple[Any, ...], picture: Tensor) -> Sequence[Any]:
-    """Put another picture in the place of the inputs' own, and cast the others to its type."""
-    before = find_picture(inputs)
-
-    def put(tensor: Tensor) -> Tensor:
-        if tensor is before:
-            return picture
-        return tensor.to(picture.dtype) if tensor.is_floating_point() else tensor
-
-    return map_tensors(put, inputs)
+    return math.sqrt(int((heat > 1 - 0.9545).sum()))

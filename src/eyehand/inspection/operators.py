@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,36 +97,40 @@ class CallStack:
         """Shape of the first tensor that each submodule returned last, in order of their end."""
         for name, part in module.named_modules():
             if not isinstance(part, torch.jit.ScriptModule):  # takes no hooks: its parent's work
-                part.register_forward_pre_hook(self._enter(name))
-                part.register_forward_hook(self._leave(name))
+                part.register_forward_pre_hook(partial(self._enter, name))
+                part.register_forward_hook(partial(self._leave, name))
 
     @property
     def current(self) -> str:
         """The innermost submodule that runs; the network itself is the empty name."""
         return self.running[-1] if self.running else ""
 
-    def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
-        def enter(_: nn.Module, __: Any) -> None:
-            self.running.append(name)
-            self.entered_during = _node_number()
+    def _enter(self, name: str, _: nn.Module, __: Any) -> None:
+        self.running.append(name)
+        self.entered_during = _node_number()
 
-        return enter
-
-    def _leave(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def leave(_: nn.Module, __: Any, output: Any) -> None:
-            # A child whose exception its parent caught was never left.
-            while self.running and self.running.pop() != name:
-                pass
-            self.calls[name] += 1
-            first = next(tensors(output), None)
-            if first is not None:
-                self.outputs[name] = tuple(first.shape)
-
-        return leave
+    def _leave(self, name: str, _: nn.Module, __: Any, output: Any) -> None:
+        # A child whose exception its parent caught was never left.
+        while self.running and self.running.pop() != name:
+            pass
+        self.calls[name] += 1
+        first = next(tensors(output), None)
+        if first is not None:
+            self.outputs[name] = tuple(first.shape)
 
 
-AfterOperator = Callable[[Operator, Any, tuple[Any, ...], dict[str, Any], Any], None]
-"""Called after every operator: itself, torch's function, its arguments, what it returned."""
+class Call(NamedTuple):
+    """What `traced` hands on of every operator, after it ran."""
+
+    operator: Operator
+    func: Any
+    """Torch's function."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+
+
+AfterOperator = Callable[[Call], None]
 
 
 class OperatorTrace(TorchDispatchMode):
@@ -206,7 +211,7 @@ class OperatorTrace(TorchDispatchMode):
         operator = Operator(layer, name, kind, self.backward, seconds, flops, moved)
         self.operators.append(operator)
         if self._observe is not None:
-            self._observe(operator, func, args, kwargs, result)
+            self._observe(Call(operator, func, args, kwargs, result))
         return result
 
     def _in_forward(self) -> bool:

@@ -12,7 +12,7 @@ import torch
 
 from eyehand.inspection.findings import Place
 from eyehand.inspection.nested import map_tensors, tensors
-from eyehand.inspection.operators import Operator
+from eyehand.inspection.operators import Call
 
 SMALLEST = 16_384
 """Elements from which on an operator is timed; below, calling it costs as much as running it."""
@@ -33,15 +33,9 @@ class SlowActivations:
         """Seconds lost by an operator on one shape in one layer, and what is to be told."""
         self._seen: set[object] = set()
 
-    def __call__(
-        self,
-        operator: Operator,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        result: Any,
-    ) -> None:
+    def __call__(self, call: Call) -> None:
         """Time the operator that just ran, if it is elementwise, in bf16 and large."""
+        operator, func, args, kwargs, _ = call
         read = [x for x in tensors((args, kwargs)) if x.is_floating_point()]
         size = max((x.numel() for x in read), default=0)
         if (

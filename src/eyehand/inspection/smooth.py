@@ -61,8 +61,8 @@ def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
     return x
 
 
-def _add_mean(x: Tensor, dim: int | Sequence[int], *_: Any, **__: Any) -> Tensor:
-    return x + x.mean(dim if isinstance(dim, int) else tuple(dim), keepdim=True)
+def _add_mean(x: Tensor, dim: int | list[int], *_: Any, **__: Any) -> Tensor:
+    return x + x.mean(dim, keepdim=True)
 
 
 def _layer_norm(x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
@@ -78,6 +78,7 @@ def _instance_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    _refuse(x.shape[-1], weight.shape[-1])
     return x.mean(-1, keepdim=True) * _scales(x, len(weight))
 
 
@@ -88,6 +89,7 @@ def _convolution(
     def slide(x: Tensor, kernel: Tensor) -> Tensor:
         return F.conv2d(x, kernel, None, stride, padding, dilation)
 
+    _refuse(x.shape[-3], groups * weight.shape[1])
     return _of_means(x, weight, groups, len(weight), slide)
 
 
@@ -98,7 +100,14 @@ def _transposed_convolution(
     def slide(x: Tensor, kernel: Tensor) -> Tensor:
         return F.conv_transpose2d(x, kernel, None, stride, padding, output_padding, 1, dilation)
 
+    _refuse(x.shape[-3], len(weight))
     return _of_means(x, weight, groups, groups * weight.shape[1], slide)
+
+
+def _refuse(channels: int, wanted: int) -> None:
+    """Raise where the real function would: a mean has no wrong number of channels."""
+    if channels != wanted:
+        raise RuntimeError(f"a layer for {wanted} channels is given {channels}")
 
 
 def _of_means(

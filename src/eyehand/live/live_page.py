@@ -351,27 +351,27 @@ def write_film_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
 
 def write_episode_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
     """Write a take as a data set."""
-    _write_episode(find_suite(suite), take, live, file, kept=None)
+    _write_episode(find_suite(suite), take, live, file, action_mask=None)
 
 
 def write_correction_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Write what a person did in a take as a data set.
+    """Write a take as a data set in which only a person's actions are to be learnt.
 
     Raises:
         InputError: If it was nothing.
     """
     if not any(take.human):
         raise InputError("no person has driven the hand in this episode.")
-    _write_episode(find_suite(suite), take, live, file, kept=take.human)
+    _write_episode(find_suite(suite), take, live, file, action_mask=take.human)
 
 
 def _write_episode(
-    suite: Suite, take: Take, live: LivePolicy, file: Path, *, kept: list[bool] | None
+    suite: Suite, take: Take, live: LivePolicy, file: Path, *, action_mask: list[bool] | None
 ) -> None:
     start = Start(take.task, take.seed, take.sentence)
     env = suite.make(take.task, cameras=live.cameras, render_observations=False)
     try:
-        episode = replay_episode(env, start, take.actions, kept=kept)
+        episode = replay_episode(env, start, take.actions, action_mask=action_mask)
     finally:
         env.close()
     zip_episode(episode, file, suite)

@@ -24,8 +24,8 @@ from eyehand.inspection.class_activation import class_activation_map
 from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.findings import merged
 from eyehand.inspection.geometric_findings import geometric_findings
-from eyehand.inspection.geometry import Geometry, MapGeometry, last_map, measure_geometry
-from eyehand.inspection.gradient import effective_receptive_field
+from eyehand.inspection.geometry import Geometry, MapGeometry, measure_geometry
+from eyehand.inspection.gradient import effective_receptive_field, effective_size
 from eyehand.inspection.pictures import (
     activation_maps,
     as_picture,
@@ -163,7 +163,9 @@ def _choose(geometry: Geometry, asked: str | None) -> MapGeometry | None:
     """Return the map of the layer that is asked for, or the last one with channels on axis 1."""
     if asked is not None:
         return next((found for found in geometry.maps if found.layer == asked), None)
-    return last_map([found for found in geometry.maps if found.dims == (2, 3)])
+    spatial = [found for found in geometry.maps if found.spatial and found.dims == (2, 3)]
+    named = [found for found in spatial if found.layer] or spatial
+    return named[-1] if named else None
 
 
 def _figures(
@@ -244,15 +246,15 @@ def _cell(
     if chosen.dims != (2, 3) or chosen.height is None or chosen.width is None:
         raise ValueError(f"{shown} returns no map (batch, channel, height, width).")
     rows, columns = chosen.height.middle, chosen.width.middle
-    field = effective_receptive_field(subject.eye, (subject.image[:1],), chosen.layer)
-    drawn = overlay(picture, field.heat.numpy())
+    heat = effective_receptive_field(subject.eye, subject.image[:1], chosen.layer)
+    drawn = overlay(picture, heat.numpy())
     top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
     drawn[[top, bottom], left : right + 1] = (255, 60, 60)
     drawn[top : bottom + 1, [left, right]] = (255, 60, 60)
     caption = (
         f"The middle cell of {shown}. Frame: the pixels that it can see, {len(rows)} x "
-        f"{len(columns)}. Heat: those that move it (Luo et al., 2016), as many as a circle of "
-        f"radius {field.radius:.1f} has."
+        f"{len(columns)}. Heat: those that move it (Luo et al., 2016), as many as a square "
+        f"of {effective_size(heat):.1f} x {effective_size(heat):.1f} has."
     )
     return drawn, caption
 

@@ -1,16 +1,20 @@
 """One training run: a policy, how its batches are cut, and how it learns, brought together."""
 
+import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
 from eyehand.policies.contract import PolicyConfig
-from eyehand.policies.registry import build_policy, describe_policy, load_policy
+from eyehand.policies.registry import build_policy, describe_policy, load_policy, restore_config
 from eyehand.training.config import TrainConfig, TrainResult
+from eyehand.training.earlier import defaults_of
 from eyehand.training.loop import train
 from eyehand.training.processes import processes
 from eyehand.training.supervised import SupervisedUpdate
@@ -96,7 +100,7 @@ def run_training(
         process_count=state.num_processes,
     )
     description = {
-        "policy": describe_policy(policy_config),
+        "policy": _described(policy_config, out),
         "windows": asdict(windows),
         "initial": str(initial) if initial else None,
     }
@@ -108,4 +112,18 @@ def run_training(
         description=description,
         resume=resume,
         watch=watch,
+        defaults={"policy": defaults_of(policy_config), "windows": defaults_of(windows)},
     )
+
+
+def _described(config: PolicyConfig, folder: Path) -> dict[str, Any]:
+    """Return the policy as the run in ``folder`` says it, if that is the same one.
+
+    A run that an older version began lacks the fields that have come since.
+    """
+    # What is broken there is said where the run is opened.
+    with suppress(OSError, ValueError, LookupError, TypeError, InputError):
+        begun = json.loads((folder / "config.json").read_text(encoding="utf-8"))["policy"]
+        if restore_config(begun) == config:
+            return dict(begun)
+    return describe_policy(config)

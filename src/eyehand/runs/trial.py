@@ -184,7 +184,7 @@ def run_trial(
     return found
 
 
-def slug(name: str, changes: Mapping[str, str]) -> str:
+def slug(name: str, changes: Mapping[str, object]) -> str:
     """Return the name of a folder for what was changed.
 
     Example:
@@ -197,19 +197,24 @@ def slug(name: str, changes: Mapping[str, str]) -> str:
 def _acting_as(folder: Path, run: TrainingRun) -> Path:
     """Write a checkpoint with the weights of ``folder`` that acts as the policy of ``run``."""
     description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    acting = run.policy.acting
-    # What else such a field's part says was the same in training; the rest was read off the data.
-    parts = {name.partition(".")[0] for name in acting}
-    policy = replace(
-        restore_config(description["policy"]), **{name: getattr(run.policy, name) for name in parts}
-    )
+    values = {name: attrgetter(name)(run.policy) for name in run.policy.acting}
+    policy = restore_config(description["policy"])
+    for name, value in values.items():
+        policy = _with_field(policy, name, value)
     description["policy"] = describe_policy(policy)
-    values = {name: str(attrgetter(name)(policy)) for name in acting}
     checkpoint = folder / slug("policy", values)
     checkpoint.mkdir(exist_ok=True)
     replace_text(checkpoint / "config.json", json.dumps(description, indent=2) + "\n")
     shutil.copyfile(folder / "model.safetensors", checkpoint / "model.safetensors")
     return checkpoint
+
+
+def _with_field(config: Any, name: str, value: object) -> Any:
+    """Return a dataclass with a field changed, or with that of a part, by its dotted name."""
+    first, _, rest = name.partition(".")
+    return replace(
+        config, **{first: _with_field(getattr(config, first), rest, value) if rest else value}
+    )
 
 
 def _costs(checkpoint: Path, data: Path) -> dict[str, Any]:

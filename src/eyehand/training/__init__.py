@@ -1,1 +1,1 @@
-"""The training loop; it sees anything with ``loss(batch)``."""
+"""The training loop; it drives any `Update`, such as supervised learning of ``loss(batch)``."""

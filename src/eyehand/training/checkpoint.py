@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from eyehand.files import flush, replace_text, replacing, software_versions, source_commit
-from eyehand.training.earlier import renewed_counters, renewed_training
+from eyehand.training.earlier import DECAY_ONLY, renewed_counters
 from eyehand.types import InputError
 
 MAY_CHANGE = {
@@ -37,13 +37,21 @@ MAY_CHANGE = {
 """Fields of config.json that a resumed run may change: how long, and what decides nothing."""
 
 
-def open_run(folder: Path, description: Mapping[str, Any], *, resume: bool) -> Path | None:
+def open_run(
+    folder: Path,
+    description: Mapping[str, Any],
+    *,
+    resume: bool,
+    defaults: Mapping[str, Any] | None = None,
+) -> Path | None:
     """Check that a run may begin or go on in ``folder``; writes nothing.
 
     Args:
         folder: The run's folder; need not exist.
         description: What config.json is to say, as JSON values.
         resume: Go on from the latest checkpoint; with none there, begin.
+        defaults: What fields counted as that config.json does not have, because the version that
+            wrote it did not have them; nested as in ``description``.
 
     Returns:
         The step folder to go on from, or ``None`` to begin.
@@ -67,9 +75,9 @@ def open_run(folder: Path, description: Mapping[str, Any], *, resume: bool) -> P
     if config.exists():
         before = read_description(folder)
         before.pop("made_with", None)
-        if "training" in before:
-            before["training"] = renewed_training(before["training"])
-        _refuse_changes(before, json.loads(json.dumps(description)), config)
+        before.get("training", {}).pop(DECAY_ONLY, None)  # see `check_decay`
+        now = json.loads(json.dumps(description))
+        _refuse_changes(before, now, defaults or {}, config)
     return states[-1] if states else None
 
 
@@ -156,8 +164,12 @@ class Checkpoints:
             _save_tensors(weights, beside, {"step": str(step)})
 
 
-def _refuse_changes(before: dict[str, Any], now: dict[str, Any], config: Path) -> None:
+def _refuse_changes(
+    before: dict[str, Any], now: dict[str, Any], defaults: Mapping[str, Any], config: Path
+) -> None:
     was, is_now = dict(_leaves(before)), dict(_leaves(now))
+    known = dict(_leaves(dict(defaults)))
+    was |= {field: known[field] for field in is_now if field not in was and field in known}
     for field in [*was, *is_now]:
         if field in MAY_CHANGE or was.get(field, _MISSING) == is_now.get(field, _MISSING):
             continue

@@ -1,7 +1,8 @@
 """Run folders of earlier versions: what a resumed run reads there, as this version writes it."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any
 
 from torch import nn
@@ -15,15 +16,26 @@ DECAY_ONLY = "weight_decay_only"
 """A setting that is gone: part of the names of the only weights that decay."""
 
 
-def renewed_training(before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the section ``training`` of a config.json with the fields of this version.
+def defaults_of(config: Any) -> dict[str, Any]:
+    """Return the defaults of a config's fields, and of the configs in it, as JSON values.
+
+    A field that an earlier version did not have counts as its default there.
+
+    Args:
+        config: A dataclass.
 
     Example:
-        >>> renewed_training({"steps": 4, "weight_decay_only": ""})["accumulate"]
+        >>> defaults_of(TrainConfig(steps=4, accumulate=2))["accumulate"]
         1
     """
-    known = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
-    return {**known, **{name: value for name, value in before.items() if name != DECAY_ONLY}}
+    found = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            found[field.name] = defaults_of(value)
+        elif field.default is not MISSING:
+            found[field.name] = json.loads(json.dumps(field.default))
+    return found
 
 
 def check_decay(before: Mapping[str, Any], network: nn.Module) -> None:

@@ -29,7 +29,7 @@ from eyehand.training.checkpoint import (
 from eyehand.training.config import TrainBatch, TrainConfig, TrainResult
 from eyehand.training.cycle import Cycle
 from eyehand.training.distributed import agree, make_accelerator, seed_step
-from eyehand.training.earlier import check_decay
+from eyehand.training.earlier import check_decay, defaults_of
 from eyehand.training.interrupt import Interrupt
 from eyehand.training.memory import keep_freed_memory
 from eyehand.training.metrics import Display, MetricsFile
@@ -71,6 +71,7 @@ def train(
     description: Mapping[str, Any],
     resume: bool = False,
     watch: Callable[[float, float], None] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Train by ``update`` and leave a run in ``folder``.
 
@@ -94,6 +95,8 @@ def train(
         resume: Go on from the folder's latest checkpoint.
         watch: Called in the main process with the share of the run that is done and the loss, at
             every line of metrics. What it raises ends the run.
+        defaults: What fields of ``description`` count as in a run of a version that did not have
+            them; see :func:`eyehand.training.earlier.defaults_of`.
 
     Raises:
         InputError: If the folder holds a run and ``resume`` is False; if it holds a run of another
@@ -101,7 +104,8 @@ def train(
         KeyboardInterrupt: After Ctrl-C, when the step is done and a checkpoint is saved.
     """
     description = {**description, "training": asdict(config)}
-    state = open_run(folder, description, resume=resume)
+    known = {**(defaults or {}), "training": defaults_of(config)}
+    state = open_run(folder, description, resume=resume, defaults=known)
     accelerator = make_accelerator(config.precision, folder)
     counters = _Counters(cycle=asdict(Cycle.of(config)))
     if state is not None:

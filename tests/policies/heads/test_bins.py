@@ -10,7 +10,7 @@ from eyehand.types import InputError
 
 
 def test_it_chooses_one_mode(two_modes: Callable[..., Tensor]) -> None:
-    chunk = two_modes(BinsHeadConfig(bins=16, dim=16, depth=1, heads=2, head_dim=8), steps=150)
+    chunk = two_modes(BinsHeadConfig(bins=16, dim=16, depth=1, heads=2, head_dim=8), steps=100)
     assert (chunk.abs() - 0.7).abs().max() <= 1.4 / 16 / 2 + 1e-6  # half a bin
     assert (chunk.sign() == chunk[0, 0, 0].sign()).all()
 

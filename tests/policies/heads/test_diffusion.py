@@ -15,7 +15,7 @@ from eyehand.types import InputError
 
 def test_it_finds_both_modes(two_modes: Callable[..., Tensor]) -> None:
     config = DiffusionHeadConfig(dim=64, depth=1, training_steps=50)
-    chunk = two_modes(config, steps=900, rate=2e-3)
+    chunk = two_modes(config, steps=600, rate=2e-3)
     assert (chunk.abs() - 0.7).abs().mean() < 0.1
     sign = chunk[:, 0, 0].sign()
     assert 16 <= int((sign > 0).sum()) <= 48

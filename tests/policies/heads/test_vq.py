@@ -11,7 +11,7 @@ from eyehand.types import InputError
 
 
 def test_it_finds_both_modes(two_modes: Callable[..., Tensor]) -> None:
-    chunk = two_modes(VQHeadConfig(codes=4, code_dim=8, dims=(64,)))
+    chunk = two_modes(VQHeadConfig(codes=4, code_dim=8, dims=(64,)), steps=150)
     assert (chunk.abs() - 0.7).abs().mean() < 0.1
     sign = chunk[:, 0, 0].sign()
     assert 16 <= int((sign > 0).sum()) <= 48
@@ -23,7 +23,7 @@ def test_most_codes_are_in_use_after_training() -> None:
     head = VQHeadConfig(code_dim=16, dims=(64,)).build(3, horizon=4, action_dim=2)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
     mask = torch.ones(128, 1, dtype=torch.bool)
-    for _ in range(200):
+    for _ in range(120):
         optimizer.zero_grad()
         action = 2 * torch.rand(128, 1, 1, 2).expand(-1, -1, 4, -1) - 1
         head.loss(
