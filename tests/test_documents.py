@@ -46,7 +46,6 @@ def test_every_test_file_stands_where_its_subject_stands() -> None:
 WITHOUT_A_TEST_FILE = [
     "live/worker.py",
     "runs/measure.py",
-    "serving/simulator_server.py",
 ]
 
 
