@@ -36,7 +36,7 @@ class Server:
 def begin(
     metadata: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, camera: str | None = None
 ) -> EvaluatedPolicy:
-    """Return whom `measure_server` evaluates; check that it closes the connection after an error."""
+    """Return whom `measure_server` evaluates, and check that it closes the connection."""
     server = Server(metadata)
     found: list[EvaluatedPolicy] = []
 
