@@ -13,7 +13,7 @@ from eyehand.runs.measure import measure_server
 from eyehand.types import InputError, Observation
 
 
-class Stopped(Exception):
+class StopError(Exception):
     """Raised where the evaluation would begin."""
 
 
@@ -42,13 +42,13 @@ def begin(
 
     def evaluate(policy: object, config: EvalConfig, evaluated: EvaluatedPolicy) -> None:
         found.append(evaluated)
-        raise Stopped
+        raise StopError
 
     monkeypatch.setattr(measure_module, "RemotePolicy", lambda address, token: server)
     monkeypatch.setattr(measure_module, "evaluate", evaluate)
     config = EvalConfig(out=Path("unused"), tasks="reach")
     try:
-        with pytest.raises(Stopped):
+        with pytest.raises(StopError):
             measure_server("ws://there", config, token=None, camera=camera, image_size=224)
     finally:
         assert server.closed

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,19 +16,13 @@ from eyehand.serving.simulator_server import suite_server
 from eyehand.types import InputError
 
 
-@contextmanager
-def served(**settings: Any) -> Iterator[str]:
-    """Serve two ways on this machine; give the address."""
-    with suite_server(TWO_WAYS, **settings) as server:
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Two ways, served on this machine."""
+    with suite_server(TWO_WAYS) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served() as address:
-        yield address
 
 
 def test_bytes_that_are_no_message_are_answered(address: str) -> None:
@@ -50,6 +43,8 @@ RESET = {"do": "reset", "task": "two-ways", "seed": 3, "quality": "fast", "distu
         ({**RESET, "task": "reach", "cameras": {}}, "no task of two-ways 'reach'"),
         ({**RESET, "cameras": {"top": 2000}}, "top takes 1 to 1024 pixels a side. Got 2000"),
         (RESET, "the simulator cannot do that: KeyError('cameras')"),
+        ({"do": "reset"}, "the simulator cannot do that: KeyError"),
+        ({}, "no episode has begun"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_the_next_message_is_answered(

@@ -19,6 +19,7 @@ VERBS = {
     "play": "Film one episode of a policy that is told a sentence.",
     "live": "Watch a robot in the browser, tell it what to do, lead its hand.",
     "serve": "Serve a policy over the network, in openpi's protocol.",
+    "new": "Write a new policy, head, suite or update, and its test, to begin with.",
     "doctor": "Check that this machine can run eyehand, and say how to fix what fails.",
 }
 """Every verb and what it does; verb ``x`` is the module ``eyehand.cli.x``."""
