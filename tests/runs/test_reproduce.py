@@ -121,7 +121,7 @@ def test_all_of_it_for_real_and_nothing_twice(
     reproduce(config, run)
     demonstrations = Dataset(tmp_path / "demonstrations")
     assert list(demonstrations.cameras) == ["work_area"]
-    assert demonstrations.landmark_dim == 12
+    assert demonstrations.columns["landmarks"].size == 12
     assert [(row.task, row.seed) for row in demonstrations.episodes] == [
         (task, seed) for task in ("reach", "drawer-close") for seed in (0, 1)
     ]
