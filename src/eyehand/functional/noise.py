@@ -108,11 +108,11 @@ def training_target(clean: Sample, noise: Sample, *, alpha_bar: Level, target: T
 def clean_and_noise(
     prediction: Sample, noisy: Sample, *, alpha_bar: Level, target: Target, clip: bool
 ) -> tuple[Sample, Sample]:
-    r"""Return the clean sample and the noise that a prediction stands for.
+    r"""Return the clean sample and the noise that follow from a prediction.
 
     Args:
-        prediction: What the network says of ``noisy``.
-        noisy: The sample that it saw.
+        prediction: Output of the network for ``noisy``.
+        noisy: Its input.
         alpha_bar: Share of signal in ``noisy``, strictly between 0 and 1.
         target: What the network was trained to predict.
         clip: Keep the clean sample in [-1, 1], if actions are scaled to that range. An error in the
