@@ -15,9 +15,8 @@ from torch import Tensor
 
 from eyehand.functional.noise import (
     add_noise,
-    clean_and_noise,
+    clean_from_noise,
     cosine_alpha_bar,
-    ddim_step,
     visited_timesteps,
 )
 from eyehand.policies.heads.chunk import row_noise
@@ -114,8 +113,8 @@ class DiffusionHead(FrameHead):
         levels = [*self.alpha_bar[visited], torch.tensor(1.0)]
         for step, level, next_level in zip(visited, levels, levels[1:], strict=False):
             noise = self._noise(chunk, step.expand(len(chunk)), feature)
-            pair = clean_and_noise(noise, chunk, alpha_bar=level, target="noise", clip=True)
-            chunk = ddim_step(*pair, alpha_bar=level, next_alpha_bar=next_level)
+            clean = clean_from_noise(noise, chunk, alpha_bar=level, clip=True)
+            chunk = add_noise(clean, noise, alpha_bar=next_level)
         return chunk
 
     def _noise(
