@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from eyehand.functional.noise import (
@@ -20,9 +20,15 @@ from eyehand.functional.noise import (
     visited_timesteps,
 )
 from eyehand.policies.heads.chunk import row_noise
-from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
+from eyehand.policies.heads.contract import (
+    ActionHeadConfig,
+    FrameHead,
+    RowChunk,
+    RowFeature,
+    RowMask,
+    Seeds,
+)
 from eyehand.policies.heads.denoiser import SHORTEST, Denoiser
-from eyehand.policies.heads.limits import check_fields
 from eyehand.types import InputError
 
 
@@ -48,9 +54,7 @@ class DiffusionHeadConfig(ActionHeadConfig):
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
-        check_fields(self, counts=("training_steps", "steps", "dim", "depth"))
-        if self.shortest_period is not None:
-            check_fields(self, positive=("shortest_period",))
+        super().__post_init__()
         if self.steps > self.training_steps:
             raise InputError(
                 f"DiffusionHeadConfig.steps must be <= training_steps={self.training_steps}; "
@@ -67,11 +71,7 @@ class DiffusionHeadConfig(ActionHeadConfig):
 class DiffusionHead(FrameHead):
     """Noise in a chunk, given a frame's feature.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes and steps.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     alpha_bar: Tensor
@@ -91,12 +91,7 @@ class DiffusionHead(FrameHead):
             shortest=config.shortest_period or 4 / config.training_steps,
         )
 
-    def row_loss(
-        self,
-        feature: Float[Tensor, "row dim"],
-        chunk: Float[Tensor, "row horizon action"],
-        mask: Bool[Tensor, "row horizon"],
-    ) -> dict[str, Tensor]:
+    def row_loss(self, feature: RowFeature, chunk: RowChunk, mask: RowMask) -> dict[str, Tensor]:
         """Return the mean squared error of the noise; actions in [-1, 1]."""
         step = torch.randint(self.config.training_steps, (len(feature),))
         noise = torch.randn_like(chunk)
@@ -104,9 +99,7 @@ class DiffusionHead(FrameHead):
         error = (self._noise(noisy, step, feature) - noise).square()
         return {"loss": (error * mask[..., None]).mean()}
 
-    def row_act(
-        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
-    ) -> Float[Tensor, "row horizon action"]:
+    def row_act(self, feature: RowFeature, seed: Seeds) -> RowChunk:
         """Return the chunk that begins at the frame."""
         chunk = row_noise(seed, horizon=self.horizon, action_dim=self.action_dim)
         visited = visited_timesteps(self.config.training_steps, self.config.steps)
