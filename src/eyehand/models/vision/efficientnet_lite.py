@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
+
 _STAGES = (
     # depth, kernel size, stride, expansion, channels
     (1, 3, 1, 1, 16),
@@ -109,7 +111,7 @@ class InvertedBottleneck(nn.Module):
         return out + x if self.keeps_shape else out
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(VisionNetwork):
     """EfficientNet-B0 (Tan and Le, 2019, Table 1) in its Lite form.
 
     Lite has no squeeze-and-excitation, ReLU6 for swish, and a stem and head that no width
@@ -166,19 +168,11 @@ class EfficientNetLite0(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of any size."""
-        if self._fc is None:
-            raise ValueError(
-                "This EfficientNetLite0 was built with classes=None: only `maps` works."
-            )
-        return self._fc(self.dropout(self.maps(image)[-1].mean(dim=(2, 3))))
+        return self.needed(self._fc)(self.dropout(self.maps(image)[-1].mean(dim=(2, 3))))
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the last map of each resolution, from fine to coarse."""
         x = self.relu(self._bn0(self._conv_stem(image)))
         maps = []

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
 from eyehand.nn.normalization import LocalResponseNorm
 
 
@@ -64,7 +65,7 @@ class Inception(nn.Module):
         return torch.cat([branch(x) for branch in branches], dim=1)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(VisionNetwork):
     """Nine inception modules after three convolutions (Szegedy et al., 2015, Table 1).
 
     Two networks bear this name. The published one has 5x5 convolutions and response normalisation:
@@ -144,21 +145,16 @@ class GoogLeNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"] | GoogLeNetLogits:
+    def forward(self, image: Images) -> Logits | GoogLeNetLogits:
         """Return logits of pictures of any size; three of them where auxiliary ones are trained."""
-        if self.fc is None:
-            raise ValueError("This GoogLeNet was built with classes=None: only `maps` works.")
+        classify = self.needed(self.fc)
         maps, early, late = self._stages(image)
-        logits = self.fc(self.dropout(maps[-1].mean(dim=(2, 3))))
+        logits = classify(self.dropout(maps[-1].mean(dim=(2, 3))))
         if self.training and self.aux1 is not None and self.aux2 is not None:
             return GoogLeNetLogits(logits, self.aux1(early), self.aux2(late))
         return logits
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the maps of the first and third convolution, and of inception 3b, 4e and 5b."""
         return self._stages(image)[0]
 

@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
 from eyehand.nn.residual import ProjectionShortcut
 
 
@@ -78,7 +79,7 @@ class Bottleneck(nn.Module):
         return self.relu(out + self.downsample(x))
 
 
-class ResNet(nn.Module):
+class ResNet(VisionNetwork):
     """Four stages of residual blocks (He et al., 2016, Table 1).
 
     The shortcut is not activated before it is added: a ReLU there would let the signal only grow.
@@ -133,17 +134,11 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of any size."""
-        if self.fc is None:
-            raise ValueError("This ResNet was built with classes=None: only `maps` works.")
-        return self.fc(self.maps(image)[-1].mean(dim=(2, 3)))
+        return self.needed(self.fc)(self.maps(image)[-1].mean(dim=(2, 3)))
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the stem's map and the last one of each stage."""
         stem = self.relu(self.bn1(self.conv1(image)))
         first = self.layer1(self.maxpool(stem))
