@@ -88,7 +88,7 @@ def field_of_last_map(network: LastMap, channels: int) -> str:
     strip, middle = torch.zeros(1, channels, 64, 4096), 2048 // network.network.strides[-1]
     try:
         seen = gradient_support(network, strip, "", (0, slice(None), 0, middle)).any(0).nonzero()
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         return "all"  # attention, which reads pictures of one size
     size = int(seen[-1] - seen[0]) + 1
     return "all" if size == strip.shape[-1] else str(size)

@@ -181,7 +181,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         record(config(tmp_path / "set", episodes=1, policy=Path("some")), object)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("Dear")
-    with pytest.raises(InputError, match="other holds something else than a recording"):
+    with pytest.raises(InputError, match="other exists and is not a recording"):
         record(config(tmp_path / "other"))
 
 
@@ -191,7 +191,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ({"episodes": 0}, "`episodes` must be at least 1. Got 0"),
         ({"workers": 0}, "`workers` must be at least 1. Got 0"),
         ({"image_size": -4}, "`image_size` must be at least 1. Got -4"),
-        ({"perturbation": -0.1}, "`perturbation` must not be negative. Got -0.1"),
+        ({"perturbation": -0.1}, "`perturbation` must be finite, at least 0. Got -0.1"),
         ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
         ({"seed": -1}, "`seed` -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
@@ -278,7 +278,7 @@ def test_corrections_of_another_policy_are_refused(tmp_path: Path, use_attempt: 
 
 def test_nothing_put_right_is_said_in_one_sentence(tmp_path: Path, use_attempt: Any) -> None:
     use_attempt(lambda *_: None)
-    with pytest.raises(InputError, match=r"in 12 attempts a task.*nothing that some did"):
+    with pytest.raises(InputError, match=r"in 12 attempts per task.*after the policy some"):
         record(config(tmp_path, policy=Path("some")), object)
 
 

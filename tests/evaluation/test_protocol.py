@@ -295,7 +295,7 @@ def test_the_part_of_the_picture_is_part_of_the_result(run: Run, tmp_path: Path)
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"seed": 0}, "--seed 0 lies in 0-9999, the start states of training"),
+        ({"seed": 0}, "--seed 0 is in 0-9999, the start states of training"),
         ({"seed": 9_990}, "--seed 9990 with --episodes 20 leaves the training range"),
         ({"seed": 19_990}, "--seed 19990 with --episodes 20 leaves the validation range"),
         ({"seed": -1}, "Got -1"),

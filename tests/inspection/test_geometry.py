@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eyehand.functional.receptive_field import Window, receptive_field
+from eyehand.functional.receptive_field import Kernel, receptive_field
 from eyehand.inspection.geometry import PICTURE, MapGeometry, measure_geometry
 from eyehand.models.registry import build_network
 from eyehand.models.vision.patch_encoder import PatchEncoder
@@ -44,7 +44,7 @@ def test_random_stacks_equal_the_formulas() -> None:
         layers, windows = [], ([], [])
         for _ in range(generator.randint(1, 4)):
             height, width = (
-                Window(generator.randint(1, 5), generator.randint(1, 3), 0, generator.randint(1, 3))
+                Kernel(generator.randint(1, 5), generator.randint(1, 3), 0, generator.randint(1, 3))
                 for _ in range(2)
             )
             height, width = (
@@ -85,6 +85,8 @@ def test_networks_of_ours_are_seen_as_published() -> None:
 def test_a_field_larger_than_the_picture_is_known_while_the_outer_cells_show_its_ends() -> None:
     stack = nn.Sequential(*(nn.Conv2d(1, 1, 9, padding=4) for _ in range(4)))
     assert fields(look(stack, 24))["3"] == (1, 33, 0.0)
+    # Cells in pairs, of which the first two are 16 pixels apart and the others 8 on average.
+    assert fields(look(UNet(classes=2, dim=4, depth=4), 96))["merge.0.0"] == (None, 96, None)
     (*_, last) = look(stack, 12)
     assert (last.height.size, last.height.jump, last.height.everything) == (12, None, True)
 

@@ -12,7 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eyehand.models import registry
-from eyehand.models.registry import NETWORKS, Kind, Pictures, build_network, find_network, names_of
+from eyehand.models.registry import (
+    NETWORKS,
+    Kind,
+    RandomPictures,
+    build_network,
+    find_network,
+    names_of,
+)
 from eyehand.models.vision import alexnet, unet
 from eyehand.models.vision.check import check_dense_network, check_network
 from eyehand.types import InputError
@@ -122,7 +129,7 @@ def test_a_size_is_told_to_those_that_need_it() -> None:
     with torch.device("meta"):
         build_network("resnet18", image_size=32)
         assert build_network("lenet5", image_size=48).image_size == 48
-    assert Pictures(48, channels=2)(torch.Generator(), batch=3)[0].shape == (3, 2, 48, 48)
+    assert RandomPictures(48, channels=2)(torch.Generator(), batch=3)[0].shape == (3, 2, 48, 48)
 
 
 def _run(script: str, *arguments: str, python: str = sys.executable) -> None:

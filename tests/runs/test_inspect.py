@@ -10,8 +10,16 @@ import pytest
 from PIL import Image
 
 from eyehand.cli import main
+from eyehand.inspection import costs
 from eyehand.runs import inspect
 from eyehand.runs.inspect import InspectConfig, inspect_model
+
+
+@pytest.fixture(autouse=True)
+def known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not measure this machine for every inspection."""
+    monkeypatch.setattr(inspect, "matrix_multiply_peak", lambda precision: 1e11)
+    monkeypatch.setattr(costs, "memory_bandwidth", lambda: 1e10)
 
 
 @pytest.fixture
@@ -169,7 +177,9 @@ def test_robot_scenes_are_the_pictures_unless_one_is_named(
 ) -> None:
     asked = []
 
-    def scenes(tasks: Sequence[str], **settings: Any) -> Iterator[tuple[np.ndarray, None]]:
+    def scenes(
+        suite: object, tasks: Sequence[str], **settings: Any
+    ) -> Iterator[tuple[np.ndarray, None]]:
         asked.append((tasks, settings))
         for number in range(len(tasks) * len(settings["seeds"])):
             yield np.full((32, 32, 3), 10 * number, np.uint8), None
@@ -181,6 +191,7 @@ def test_robot_scenes_are_the_pictures_unless_one_is_named(
     assert found.costs.batch == 6
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_inspected_with_its_own_weights(tmp_path: Path, picture: Path) -> None:
     out = str(tmp_path / "run")
     assert main(["classify", "lenet5", "--data", "digits", "--steps", "1", "--out", out]) == 0

@@ -88,8 +88,8 @@ def test_anybodys_server_can_be_measured(
     ("words", "said"),
     [
         ("--server ws://127.0.0.1:9", "no policy server answers"),
-        ("mt50 --server ws://127.0.0.1:9", "name one of them"),
-        ("", "name one of them"),
+        ("mt50 --server ws://127.0.0.1:9", "name what is measured"),
+        ("", "name what is measured"),
         ("--server nonsense", "no policy server answers"),
     ],
 )
@@ -174,4 +174,4 @@ def test_openpis_client_gets_actions_from_the_released_policy(peer: Path, addres
     assert found["type"] == "float32"
     assert found["largest"] <= 1
     assert found["same"]
-    assert "'observation/state' is finite numbers" in found["said"]
+    assert "'observation/state' must be finite numbers" in found["said"]

@@ -23,7 +23,7 @@ from eyehand.types import InputError
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, inspect, print, write the page."""
+    """Read the arguments, inspect, print the tables, write the page."""
 
     def start(
         model: tyro.conf.Positional[str],

@@ -24,8 +24,8 @@ from eyehand.data.layout import (
     SEED_COLUMN,
     TASK_COLUMN,
     TASKS_PATH,
+    EpisodeFile,
     EpisodeRow,
-    Place,
     cameras_from_features,
     read_info,
     read_sentences,
@@ -192,13 +192,13 @@ class Dataset:
             columns=columns,
         )
 
-    def _checked(self, place: Place) -> Path:
+    def _checked(self, file: EpisodeFile) -> Path:
         """Return the path of a file after comparing it, once, with the checksum noted for it."""
-        path = self.folder / place.path
+        path = self.folder / file.path
         if path not in self._checked_paths:
             if not path.is_file():
                 raise InputError(f"{path} is missing. Restore the file.")
-            if place.checksum is not None and file_checksum(path) != place.checksum:
+            if file.checksum is not None and file_checksum(path) != file.checksum:
                 raise InputError(
                     f"{path} is not the file that was recorded (its checksum differs): it is "
                     "truncated or altered. Restore the file, or record the data set anew."
@@ -248,14 +248,16 @@ class Dataset:
                     file_index=row[f"videos/{key}/file_index"],
                 )
                 first = round(row[f"videos/{key}/from_timestamp"] * self.fps)
-                videos[name] = Place(Path(path), first, row.get(CHECKSUM_COLUMN + key))
+                videos[name] = EpisodeFile(Path(path), first, row.get(CHECKSUM_COLUMN + key))
         return EpisodeRow(
             index=row["episode_index"],
             start=row["dataset_from_index"],
             length=row["length"],
             task=row.get(TASK_COLUMN) or "",
             seed=-1 if (seed := row.get(SEED_COLUMN)) is None else seed,
-            data=Place(Path(data), row["dataset_from_index"], row.get(CHECKSUM_COLUMN + "data")),
+            data=EpisodeFile(
+                Path(data), row["dataset_from_index"], row.get(CHECKSUM_COLUMN + "data")
+            ),
             videos=videos,
         )
 

@@ -1,4 +1,4 @@
-"""Messages on the wire: msgpack with arrays as openpi writes them, and bounds on all of it.
+"""Messages between client and server: msgpack with arrays as openpi writes them, and size limits.
 
 An array is a map of four, ``{b"__ndarray__": True, b"data": ..., b"dtype": ..., b"shape": ...}``
 (openpi-client 0.1.2, ``msgpack_numpy.py``). Only plain numbers are decoded; nothing is ever
@@ -27,7 +27,7 @@ REFUSALS = (
     OverflowError,
     RecursionError,
 )
-"""What decoding raises on bytes that are no message."""
+"""The errors of decoding bytes that are not a message."""
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -45,7 +45,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     """Return the message in ``data``. Arrays are read-only.
 
     Raises:
-        InputError: If it is none, or holds what a message may not.
+        InputError: If it is not a message, or contains something that a message must not.
     """
     try:
         message = msgpack.unpackb(

@@ -253,6 +253,8 @@ def _axis(
         start = found.start if low is None else max(0.0, low + cell * jump)
         if (start, min(pixels, high + cell * jump + 1)) != (found.start, found.stop):
             return _uneven(result, seen, size // 2, min(size // 2 + _period(size), last))
+    if result.everything and last * jump >= pixels:
+        return result  # the middle cell cannot confirm a jump that leads out of the picture
     return result._replace(jump=jump, low=low, high=high)
 
 

@@ -254,7 +254,7 @@ def _cell(
     caption = (
         f"The middle cell of {shown}. Frame: the pixels that it can see, {len(rows)} x "
         f"{len(columns)}. Heat: those that move it (Luo et al., 2016), as many as a square "
-        f"of {effective_size(heat):.1f} x {effective_size(heat):.1f} has."
+        f"with sides of {effective_size(heat):.1f} pixels holds."
     )
     return drawn, caption
 
