@@ -92,14 +92,7 @@ class AlexNet(VisionNetwork):
 
 
 def alexnet(*, classes: int | None = 1000, channels: int = 3, image_size: int = 227) -> AlexNet:
-    """Return the published network: 60,965,224 parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     sum(value.numel() for value in alexnet().parameters())
-        60965224
-    """
+    """Return the published network: 60,965,224 parameters."""
     return AlexNet(classes=classes, channels=channels, image_size=image_size)
 
 

@@ -184,12 +184,7 @@ class EfficientNetLite0(VisionNetwork):
 
 
 def efficientnet_lite0(*, classes: int | None = 1000, channels: int = 3) -> EfficientNetLite0:
-    """Return the network with random weights: 4.65 million parameters.
-
-    Example:
-        >>> len(efficientnet_lite0(classes=10)._blocks)
-        16
-    """
+    """Return the network with random weights: 4.65 million parameters."""
     return EfficientNetLite0(classes=classes, channels=channels)
 
 

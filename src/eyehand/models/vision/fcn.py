@@ -150,35 +150,17 @@ class FCN(nn.Module):
 
 
 def fcn32s(*, classes: int = 21, channels: int = 3) -> FCN:
-    """Return FCN-32s on VGG-16: 134 million parameters.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     fcn32s().strides
-        (32,)
-    """
+    """Return FCN-32s on VGG-16: 134 million parameters."""
     return FCN(ConvolutionalVGG16(channels=channels), classes=classes, fused=1)
 
 
 def fcn16s(*, classes: int = 21, channels: int = 3) -> FCN:
-    """Return FCN-16s on VGG-16.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     fcn16s().strides
-        (16, 32)
-    """
+    """Return FCN-16s on VGG-16."""
     return FCN(ConvolutionalVGG16(channels=channels), classes=classes, fused=2)
 
 
 def fcn8s(*, classes: int = 21, channels: int = 3) -> FCN:
-    """Return FCN-8s on VGG-16.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     fcn8s().strides
-        (8, 16, 32)
-    """
+    """Return FCN-8s on VGG-16."""
     return FCN(ConvolutionalVGG16(channels=channels), classes=classes, fused=3)
 
 

@@ -176,33 +176,19 @@ def googlenet(
     """Return the published network: 6,998,552 parameters.
 
     The rows of the paper's Table 1 add up to 6.96 million weights.
-
-    Example:
-        >>> sum(value.numel() for value in googlenet().parameters())
-        6998552
     """
     return GoogLeNet(classes=classes, channels=channels, auxiliary=auxiliary)
 
 
 def googlenet_auxiliary(*, classes: int | None = 1000, channels: int = 3) -> GoogLeNet:
-    """Return the published network with the two classifiers that help to train it.
-
-    Example:
-        >>> sum(value.numel() for value in googlenet_auxiliary().parameters())
-        13378280
-    """
+    """Return it with the two classifiers that help to train it: 13,378,280 parameters."""
     return googlenet(classes=classes, channels=channels, auxiliary=True)
 
 
 def googlenet_batch_norm(
     *, classes: int | None = 1000, channels: int = 3, auxiliary: bool = False
 ) -> GoogLeNet:
-    """Return torchvision's variant: 6,624,904 parameters.
-
-    Example:
-        >>> sum(value.numel() for value in googlenet_batch_norm().parameters())
-        6624904
-    """
+    """Return torchvision's variant: 6,624,904 parameters."""
     return GoogLeNet(classes=classes, channels=channels, auxiliary=auxiliary, batch_norm=True)
 
 

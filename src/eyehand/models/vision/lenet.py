@@ -164,10 +164,5 @@ class LeNet5(VisionNetwork):
 
 
 def lenet5(*, classes: int | None = 10, channels: int = 1, image_size: int = 32) -> LeNet5:
-    """Return the published network: 60,850 parameters with its linear last layer.
-
-    Example:
-        >>> sum(value.numel() for value in lenet5().parameters())
-        60850
-    """
+    """Return the published network: 60,850 parameters with its linear last layer."""
     return LeNet5(classes=classes, channels=channels, image_size=image_size)

@@ -80,12 +80,7 @@ class MobileNet(VisionNetwork):
 
 
 def mobilenet(*, classes: int | None = 1000, channels: int = 3) -> MobileNet:
-    """Return the full width of the paper: 4.2 million parameters.
-
-    Example:
-        >>> mobilenet(classes=10).dims
-        (64, 128, 256, 512, 1024)
-    """
+    """Return the full width of the paper: 4.2 million parameters."""
     return MobileNet(classes=classes, channels=channels)
 
 

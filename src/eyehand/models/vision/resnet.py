@@ -148,62 +148,27 @@ class ResNet(VisionNetwork):
 
 
 def resnet18(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 18 layers: 11.7 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     resnet18(classes=None).dims
-        (64, 64, 128, 256, 512)
-    """
+    """Return the network of 18 layers: 11.7 million parameters."""
     return ResNet(BasicBlock, (2, 2, 2, 2), classes=classes, channels=channels)
 
 
 def resnet34(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 34 layers: 21.8 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     len(resnet34(classes=None).layer3)
-        6
-    """
+    """Return the network of 34 layers: 21.8 million parameters."""
     return ResNet(BasicBlock, (3, 4, 6, 3), classes=classes, channels=channels)
 
 
 def resnet50(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 50 layers: 25.6 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     resnet50(classes=None).dims
-        (64, 256, 512, 1024, 2048)
-    """
+    """Return the network of 50 layers: 25.6 million parameters."""
     return ResNet(Bottleneck, (3, 4, 6, 3), classes=classes, channels=channels)
 
 
 def resnet101(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 101 layers: 44.5 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     len(resnet101(classes=None).layer3)
-        23
-    """
+    """Return the network of 101 layers: 44.5 million parameters."""
     return ResNet(Bottleneck, (3, 4, 23, 3), classes=classes, channels=channels)
 
 
 def resnet152(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 152 layers: 60.2 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     len(resnet152(classes=None).layer3)
-        36
-    """
+    """Return the network of 152 layers: 60.2 million parameters."""
     return ResNet(Bottleneck, (3, 8, 36, 3), classes=classes, channels=channels)
 
 

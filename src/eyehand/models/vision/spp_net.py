@@ -85,12 +85,5 @@ class SPPNet(VisionNetwork):
 
 
 def spp_net(*, classes: int | None = 1000, channels: int = 3) -> SPPNet:
-    """Return the published network: 77,037,672 parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     sum(value.numel() for value in spp_net().parameters())
-        77037672
-    """
+    """Return the published network: 77,037,672 parameters."""
     return SPPNet(classes=classes, channels=channels)

@@ -76,40 +76,20 @@ class VGG(VisionNetwork):
 
 
 def vgg11(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration A: 132,863,336 parameters (published: 133 million, Table 2).
-
-    Example:
-        >>> len(vgg11(classes=None).features)
-        21
-    """
+    """Return configuration A: 132,863,336 parameters (published: 133 million, Table 2)."""
     return VGG((1, 1, 2, 2, 2), classes=classes, channels=channels)
 
 
 def vgg13(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration B: 133,047,848 parameters (published: 133 million, Table 2).
-
-    Example:
-        >>> len(vgg13(classes=None).features)
-        25
-    """
+    """Return configuration B: 133,047,848 parameters (published: 133 million, Table 2)."""
     return VGG((2, 2, 2, 2, 2), classes=classes, channels=channels)
 
 
 def vgg16(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration D: 138,357,544 parameters (published: 138 million, Table 2).
-
-    Example:
-        >>> len(vgg16(classes=None).features)
-        31
-    """
+    """Return configuration D: 138,357,544 parameters (published: 138 million, Table 2)."""
     return VGG((2, 2, 3, 3, 3), classes=classes, channels=channels)
 
 
 def vgg19(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration E: 143,667,240 parameters (published: 144 million, Table 2).
-
-    Example:
-        >>> len(vgg19(classes=None).features)
-        37
-    """
+    """Return configuration E: 143,667,240 parameters (published: 144 million, Table 2)."""
     return VGG((2, 2, 4, 4, 4), classes=classes, channels=channels)

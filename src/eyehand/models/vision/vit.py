@@ -197,13 +197,7 @@ class ViT(VisionNetwork):
 
 
 def vit_b_16(*, classes: int | None = 1000, channels: int = 3, image_size: int = 224) -> ViT:
-    """Return ViT-Base on patches of 16 pixels: 86.6 million parameters at 224 pixels.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     vit_b_16().dims
-        (768,)
-    """
+    """Return ViT-Base on patches of 16 pixels: 86.6 million parameters at 224 pixels."""
     return ViT(768, depth=12, heads=12, image_size=image_size, classes=classes, channels=channels)
 
 
@@ -211,9 +205,5 @@ def vit_tiny(*, classes: int | None = 1000, channels: int = 3, image_size: int =
     """Return DeiT-Ti without distillation: 5.7 million parameters (published: 5 million).
 
     Source: Touvron et al., 2021, Table 1, https://arxiv.org/abs/2012.12877.
-
-    Example:
-        >>> vit_tiny(classes=10, image_size=64).dims
-        (192,)
     """
     return ViT(192, depth=12, heads=3, image_size=image_size, classes=classes, channels=channels)
