@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from eyehand.policies.heads.chunk import rows_of
+from eyehand.policies.heads.chunk import hold_last
 from eyehand.policies.heads.limits import check_fields
 
 Features = Float[Tensor, "batch history dim"]
@@ -94,7 +94,9 @@ class FrameHead(ActionHead):
         self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
     ) -> dict[str, Tensor]:
         """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        return self.row_loss(*rows_of(feature, action, action_mask & history_mask[..., None]))
+        mask = action_mask & history_mask[..., None]
+        rows = (part.flatten(0, 1) for part in (feature, hold_last(action, mask), mask))
+        return self.row_loss(*rows)
 
     def act(
         self, feature: Features, *, history_mask: FrameMask, seed: Seeds
