@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
 
 _STAGES = (
     # depth, kernel size, stride, expansion, channels
@@ -48,9 +48,7 @@ class SameConvolution(nn.Conv2d):
     ) -> None:
         super().__init__(dim, out_dim, kernel_size, stride=stride, groups=groups, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Pad by what the size of ``x`` asks for, and convolve."""
         top, bottom = self._padding(x.shape[-2])
         left, right = self._padding(x.shape[-1])
@@ -101,9 +99,7 @@ class InvertedBottleneck(nn.Module):
         self._bn2 = _norm(out_dim)
         self.relu = nn.ReLU6()
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Expand, filter each channel, project."""
         out = self.relu(self._bn0(self._expand_conv(x))) if self.expands else x
         out = self.relu(self._bn1(self._depthwise_conv(out)))

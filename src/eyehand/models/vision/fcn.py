@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.models.vision.network import FeatureMaps, Images
 from eyehand.models.vision.vgg import vgg16
 
 
@@ -49,9 +50,7 @@ class ConvolutionalVGG16(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the third and the fourth pooled map, and the last fully connected layer's."""
         pooled = []
         x = image
@@ -125,9 +124,7 @@ class FCN(nn.Module):
             nn.init.zeros_(value)
         self.doublings = nn.ModuleList(_bilinear_doubling(classes) for _ in range(fused - 1))
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes height width"]:
+    def forward(self, image: Images) -> Float[Tensor, "batch classes height width"]:
         """Return logits per pixel of pictures whose sides are multiples of the coarsest stride."""
         height, width = image.shape[-2:]
         finest, coarsest = self.strides[0], self.strides[-1]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
 from eyehand.nn.normalization import LocalResponseNorm
 
 
@@ -57,9 +57,7 @@ class Inception(nn.Module):
             nn.MaxPool2d(3, stride=1, padding=1), _unit(dim, pool, 1, batch_norm=batch_norm)
         )
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim height width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim height width"]:
         """Apply the branches side by side."""
         branches = (self.branch1, self.branch2, self.branch3, self.branch4)
         return torch.cat([branch(x) for branch in branches], dim=1)
@@ -170,26 +168,22 @@ class GoogLeNet(VisionNetwork):
         return [first, second, third, fourth, fifth], early, late
 
 
-def googlenet(
-    *, classes: int | None = 1000, channels: int = 3, auxiliary: bool = False
-) -> GoogLeNet:
+def googlenet(*, classes: int | None = 1000, channels: int = 3) -> GoogLeNet:
     """Return the published network: 6,998,552 parameters.
 
     The rows of the paper's Table 1 add up to 6.96 million weights.
     """
-    return GoogLeNet(classes=classes, channels=channels, auxiliary=auxiliary)
+    return GoogLeNet(classes=classes, channels=channels)
 
 
 def googlenet_auxiliary(*, classes: int | None = 1000, channels: int = 3) -> GoogLeNet:
     """Return it with the two classifiers that help to train it: 13,378,280 parameters."""
-    return googlenet(classes=classes, channels=channels, auxiliary=True)
+    return GoogLeNet(classes=classes, channels=channels, auxiliary=True)
 
 
-def googlenet_batch_norm(
-    *, classes: int | None = 1000, channels: int = 3, auxiliary: bool = False
-) -> GoogLeNet:
+def googlenet_batch_norm(*, classes: int | None = 1000, channels: int = 3) -> GoogLeNet:
     """Return torchvision's variant: 6,624,904 parameters."""
-    return GoogLeNet(classes=classes, channels=channels, auxiliary=auxiliary, batch_norm=True)
+    return GoogLeNet(classes=classes, channels=channels, batch_norm=True)
 
 
 class _AuxiliaryClassifier(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
 
 C3_CONNECTIONS = (
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
@@ -50,9 +50,7 @@ class Subsampling(nn.Module):
         self.weight = nn.Parameter(torch.empty(dim, 1, 1))
         self.bias = nn.Parameter(torch.zeros(dim, 1, 1))
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch dim out_height out_width"]:
         """Halve the height and the width."""
         return self.sum(x) * self.weight + self.bias
 
@@ -73,9 +71,7 @@ class PartialConvolution(nn.Module):
         self.connections = connections
         self.maps = nn.ModuleList(nn.Conv2d(len(below), 1, 5) for below in connections)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Convolve without padding."""
         parts = [
             convolution(x[:, list(below)])

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 Images = Float[Tensor, "batch channel height width"]
 """Pictures, scaled as the network was published for."""
+Map = Float[Tensor, "batch dim height width"]
+"""What a layer in the middle reads."""
 Logits = Float[Tensor, "batch classes"]
 """Of every class, before the softmax."""
 FeatureMaps = list[Float[Tensor, "batch dim map_height map_width"]]

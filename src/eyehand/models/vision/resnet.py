@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
 from eyehand.nn.residual import ProjectionShortcut
 
 
@@ -32,9 +32,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU()
         self.downsample = _shortcut(dim, width, stride)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Add what the block has learnt to what came in."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
@@ -69,9 +67,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU()
         self.downsample = _shortcut(dim, out_dim, stride)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Add what the block has learnt to what came in."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
