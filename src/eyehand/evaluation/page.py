@@ -2,18 +2,10 @@
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from eyehand.evaluation.results import percent, percent_range
+from eyehand.page import page_templates
 
-TEMPLATES = Environment(
-    loader=PackageLoader("eyehand.evaluation"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-"""Names and sentences are escaped; a value that a template lacks is an error."""
+TEMPLATES = page_templates("eyehand.evaluation")
 TEMPLATES.filters |= {
     "percent": percent,
     "percent_range": percent_range,

@@ -10,46 +10,27 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from eyehand.files import replace_text
 from eyehand.inspection.tables import Inspection, headline, number, tables
+from eyehand.page import page_templates
 
 SHOWN_WIDTH = 320
 """Pixels up to which small pictures are enlarged, by whole factors."""
 
 
 def write_page(inspection: Inspection, page: Path) -> Path:
-    """Write an inspection as HTML.
-
-    Args:
-        inspection: What was found.
-        page: The file; replaced if it exists.
-
-    Returns:
-        The file.
-    """
+    """Write an inspection as HTML into the file ``page``, and return it."""
     replace_text(page, html_page(inspection))
     return page
 
 
 def html_page(inspection: Inspection) -> str:
-    """Return the page.
-
-    Args:
-        inspection: What was found.
-    """
-    environment = Environment(
-        loader=PackageLoader("eyehand.inspection"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": number, "as_png": as_png, "shown_width": shown_width}
-    return environment.get_template("inspection.html").render(
+    """Return the page."""
+    templates = page_templates("eyehand.inspection")
+    templates.filters |= {"number": number, "as_png": as_png, "shown_width": shown_width}
+    return templates.get_template("inspection.html").render(
         inspection=inspection,
         headline=headline(inspection.costs),
         tables=tables(inspection),

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import tyro
 from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,6 +28,7 @@ from eyehand.data.statistics import describe
 from eyehand.evaluation.film import write_film
 from eyehand.evaluation.rerun_recording import check_recording
 from eyehand.files import replace_text
+from eyehand.page import page_templates
 from eyehand.runs.look_figures import (
     Group,
     describe_dataset,
@@ -113,14 +113,8 @@ def write_browser(config: BrowserConfig) -> Path:
         "shown": episodes,
     }
     replace_text(out / FIGURES, json.dumps(found))
-    environment = Environment(
-        loader=PackageLoader("eyehand.runs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    replace_text(out / PAGE, environment.get_template("look.html").render(found))
+    page = page_templates("eyehand.runs").get_template("look.html").render(found)
+    replace_text(out / PAGE, page)
     if config.rerun is not None:
         record_shown(dataset, shown, config.rerun)
     return out / PAGE
