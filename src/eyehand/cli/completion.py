@@ -33,10 +33,6 @@ def run(arguments: list[str]) -> None:
 def completion(shell: str, verbs: Iterable[str]) -> str:
     """Return the script that completes verbs, recipes, flags, choices and files.
 
-    Args:
-        shell: A name of ``SHELLS``.
-        verbs: The verbs to complete.
-
     Raises:
         InputError: If tyro has no script for this shell.
     """

@@ -7,8 +7,6 @@ Run:
     eyehand look outputs/demo/data --episodes 5 --out outputs/page --rerun outputs/seen.rrd
 """
 
-from typing import Annotated
-
 import tyro
 from rich.console import Console
 
@@ -17,9 +15,6 @@ from eyehand.runs.look import BrowserConfig, write_browser
 
 def run(arguments: list[str]) -> None:
     """Parse, write the page, say where it is."""
-
-    def start(config: Annotated[BrowserConfig, tyro.conf.arg(name="")]) -> None:
-        page = write_browser(config)
-        Console().print(f"open {page} in a browser", markup=False, highlight=False, soft_wrap=True)
-
-    tyro.cli(start, args=arguments, prog="eyehand look", description=__doc__)
+    config = tyro.cli(BrowserConfig, args=arguments, prog="eyehand look", description=__doc__)
+    page = write_browser(config)
+    Console().print(f"open {page} in a browser", markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,6 @@ Run:
 """
 
 import sys
-from typing import Annotated
 
 import tyro
 
@@ -25,17 +24,11 @@ def run(arguments: list[str]) -> None:
         )
         return
     recipe = find_reproduction(arguments[0])
-
-    def start(
-        stages: Annotated[ReproduceConfig, tyro.conf.arg(name="")] = recipe.stages,
-    ) -> None:
-        """Run.
-
-        Args:
-            stages: The stages.
-        """
-        reproduce(stages, recipe.run)
-
-    tyro.cli(
-        start, args=arguments[1:], prog=f"eyehand reproduce {arguments[0]}", description=__doc__
+    stages = tyro.cli(
+        ReproduceConfig,
+        args=arguments[1:],
+        default=recipe.stages,
+        prog=f"eyehand reproduce {arguments[0]}",
+        description=__doc__,
     )
+    reproduce(stages, recipe.run)

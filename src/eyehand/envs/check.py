@@ -64,11 +64,6 @@ def check_robot_env(
     Checked are what `check_env` checks, and: observations are images, a state and a sentence;
     actions are in [-1, 1]; no picture is constant; the state changes; ``info["success"]`` is a
     bool, and a success ends the episode.
-
-    Args:
-        env: The environment, which stays open.
-        solve: As of `check_env`.
-        max_steps: As of `check_env`.
     """
     _check_spaces(env)
     check_env(env, solve=solve, max_steps=max_steps)

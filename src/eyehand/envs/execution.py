@@ -49,11 +49,7 @@ class Plan:
     def next_actions(
         self, chunk: Float[Tensor, "horizon action"], *, step: int
     ) -> Float32[np.ndarray, "time action"]:
-        """Return the actions to execute next, clipped to [-1, 1].
-
-        Args:
-            chunk: What the policy plans now.
-            step: Actions of the episode executed so far.
+        """Return the next actions of ``chunk``, clipped to [-1, 1], after ``step`` executed ones.
 
         Raises:
             InputError: If the chunk is shorter than ``execution.steps``, has actions of another

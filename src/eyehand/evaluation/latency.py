@@ -54,11 +54,6 @@ def passes_per_call(policy: Actor, module: nn.Module, observations: Sequence[Obs
 
     That is 1 for a chunk computed at once, the number of denoising steps for a denoised one, and
     the number of tokens for one that is generated token by token.
-
-    Args:
-        policy: Any policy, in evaluation mode.
-        module: A part of it, such as its head.
-        observations: One robot each.
     """
     counts: dict[nn.Module, int] = {}
 

@@ -219,10 +219,7 @@ def write_results(results: Results, file: Path) -> None:
 
 
 def read_results(file: Path) -> Results:
-    """Read ``results.json``.
-
-    Args:
-        file: The file, or the folder that holds it.
+    """Read ``results.json``, by its own name or by that of its folder.
 
     Raises:
         InputError: If it is missing, damaged, incomplete, or of another protocol.

@@ -19,9 +19,6 @@ def sigmoid(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     infinity is 0), its gradient is 0 times infinity. For the logarithm of a sigmoid use
     ``torch.nn.functional.logsigmoid``: a sigmoid that underflowed to 0 has none.
 
-    Args:
-        x: Any finite or infinite numbers.
-
     Returns:
         Numbers in [0, 1]; exactly 0 and 1 where the true value rounds to them.
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
@@ -125,9 +126,10 @@ class LivePage:
             routes=[
                 Route("/", self._page),
                 WebSocketRoute("/socket", self._serve_visitor),
-                Route("/film.mp4", self._film),
-                Route("/episode.zip", self._episode),
-                Route("/correction.zip", self._correction),
+                *(
+                    Route(f"/{name}", partial(self._download, name=name, write=write))
+                    for name, write in DOWNLOADS.items()
+                ),
                 Mount("/page", StaticFiles(directory=FOLDER)),
             ],
             middleware=only_known_hosts(config.host, config.token),
@@ -305,18 +307,7 @@ class LivePage:
             raise InputError("this episode has no actions yet: run it first.")
         return take
 
-    async def _film(self, request: Request) -> Response:
-        return await self._download(request, "film.mp4", write_film_of)
-
-    async def _episode(self, request: Request) -> Response:
-        return await self._download(request, "episode.zip", write_episode_of)
-
-    async def _correction(self, request: Request) -> Response:
-        return await self._download(request, "correction.zip", write_correction_of)
-
-    async def _download(
-        self, request: Request, name: str, write: Callable[[str, Take, LivePolicy, Path], None]
-    ) -> Response:
+    async def _download(self, request: Request, name: str, write: "Writer") -> Response:
         if not self._is_allowed(request):
             return PlainTextResponse("a token is needed\n", status_code=401)
         try:
@@ -376,3 +367,13 @@ def _write_episode(
     finally:
         env.close()
     zip_episode(episode, file, suite)
+
+
+Writer = Callable[[str, Take, LivePolicy, Path], None]
+"""Writes a file of an episode; is given the suite's name."""
+DOWNLOADS: Mapping[str, Writer] = {
+    "film.mp4": write_film_of,
+    "episode.zip": write_episode_of,
+    "correction.zip": write_correction_of,
+}
+"""The files that the page offers of an episode, by name."""

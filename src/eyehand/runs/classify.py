@@ -43,12 +43,6 @@ class ClassifyConfig(PictureTraining):
 def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> dict[str, Any]:
     """Train, measure on the set's test part, write ``results.json``; return what it holds.
 
-    Args:
-        name: A classifier of ``eyehand.models.registry``.
-        config: The run.
-        out: Folder of the run.
-        resume: Go on from the last checkpoint in ``out``.
-
     Raises:
         InputError: If network or set are unknown, the set is not installed, the network cannot read
             pictures of this size, or ``out`` holds another run.

@@ -86,11 +86,7 @@ class InspectConfig:
 
 
 def inspect_model(name: str, config: InspectConfig) -> Inspection:
-    """Look into a network.
-
-    Args:
-        name: As `eyehand.runs.inspected_model.find_inspected` takes it.
-        config: On what it is looked at.
+    """Look into a network; `eyehand.runs.inspected_model.find_inspected` takes its name.
 
     Raises:
         InputError: If there is no such model, picture, data set or layer.

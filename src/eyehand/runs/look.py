@@ -75,9 +75,6 @@ class BrowserConfig:
 def write_browser(config: BrowserConfig) -> Path:
     """Write the page of a data set.
 
-    Args:
-        config: The data set, and how much of it is shown.
-
     Returns:
         The page, ``index.html`` in its folder.
 
@@ -121,13 +118,7 @@ def write_browser(config: BrowserConfig) -> Path:
 
 
 def choose_episodes(groups: Sequence[Group], *, each: int, most: int) -> list[EpisodeRow]:
-    """Return the first episodes of every task: of each one before a second of any.
-
-    Args:
-        groups: The tasks.
-        each: Episodes of a task, at most.
-        most: Episodes in all, at most.
-    """
+    """Return the first episodes of every task, at most ``each`` of it and ``most`` in all."""
     rounds = zip_longest(*(group.rows[:each] for group in groups))
     chosen = [row for row in chain.from_iterable(rounds) if row is not None][:most]
     order = {row.index: number for number, row in enumerate(r for g in groups for r in g.rows)}
@@ -135,12 +126,7 @@ def choose_episodes(groups: Sequence[Group], *, each: int, most: int) -> list[Ep
 
 
 class FilmWriter:
-    """Writes small films of episodes, H.264 in MP4, and a picture of each as JPEG.
-
-    Args:
-        dataset: Whose episodes.
-        folder: Where the films are written; it is made.
-    """
+    """Writes small films of episodes into a folder, H.264 in MP4, and a picture of each as JPEG."""
 
     def __init__(self, dataset: Dataset, folder: Path) -> None:
         self.dataset, self.folder = dataset, folder
@@ -149,9 +135,7 @@ class FilmWriter:
     def write(self, row: EpisodeRow, advance: Callable[[], object]) -> dict[str, str]:
         """Write an episode's films; return their names without ending, by camera.
 
-        Args:
-            row: The episode.
-            advance: Called after every frame that was read.
+        ``advance`` is called after every frame that was read.
         """
         names = {}
         _, fps = film_rhythm(row.length, self.dataset.fps)
@@ -196,12 +180,7 @@ def film_size(height: int, width: int) -> tuple[int, int]:
 
 
 def record_shown(dataset: Dataset, rows: Sequence[EpisodeRow], file: Path) -> None:
-    """Write episodes into a recording for the rerun viewer: pictures, numbers and landmarks.
-
-    Args:
-        dataset: The data set.
-        rows: The episodes.
-        file: The ``.rrd`` file.
+    """Write episodes into an ``.rrd`` file for the rerun viewer: pictures, numbers, landmarks.
 
     Raises:
         InputError: If the file cannot be written, or a file of the data set is damaged.

@@ -24,10 +24,7 @@ MOST_PIXELS = 1024
 def measure(checkpoint: Path, config: EvalConfig, *, rerun: Path | None = None) -> Results:
     """Measure ``checkpoint``, write ``results.json`` and ``report.html`` into ``config.out``.
 
-    Args:
-        checkpoint: Folder of the policy.
-        config: What is measured.
-        rerun: File for a recording of the filmed episodes.
+    ``rerun`` names a file for a recording of the filmed episodes.
 
     Raises:
         InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.

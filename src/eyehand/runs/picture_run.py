@@ -1,7 +1,7 @@
 """One run of a vision network: train on labelled pictures, measure on others, write results."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -108,8 +108,8 @@ def train_network(
         pictures: What it learns from.
         test: What it is measured on.
         learning: How it learns.
-        out: Folder of the run.
-        data: Description of the pictures, for config.json.
+        out: Folder of the run, whose config.json describes the pictures by ``data``.
+        data: That description.
         resume: Go on from the last checkpoint in ``out``.
 
     Returns:
@@ -149,9 +149,13 @@ def train_network(
     )
     trained = load_classifier(out)
     if any(isinstance(part, nn.BatchNorm2d) for part in trained.modules()):
-        _renew_statistics(trained, islice(batches(0), NORMALIZATION_BATCHES))
+        # The statistics of the training belong to other weights than the averaged ones. With
+        # EfficientNet's momentum of 0.01, after 100 steps a third of them is still the initial one.
+        update_bn((batch.image for batch in islice(batches(0), NORMALIZATION_BATCHES)), trained)
         if state.is_main_process:
-            _save(trained, out)
+            weights = {name: value.contiguous() for name, value in trained.state_dict().items()}
+            with replacing(out / WEIGHTS) as beside:
+                save_file(weights, beside)
     confusion = trained.confusion(
         every_picture(test, batch_size=TEST_BATCH), classes=config.classes
     )
@@ -168,22 +172,6 @@ def train_network(
             "samples_per_second": learning.batch_size * result.steps / result.seconds,
         },
     )
-
-
-def _renew_statistics(classifier: Classifier, batches: Iterable[PictureBatch]) -> None:
-    """Measure batch normalization's statistics for the averaged weights.
-
-    The statistics of the training belong to other weights. With EfficientNet's momentum of 0.01,
-    after a hundred steps a third of them is still the initial value.
-    """
-    update_bn((batch.image for batch in batches), classifier)
-
-
-def _save(classifier: Classifier, folder: Path) -> None:
-    """Replace the weights of a run."""
-    weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
-    with replacing(folder / WEIGHTS) as beside:
-        save_file(weights, beside)
 
 
 def write_picture_results(out: Path, results: Mapping[str, Any]) -> None:

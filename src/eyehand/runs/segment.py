@@ -80,13 +80,7 @@ class SegmentConfig(PictureTraining):
 
 
 def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dict[str, Any]:
-    """Draw the pictures, train, measure, write ``results.json`` and ``masks.png``.
-
-    Args:
-        name: A dense network of ``eyehand.models.registry``.
-        config: The run.
-        out: Folder of the run; the pictures are kept in it.
-        resume: Go on from the last checkpoint in ``out``.
+    """Draw the pictures, train, measure, write ``results.json`` and ``masks.png`` into ``out``.
 
     Returns:
         What ``results.json`` holds.

@@ -35,16 +35,14 @@ from eyehand.serving.observation import (
 )
 from eyehand.types import InputError
 
+MOST_ROBOTS = 16
+"""Robots in one call of the policy, at most."""
+
 
 class CheckpointServer(PredictModelServer):  # type: ignore[misc]
     """Answers the harness; what it sends is checked as the policy server checks its clients.
 
-    Args:
-        checkpoint: Folder of a trained policy, or the name of a released one.
-        cameras: The harness' name of every camera of the policy, in its order; left out, pictures
-            are taken in the order that they come in.
-        executed: Actions of a chunk that are executed before the next.
-        most_robots: Robots in one call of the policy.
+    Arguments are those of `main`; cameras are in the order of the policy's.
 
     Raises:
         InputError: If the checkpoint is broken.
@@ -56,9 +54,8 @@ class CheckpointServer(PredictModelServer):  # type: ignore[misc]
         *,
         cameras: Sequence[str] = (),
         executed: int = Execution().steps,
-        most_robots: int = 16,
     ) -> None:
-        super().__init__(chunk_size=executed, max_batch_size=most_robots)
+        super().__init__(chunk_size=executed, max_batch_size=MOST_ROBOTS)
         folder = find_checkpoint(checkpoint)
         self.policy, self.cameras = load_policy(folder), cameras
         self.interface = interface_of(self.policy, folder)

@@ -133,8 +133,9 @@ class Checkpoints:
             state: Everything that the update goes on from.
         """
         target = self.folder / "training_state" / f"step-{counters['step']:08d}"
-        for left in [*_leftovers(self.folder), target]:  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for left in self.folder.glob("training_state/step-*"):
+            if left == target or left not in _step_folders(self.folder):  # of a killed process
+                shutil.rmtree(left, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as beside:
             beside.mkdir()
@@ -193,15 +194,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _step_folders(folder: Path) -> list[Path]:
-    return [p for p in folder.glob("training_state/step-*") if _is_whole(p)]
-
-
-def _leftovers(folder: Path) -> list[Path]:
-    return [p for p in folder.glob("training_state/step-*") if not _is_whole(p)]
-
-
-def _is_whole(folder: Path) -> bool:
-    return re.fullmatch(r"step-\d+", folder.name) is not None
+    """Return the checkpoints; folders with other endings are leftovers of a killed process."""
+    found = folder.glob("training_state/step-*")
+    return [path for path in found if re.fullmatch(r"step-\d+", path.name)]
 
 
 def _step_of(folder: Path) -> int:

@@ -55,34 +55,20 @@ class TrainConfig:
         if (self.steps is None) == (self.minutes is None):
             got = "both" if self.steps is not None else "neither"
             raise InputError(f"train for --steps or for --minutes, one of the two; got {got}.")
-        positive = {
-            "steps": self.steps,
-            "minutes": self.minutes,
-            "learning_rate": self.learning_rate,
-            "gradient_clip": self.gradient_clip,
-            "checkpoint_minutes": self.checkpoint_minutes,
-            "checkpoint_steps": self.checkpoint_steps,
-            "accumulate": self.accumulate,
-            "threads": self.threads,
-            "log_every": self.log_every,
-        }
-        for name, value in positive.items():
+        positive = (
+            "steps", "minutes", "learning_rate", "gradient_clip", "checkpoint_minutes",
+            "checkpoint_steps", "accumulate", "threads", "log_every",
+        )  # fmt: skip
+        for name in positive:
+            value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{_flag(name)} must be above 0; got {value}.")
-        shares = {
-            "warmup": self.warmup,
-            "final_learning_rate": self.final_learning_rate,
-            "ema_decay": self.ema_decay,
-        }
-        for name, value in shares.items():
-            if not 0 <= value < 1:
-                raise InputError(f"{_flag(name)} must be in [0, 1); got {value}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(
-                f"{_flag('weight_decay')} must be at least 0; got {self.weight_decay}."
-            )
-        if self.seed < 0:
-            raise InputError(f"{_flag('seed')} must be at least 0; got {self.seed}.")
+        for name in ("warmup", "final_learning_rate", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{_flag(name)} must be in [0, 1); got {getattr(self, name)}.")
+        for name in ("weight_decay", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{_flag(name)} must be at least 0; got {getattr(self, name)}.")
 
 
 def _flag(name: str) -> str:

@@ -20,11 +20,7 @@ from eyehand.types import InputError
 
 
 def make_accelerator(precision: Precision, folder: Path) -> Accelerator:
-    """Return what the processes of this run share.
-
-    Args:
-        precision: Numbers of the matrix products.
-        folder: Where TensorBoard's files go.
+    """Return what the processes of this run share; TensorBoard's files go into ``folder``.
 
     Raises:
         InputError: If the run was launched under DeepSpeed.
@@ -52,13 +48,7 @@ def seed_step(*numbers: int) -> None:
 def agree(
     accelerator: Accelerator, figures: Mapping[str, float], *, seconds: float, stop: bool
 ) -> tuple[dict[str, float], float, bool]:
-    """Bring together what the processes found in one step.
-
-    Args:
-        accelerator: What the processes share.
-        figures: This process's figures.
-        seconds: This process's clock.
-        stop: Whether this process wants to stop.
+    """Bring together the figures, clocks and wishes to stop of the processes, in one step.
 
     Returns:
         The figures' means, the first process's clock, and whether any process wants to stop.
@@ -77,13 +67,7 @@ def is_replicated(accelerator: Accelerator) -> bool:
 
 
 def has_unused_weights(network: nn.Module, batch: TrainBatch, accelerator: Accelerator) -> bool:
-    """Tell whether a weight that trains has no part in the loss: DDP must then look for it.
-
-    Args:
-        network: Has ``loss(batch)``; is moved to the device.
-        batch: This process's share of a batch.
-        accelerator: What the processes share.
-    """
+    """Tell whether a weight that trains has no part in the loss: DDP must then look for it."""
     network.to(accelerator.device)
     buffers = [buffer.clone() for buffer in network.buffers()]
     loss = cast("Callable[[TrainBatch], dict[str, Tensor]]", network.loss)

@@ -21,9 +21,6 @@ def defaults_of(config: Any) -> dict[str, Any]:
 
     A field that an earlier version did not have counts as its default there.
 
-    Args:
-        config: A dataclass.
-
     Example:
         >>> defaults_of(TrainConfig(steps=4, accumulate=2))["accumulate"]
         1
@@ -41,9 +38,7 @@ def defaults_of(config: Any) -> dict[str, Any]:
 def check_decay(before: Mapping[str, Any], network: nn.Module) -> None:
     """Refuse a run whose weight decay pulled on other weights than it would now.
 
-    Args:
-        before: The section ``training`` of its config.json.
-        network: What is to go on learning.
+    ``before`` is the section ``training`` of its config.json.
 
     Raises:
         InputError: If it did.
@@ -62,9 +57,7 @@ def check_decay(before: Mapping[str, Any], network: nn.Module) -> None:
 def renewed_counters(counters: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
     """Return the counters of a state.json as this version counts.
 
-    Args:
-        counters: What state.json holds.
-        training: The section ``training`` of the config.json beside it.
+    ``training`` is that section of the config.json beside it.
     """
     new = dict(counters)
     if "summed" in new:
