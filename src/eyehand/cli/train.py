@@ -17,6 +17,7 @@ from eyehand.policies.registry import find_checkpoint
 from eyehand.recipes import RECIPES, find_recipe
 from eyehand.runs.train import TrainingRun, run_training
 from eyehand.runs.trial import PARTS, choose_parts
+from eyehand.training.config import TrainOptions
 
 
 def run(arguments: list[str]) -> None:
@@ -41,31 +42,20 @@ def run(arguments: list[str]) -> None:
 
     def start(
         data: tuple[Path, ...],
-        out: Path,
+        options: Annotated[TrainOptions, tyro.conf.arg(name="")],
         run: Annotated[tyro.conf.AvoidSubcommands[TrainingRun], tyro.conf.arg(name="")] = recipe,
-        minutes: float | None = None,
-        steps: int | None = None,
-        threads: int | None = None,
-        resume: bool = False,
         initial: Path | None = None,
     ) -> None:
         """Train.
 
         Args:
             data: Folders of the data sets, in the LeRobot v3 layout.
-            out: Folder for checkpoints, metrics and the resolved config.
+            options: Where to, and for how long.
             run: The recipe.
-            minutes: Minutes of training; left out, as the recipe says.
-            steps: Steps of training; left out, as the recipe says.
-            threads: Threads of torch; one is faster where other programs keep the cores busy.
-            resume: Continue from the last checkpoint in the folder.
             initial: Start from the weights of this checkpoint or released policy.
         """
-        if (minutes, steps) != (None, None):
-            run = replace(run, training=replace(run.training, minutes=minutes, steps=steps))
-        if threads is not None:
-            run = replace(run, training=replace(run.training, threads=threads))
+        run = replace(run, training=options.applied(run.training))
         begun = find_checkpoint(initial) if initial else None
-        run_training(run, data, out, resume=resume, initial=begun)
+        run_training(run, data, options.out, resume=options.resume, initial=begun)
 
     tyro.cli(start, args=rest, prog=f"eyehand train {arguments[0]}", description=__doc__)

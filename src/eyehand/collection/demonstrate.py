@@ -92,18 +92,11 @@ def demonstrate(
 def lead_of(
     suite: Suite, policy: Actor, env: RobotEnv, *, seed: int, instruction: str
 ) -> list[Float32[np.ndarray, " action"]]:
-    """Return the actions of a policy from a start state up to a random moment.
+    """Return the actions of a policy from a start state up to a moment that the seed decides, too.
 
     The moment is uniform over the policy's own episode before it succeeds (Ross et al., 2011,
     https://arxiv.org/abs/1011.0686, in episodes): a policy that is stuck for
     long is mostly corrected there.
-
-    Args:
-        suite: The family of tasks.
-        policy: What acts.
-        env: The task; its observations need no pictures.
-        seed: The start state; it decides the moment, too.
-        instruction: What the policy is told.
     """
     most = round(LONGEST_LEAD * suite.max_steps)
     start = Start(env.task, seed, instruction)

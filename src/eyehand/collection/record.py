@@ -122,13 +122,11 @@ class _Progress:
 def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None) -> RecordResult:
     """Record what is still missing of the data set that ``config`` describes.
 
+    ``make_policy`` loads ``config.policy``, once in every worker; it is needed where that is set.
+
     Episodes are written in the order of tasks and seeds, and get the task's sentences in turn. The
     files are equal bit for bit for any number of workers, and also if the recording was killed and
     continued; a kill loses the episodes under way and those that wait for an earlier one.
-
-    Args:
-        config: What is recorded.
-        make_policy: Loads ``config.policy``, once in every worker; needed where that is set.
 
     Raises:
         InputError: If the folder holds something else, or the expert fails too often.

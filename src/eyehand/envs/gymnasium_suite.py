@@ -46,16 +46,7 @@ class GymnasiumEnv(RobotEnv):
     The state is the flattened observation, one-hot where that is discrete. A Box of actions is
     scaled to [-1, 1]. Each discrete action has one number, and the one with the largest is done.
 
-    Args:
-        task: Passed to ``make``.
-        make: Makes the environment; a function that can be imported by name.
-        instruction: The task's sentence.
-        fps: Steps in one second.
-        max_steps: Length of an episode that is not terminated.
-        success: Reads success off ``info``.
-        cameras: Height and width of the picture ``render``, pixels.
-        quality: Ignored: there is one.
-        render_observations: Whether observations hold the picture.
+    Arguments are those of `gymnasium_suite` and of `eyehand.envs.suite.Suite.make`.
 
     Raises:
         InputError: If actions are neither a bounded Box nor discrete.

@@ -235,16 +235,7 @@ class MetaWorldEnv(RobotEnv):
     def in_picture(
         self, points: Float[np.ndarray, "point 3"], camera: str
     ) -> Float[np.ndarray, "point 3"]:
-        """Return where points of the world are in a picture.
-
-        Args:
-            points: Metres.
-            camera: A name of ``CAMERAS``.
-
-        Returns:
-            x to the right and y down, from -1 to 1 inside the picture, and the distance from the
-            camera along its axis in metres.
-        """
+        """Return where points of the world, metres, are in a picture, as `Projects` says."""
         right, up, distance = self._simulator.seen_from(CAMERA, points).T
         crop = CAMERAS[camera]
         x = (right - crop.left) / (crop.right - crop.left)
@@ -255,11 +246,8 @@ class MetaWorldEnv(RobotEnv):
     def landmarks(self) -> Float32[np.ndarray, "4 3"]:
         """Return where the suite's landmarks are in the picture. Privileged: for training only.
 
-        In a task with one object, the second object's landmark is that of the first.
-
-        Returns:
-            x to the right and y down, from -1 to 1 inside the picture, and the distance from the
-            camera along its axis in metres.
+        In a task with one object, the second object's landmark is that of the first. Units are
+        those of `Landmarks`.
 
         Raises:
             RuntimeError: If no episode has begun.

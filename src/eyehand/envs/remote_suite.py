@@ -15,20 +15,17 @@ the message was refused.
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from eyehand.envs.instructions import Instructions
 from eyehand.envs.robot_env import Picture, Quality, RobotEnv
 from eyehand.envs.suite import Quantity, Suite
-from eyehand.functional.wire import pack, unpack
+from eyehand.envs.wire_connection import WireConnection
 from eyehand.types import InputError
 
 MESSAGE_BYTES = 2**26
@@ -37,55 +34,21 @@ SECONDS = 120.0
 """Longest wait for an answer, seconds; a simulator may have to load a scene."""
 
 
-class _Connection:
-    """One connection to a simulator; `description` is its first message."""
-
-    def __init__(self, address: str) -> None:
-        self.address, self._open = address, ExitStack()
-        token = os.environ.get("EYEHAND_TOKEN")
-        headers = {"Authorization": f"Api-Key {token}"} if token else None
-        try:
-            self._socket: ClientConnection = self._open.enter_context(
-                connect(
-                    address,
-                    compression=None,
-                    max_size=MESSAGE_BYTES,
-                    additional_headers=headers,
-                    open_timeout=SECONDS,
-                )
-            )
-            self.description = self._receive()
-        except (OSError, WebSocketException, ValueError, TimeoutError) as error:
-            self._open.close()
-            raise InputError(f"no simulator answers at {address}: {error}.") from error
-
-    def ask(self, **message: Any) -> dict[str, Any]:
-        try:
-            self._socket.send(pack(message))
-            return self._receive()
-        except (OSError, WebSocketException, TimeoutError) as error:
-            raise InputError(f"the connection to {self.address} is lost: {error}.") from error
-
-    def _receive(self) -> dict[str, Any]:
-        answer = self._socket.recv(SECONDS)
-        if isinstance(answer, str):
-            raise InputError(f"the simulator at {self.address} says: {answer}")
-        return unpack(answer)
-
-    def close(self) -> None:
-        self._open.close()
+def _connect(address: str) -> WireConnection:
+    return WireConnection(
+        address,
+        who="simulator",
+        token=os.environ.get("EYEHAND_TOKEN"),
+        seconds=SECONDS,
+        most_bytes=MESSAGE_BYTES,
+    )
 
 
 class RemoteEnv(RobotEnv):
     """One task of a simulator in another process or on another machine.
 
-    Args:
-        task: Name of the task.
-        address: Such as ``ws://127.0.0.1:8001``.
-        cameras: Height and width of the pictures in an observation, pixels, by camera.
-        quality: Passed to the simulator.
-        render_observations: Whether observations hold pictures.
-        disturbance: Changes of the world, passed to the simulator.
+    Arguments are those of `eyehand.envs.suite.Suite.make`; quality and disturbance are passed to
+    the simulator, whose address is such as ``ws://127.0.0.1:8001``.
 
     Raises:
         InputError: If no simulator answers there, or it refuses.
@@ -101,7 +64,7 @@ class RemoteEnv(RobotEnv):
         render_observations: bool = True,
         **disturbance: float,
     ) -> None:
-        self._simulator = _Connection(address)
+        self._simulator = _connect(address)
         suite = _described(self._simulator)
         suite.check_task(task)
         suite.check_cameras(cameras)
@@ -206,8 +169,8 @@ class _Sentences:
         return self.table[task]
 
 
-def _described(simulator: _Connection) -> Suite:
-    told = simulator.description
+def _described(simulator: WireConnection) -> Suite:
+    told = simulator.first
     try:
         sentences = {
             task: Instructions(canonical[0], tuple(training), tuple(held_out))
@@ -243,7 +206,7 @@ def remote_suite(address: str) -> Suite:
     Raises:
         InputError: If no simulator answers there, or its description is not that of a suite.
     """
-    simulator = _Connection(address)
+    simulator = _connect(address)
     try:
         return _described(simulator)
     finally:

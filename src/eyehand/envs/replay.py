@@ -32,14 +32,9 @@ class Moment:
 def replay(
     env: RobotEnv, seed: int, actions: Sequence[Float32[np.ndarray, " action"]]
 ) -> Iterator[Moment]:
-    """Yield every moment of an episode: before each action, and after the last.
+    """Yield every moment of the episode of a seed: before each action, and after the last.
 
     If the episode ends before the last action, the remaining actions are left out.
-
-    Args:
-        env: The environment of the episode's task.
-        seed: Of the start state.
-        actions: What was executed.
     """
     observation, _ = env.reset(seed=seed)
     success = ended = False

@@ -61,11 +61,7 @@ class TwoWaysEnv(RobotEnv):
     the robot arrives (``info["success"]``) and also when it hits the obstacle (``info["hit"]``):
     here ``terminated`` alone does not mean success.
 
-    Args:
-        task: Always ``two-ways``.
-        cameras: Height and width of the picture ``top``, pixels.
-        quality: Ignored: there is one.
-        render_observations: Whether observations hold the picture.
+    Arguments are those of `eyehand.envs.suite.Suite.make`; there is one quality.
 
     Raises:
         InputError: If there is no such task or camera.

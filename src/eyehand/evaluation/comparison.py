@@ -7,7 +7,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from eyehand.evaluation.page import fill
 from eyehand.evaluation.results import Rate, percent, percent_range
@@ -49,10 +48,7 @@ class ComparedRun:
     @property
     def rate(self) -> Rate:
         """Successes among all episodes."""
-        successes = sum(success for _, _, success, _ in self.episodes)
-        trials = len(self.episodes)
-        low, high = map(float, binomtest(successes, trials).proportion_ci(method="wilson"))
-        return Rate(trials, successes, successes / trials, (low, high))
+        return Rate.of(sum(success for _, _, success, _ in self.episodes), len(self.episodes))
 
 
 @dataclass(frozen=True)
@@ -178,11 +174,8 @@ def write_comparison(
         folder: Where to.
         sections: Runs by the title of their table; tables without runs are left out.
         verdicts: What each table shows.
-        title: Heading of the page.
+        title: Heading of the page, which is returned.
         lead: What was measured, and how.
-
-    Returns:
-        The page.
     """
     parts, everything = [f"# {title}", lead], {}
     for name, runs in sections.items():

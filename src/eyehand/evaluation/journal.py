@@ -16,16 +16,12 @@ from eyehand.types import InputError
 
 
 class Journal:
-    """The episodes of one evaluation on disk, appended as they finish.
+    """The episodes of one evaluation on disk, appended in ``folder`` as they finish.
 
     The first line of ``episodes.jsonl`` says what the outcomes depend on, every other line is an
     :class:`EpisodeRecord`. The executed actions of unprobed episodes lie in ``actions/``, so that
     any of them can be filmed by replaying it. A last line that is incomplete after a kill is
     dropped.
-
-    Args:
-        folder: Folder of the evaluation, made if missing.
-        identity: What the outcomes depend on.
 
     Raises:
         InputError: If the folder holds episodes of another identity, or a damaged file.

@@ -148,18 +148,10 @@ def evaluation_starts(config: EvalConfig) -> list[Start]:
 
 
 def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> Results:
-    """Measure ``policy`` and write ``results.json`` and films into ``config.out``.
+    """Measure ``policy``, write ``results.json`` and films into ``config.out``, return the results.
 
     Every finished episode is appended to ``episodes.jsonl``. So an evaluation that was killed is
     continued, and more episodes, tasks or probes are added without repeating finished ones.
-
-    Args:
-        policy: What is measured.
-        config: Tasks, episodes, seeds, execution.
-        evaluated: Says which policy it is; part of the results.
-
-    Returns:
-        The content of ``results.json``.
 
     Raises:
         InputError: If ``config.out`` holds episodes of another policy, execution or version.

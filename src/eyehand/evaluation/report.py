@@ -40,15 +40,12 @@ class Curve:
 
 
 def write_report(folder: Path, *, training: Path | None = None) -> Path:
-    """Write the page of an evaluation.
+    """Write the page of an evaluation, ``report.html`` in ``folder``, and return its path.
 
     Args:
         folder: Folder of the evaluation, with ``results.json`` and films.
         training: Folder of the training run; curves are drawn from its ``metrics.jsonl``, if it has
             one (a checkpoint that was copied elsewhere has none).
-
-    Returns:
-        The page, ``report.html`` in ``folder``.
 
     Raises:
         InputError: If the results are missing, damaged or unfinished, or the metrics damaged.
@@ -90,13 +87,9 @@ def _films(films: Sequence[Film], folder: Path) -> dict[str, list[tuple[Film, st
 
 
 def training_curves(training: Path) -> list[Curve]:
-    """Return a curve of every figure that training wrote down over its steps.
+    """Return a curve over the steps of every figure in the ``metrics.jsonl`` of a training.
 
-    Args:
-        training: Folder of the run, with ``metrics.jsonl``: one JSON object a line, with ``step``.
-
-    Returns:
-        Nothing if there is no such file or less than two lines in it.
+    Without such a file, or with less than two lines in it, there are none.
 
     Raises:
         InputError: If a line is damaged, but for the last, which a kill may have cut short.

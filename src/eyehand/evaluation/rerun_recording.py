@@ -35,29 +35,33 @@ def check_recording(file: Path) -> None:
         raise InputError("--rerun needs rerun: pip install 'eyehand[rerun]'.")
 
 
-class RerunRecording:
-    """A ``.rrd`` file, open for writing.
+def open_recording(file: Path) -> Any:
+    """Return rerun's stream into a file, which is overwritten.
 
-    Args:
-        file: The file; it is overwritten.
-        suite: The benchmark; says where the hand is in a state.
+    Raises:
+        InputError: If rerun is not installed, or the file cannot be written.
+    """
+    check_recording(file)
+    import rerun
+
+    stream: Any = rerun.RecordingStream("eyehand")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stream.save(file)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"--rerun {file} cannot be written: {error}.") from error
+    return stream
+
+
+class RerunRecording:
+    """An ``.rrd`` file, open for writing; the suite says where the hand is in a state.
 
     Raises:
         InputError: If rerun is not installed, or the file cannot be written.
     """
 
     def __init__(self, file: Path, suite: Suite) -> None:
-        check_recording(file)
-        self._hand = suite.hand
-        import rerun
-
-        self._rerun: Any = rerun
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._stream: Any = rerun.RecordingStream("eyehand")
-        try:
-            self._stream.save(file)
-        except RuntimeError as error:
-            raise InputError(f"--rerun {file} cannot be written: {error}.") from error
+        self._stream, self._hand = open_recording(file), suite.hand
         self._episode, self._path = "", list[np.ndarray]()
 
     def __enter__(self) -> "RerunRecording":
@@ -85,15 +89,12 @@ class RerunRecording:
     ) -> None:
         """Write one step: observation, sentence, and the action that follows.
 
-        Args:
-            number: Steps of the episode before this one.
-            sentence: What is told.
-            picture: What the policy reads.
-            state: The robot's state.
-            action: What is executed.
-            look: How much each part of the picture counts, if known.
+        ``number`` counts the steps before this one; ``look`` is how much each part of the picture
+        counts, if known.
         """
-        rerun, stream, place = self._rerun, self._stream, self._episode
+        import rerun
+
+        stream, place = self._stream, self._episode
         stream.set_time("step", sequence=number)
         stream.log(f"{place}/sentence", rerun.TextDocument(sentence))
         stream.log(f"{place}/picture", rerun.Image(picture))

@@ -50,6 +50,12 @@ class Rate:
     interval: tuple[float, float]
     """Wilson's 95 % interval."""
 
+    @classmethod
+    def of(cls, successes: int, episodes: int) -> "Rate":
+        """Return the rate of so many successes; raise a ValueError if there are no episodes."""
+        low, high = map(float, binomtest(successes, episodes).proportion_ci(method="wilson"))
+        return Rate(episodes, successes, successes / episodes, (low, high))
+
 
 @dataclass(frozen=True)
 class TaskResult(Rate):
@@ -154,9 +160,7 @@ def rate(records: Sequence[EpisodeRecord]) -> Rate:
     Raises:
         ValueError: If there are none.
     """
-    successes = sum(record.success for record in records)
-    low, high = map(float, binomtest(successes, len(records)).proportion_ci(method="wilson"))
-    return Rate(len(records), successes, successes / len(records), (low, high))
+    return Rate.of(sum(record.success for record in records), len(records))
 
 
 def task_results(suite: Suite, records: Sequence[EpisodeRecord]) -> dict[str, TaskResult]:

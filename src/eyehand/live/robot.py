@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
-from scipy.stats import binomtest
 
 from eyehand.envs.execution import Execution, Plan
 from eyehand.envs.robot_env import Projects, RobotEnv
@@ -23,6 +22,7 @@ from eyehand.envs.rollout import Start, observe, policy_threads
 from eyehand.envs.suite import Suite
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
+from eyehand.evaluation.results import Rate
 from eyehand.types import Actor, InputError
 
 VIEW_SIZE = 480
@@ -198,8 +198,7 @@ class Robot:
         """Return the robot's present state as a message for the page, without pictures."""
         low_high = None
         if self.episodes:
-            wilson = binomtest(self.successes, self.episodes)
-            low_high = [*map(float, wilson.proportion_ci(method="wilson"))]
+            low_high = [*Rate.of(self.successes, self.episodes).interval]
         return {
             "kind": "frame",
             "task": self.take.task,

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
-
 from eyehand.data.pictures import load_pictures
+from eyehand.evaluation.results import Rate
 from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
@@ -30,11 +29,7 @@ class ClassifyConfig(PictureTraining):
     """Height and width that pictures are scaled to; 32 unless the network needs more."""
 
     def __post_init__(self) -> None:
-        """Check that every number is in its range.
-
-        Raises:
-            InputError: If a number is out of range.
-        """
+        """Raise an `InputError` if a number is out of its range."""
         super().__post_init__()
         if self.image_size is not None and self.image_size < 1:
             raise InputError(f"--image-size must be at least 1; got {self.image_size}.")
@@ -61,7 +56,7 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
     right, count = int(confusion.diagonal().sum()), len(test)
     results |= {
         "accuracy": right / count,
-        "interval": [*map(float, binomtest(right, count).proportion_ci(method="wilson"))],
+        "interval": [*Rate.of(right, count).interval],
         "confusion": confusion.tolist(),
         "classes": list(train.classes),
     }

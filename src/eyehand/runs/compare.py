@@ -104,10 +104,7 @@ class CompareConfig:
 def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> None:
     """Train, evaluate and write ``comparison.md``, ``.json`` and ``.svg`` into ``config.out``.
 
-    Args:
-        axes: A name of `COMPARISONS`, or axes as `parse_axis` reads them.
-        config: The rest.
-        recipe: The training run that is changed, by its name ``config.recipe``.
+    Each of ``axes`` is read by `parse_axis`; they may also be a name of `COMPARISONS`.
 
     Raises:
         InputError: If a combination makes no run, if ``out`` holds another comparison, or at the

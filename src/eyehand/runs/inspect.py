@@ -72,11 +72,7 @@ class InspectConfig:
     """Numbers of the matrix products when costs are measured."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            InputError: If a number is out of range.
-        """
+        """Raise an `InputError` if a number is out of its range."""
         for name in ("batch", "image_size", "channels"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -12,7 +12,6 @@ from functools import partial
 from itertools import chain, zip_longest
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
@@ -26,7 +25,7 @@ from eyehand.data.layout import EpisodeRow
 from eyehand.data.lerobot import Dataset
 from eyehand.data.statistics import describe
 from eyehand.evaluation.film import write_film
-from eyehand.evaluation.rerun_recording import check_recording
+from eyehand.evaluation.rerun_recording import check_recording, open_recording
 from eyehand.files import replace_text
 from eyehand.page import page_templates
 from eyehand.runs.look_figures import (
@@ -73,10 +72,7 @@ class BrowserConfig:
 
 
 def write_browser(config: BrowserConfig) -> Path:
-    """Write the page of a data set.
-
-    Returns:
-        The page, ``index.html`` in its folder.
+    """Write the page of a data set, and return it: ``index.html`` in its folder.
 
     Raises:
         InputError: If the folder is no data set, a file of it is damaged, or the page or the
@@ -187,12 +183,7 @@ def record_shown(dataset: Dataset, rows: Sequence[EpisodeRow], file: Path) -> No
     """
     import rerun
 
-    stream: Any = rerun.RecordingStream("eyehand")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        stream.save(file)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"--rerun {file} cannot be written: {error}.") from error
+    stream = open_recording(file)
     vectors = numbers(dataset)
     names = {feature: dimension_names(dataset, feature) for feature in vectors}
     landmarks = dataset.frames.columns.get(LANDMARKS)

@@ -69,10 +69,7 @@ def describe_dataset(
 ) -> dict[str, Any]:
     """Return the figures of the whole data set that the page shows, for JSON.
 
-    Args:
-        dataset: The data set.
-        groups: Its tasks.
-        ranges: LeRobot's statistics of state and action, where there are any.
+    ``ranges`` are LeRobot's statistics of state and action, where there are any.
     """
     lengths = np.array([row.length for row in dataset.episodes])
     least, greatest = int(lengths.min()), int(lengths.max())
@@ -122,11 +119,7 @@ def describe_episode(
 ) -> dict[str, Any]:
     """Return what the page shows of one episode, for JSON.
 
-    Args:
-        dataset: Its data set.
-        row: The episode.
-        ranges: LeRobot's statistics of state and action, for the scale of the curves.
-        films: Names of its films by camera.
+    ``ranges`` are LeRobot's statistics, which scale the curves; ``films`` are names by camera.
     """
     stride, fps = film_rhythm(row.length, dataset.fps)
     own = slice(row.start, row.start + row.length)

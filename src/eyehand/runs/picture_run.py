@@ -46,11 +46,7 @@ class NetworkConfig:
     """Height and width that pictures are scaled to; None leaves them as they are."""
 
     def __post_init__(self) -> None:
-        """Check the size.
-
-        Raises:
-            InputError: If it is given and less than 1.
-        """
+        """Raise an `InputError` if a size is given and less than 1."""
         if self.image_size is not None and self.image_size < 1:
             raise InputError(f"image_size must be at least 1; got {self.image_size}.")
 
@@ -80,11 +76,7 @@ class PictureTraining:
     """Largest shift of the pictures, pixels; 0 switches it off."""
 
     def __post_init__(self) -> None:
-        """Check that every number is in its range.
-
-        Raises:
-            InputError: If a number is out of range.
-        """
+        """Raise an `InputError` if a number is out of its range."""
         if self.batch_size < 1:
             raise InputError(f"--batch-size must be at least 1; got {self.batch_size}.")
         if self.random_shift < 0:
@@ -181,12 +173,7 @@ def write_picture_results(out: Path, results: Mapping[str, Any]) -> None:
 
 
 def check_reads(config: NetworkConfig, shape: tuple[int, ...], *, batch_size: int) -> None:
-    """Check, before a run has a folder, that a network can read its pictures.
-
-    Args:
-        config: The network.
-        shape: Height, width and channels of the stored pictures.
-        batch_size: Pictures in a batch of the training.
+    """Check, before a run has a folder, that a network can read (height, width, channel) pictures.
 
     Raises:
         InputError: If there is no such network, it cannot read pictures of this size, or not learn

@@ -67,11 +67,7 @@ class SegmentConfig(PictureTraining):
     """Test pictures of every task."""
 
     def __post_init__(self) -> None:
-        """Check that every number is in its range.
-
-        Raises:
-            InputError: If a number is out of range.
-        """
+        """Raise an `InputError` if a number is out of its range."""
         super().__post_init__()
         for name in ("image_size", "pictures", "test_pictures"):
             value = getattr(self, name)
@@ -80,10 +76,7 @@ class SegmentConfig(PictureTraining):
 
 
 def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dict[str, Any]:
-    """Draw the pictures, train, measure, write ``results.json`` and ``masks.png`` into ``out``.
-
-    Returns:
-        What ``results.json`` holds.
+    """Draw pictures, train, measure, write ``results.json``, which is returned, and ``masks.png``.
 
     Raises:
         InputError: If a name is unknown, no picture can be drawn, the network cannot read pictures

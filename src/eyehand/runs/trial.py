@@ -57,14 +57,10 @@ def acting_part(changes: Mapping[str, str]) -> dict[str, str]:
 
 
 def choose_parts(run: TrainingRun, chosen: Mapping[str, str]) -> TrainingRun:
-    """Return ``run`` with other parts of the policy at their default sizes.
+    """Return ``run`` with other parts of the policy (`PARTS`) at their default sizes.
 
     If a part uses another number of frames in a window, the batch size changes so that a batch
     keeps its number of frames.
-
-    Args:
-        run: What is changed.
-        chosen: Names of parts by their fields (`PARTS`).
 
     Raises:
         InputError: If there is no such part.

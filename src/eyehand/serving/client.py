@@ -8,16 +8,13 @@ about episodes and clocks are sent to eyehand's server only, because others do n
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
-from eyehand.functional.wire import pack, unpack
+from eyehand.envs.wire_connection import WireConnection
 from eyehand.serving.observation import PICTURE, PROMPT, STATE
 from eyehand.serving.session import CONTROL, END, SILENCE, START, TIME
 from eyehand.types import ActionChunk, InputError, Observation
@@ -41,22 +38,10 @@ class PolicyConnection:
     """
 
     def __init__(self, address: str, *, token: str | None = None, timeout: float = 60.0) -> None:
-        headers = {"Authorization": f"Api-Key {token}"} if token else None
-        self.address, self.timeout, self._open = address, timeout, ExitStack()
-        try:
-            self._socket: ClientConnection = self._open.enter_context(
-                connect(
-                    address,
-                    compression=None,
-                    max_size=ANSWER_BYTES,
-                    additional_headers=headers,
-                    open_timeout=timeout,
-                )
-            )
-            self.metadata = unpack(_bytes(self._socket.recv(timeout)))
-        except (OSError, WebSocketException, ValueError, TimeoutError) as error:
-            self._open.close()
-            raise InputError(f"no policy server answers at {address}: {error}.") from error
+        self._wire = WireConnection(
+            address, who="policy server", token=token, seconds=timeout, most_bytes=ANSWER_BYTES
+        )
+        self.metadata = self._wire.first
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """Return the server's answer to one observation.
@@ -65,7 +50,7 @@ class PolicyConnection:
             InputError: If it refuses, or the connection is lost.
         """
         clock = {TIME: time.monotonic()} if self.is_ours else {}
-        return self._ask({**clock, **observation})
+        return self._wire.ask(**{**clock, **observation})
 
     def begin(self, *, silence: float | None = None) -> None:
         """Begin an episode; the server forgets the last one.
@@ -74,12 +59,12 @@ class PolicyConnection:
             silence: Seconds without an observation after which the server stops the episode.
         """
         if self.is_ours:
-            self._ask({CONTROL: START} | ({} if silence is None else {SILENCE: silence}))
+            self._wire.ask(**{CONTROL: START} | ({} if silence is None else {SILENCE: silence}))
 
     def end(self) -> None:
         """End the episode."""
         if self.is_ours:
-            self._ask({CONTROL: END})
+            self._wire.ask(**{CONTROL: END})
 
     @property
     def is_ours(self) -> bool:
@@ -88,28 +73,14 @@ class PolicyConnection:
 
     def close(self) -> None:
         """Close the connection."""
-        self._open.close()
-
-    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            self._socket.send(pack(message))
-            answer = self._socket.recv(self.timeout)
-        except (OSError, WebSocketException, TimeoutError) as error:
-            raise InputError(f"the connection to {self.address} is lost: {error}.") from error
-        if isinstance(answer, str):
-            raise InputError(f"the server at {self.address} says: {answer}")
-        return unpack(answer)
+        self._wire.close()
 
 
 class RemotePolicy:
-    """A policy on a server, called like one in this process; each robot has its own connection.
+    """A policy on a server, called like one in this process; each robot has a `PolicyConnection`.
 
     The server keeps one episode per connection. ``reset`` frees a robot's connection, and the next
     robot that acts takes it over.
-
-    Args:
-        address: Such as ``ws://127.0.0.1:8000``.
-        token: The server's token, if it asks for one.
 
     Raises:
         InputError: If no policy server answers there.
@@ -249,9 +220,3 @@ class OverlappedChunks:
         answer, self._asked = self._asked.result(), None
         self._chunk = np.asarray(answer["actions"], dtype=np.float32)
         self._chunk_at = self._asked_at
-
-
-def _bytes(message: str | bytes) -> bytes:
-    if isinstance(message, str):
-        raise ValueError(f"it says {message!r:.80}")
-    return message

@@ -110,13 +110,7 @@ def is_same_site(connection: HTTPConnection) -> bool:
 
 
 class PolicyServer:
-    """Answers clients; its ``app`` is an ASGI application.
-
-    Args:
-        policy: Any policy, in evaluation mode.
-        interface: What it takes and returns.
-        config: Limits and waiting times.
-    """
+    """Answers clients by a policy in evaluation mode; its ``app`` is an ASGI application."""
 
     def __init__(self, policy: Actor, interface: PolicyInterface, config: ServeConfig) -> None:
         self.interface, self.config = interface, config
@@ -287,13 +281,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: Starlette, sock: socket.socket, *, message_bytes: int) -> None:
-    """Run an application until Ctrl-C.
-
-    Args:
-        app: The application.
-        sock: Where it listens.
-        message_bytes: Longest message of a WebSocket; a longer one closes the connection.
-    """
+    """Run an application until Ctrl-C; a longer message closes its connection."""
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",

@@ -1,7 +1,8 @@
 """How long to train and how: the settings of a run, what a batch is, and what comes of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -75,6 +76,28 @@ def _flag(name: str) -> str:
     """Return the field as the command line spells it; these three are options of the verb."""
     section = "" if name in ("steps", "minutes", "threads") else "training."
     return f"--{section}{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What every verb that trains is told on the command line, beside its recipe."""
+
+    out: Path
+    """Folder for checkpoints, metrics, the resolved config and results."""
+    minutes: float | None = None
+    """Minutes of training; left out, as the recipe says."""
+    steps: int | None = None
+    """Steps of training; left out, as the recipe says."""
+    threads: int | None = None
+    """Threads of torch; one is faster where other programs keep the cores busy."""
+    resume: bool = False
+    """Continue from the last checkpoint in the folder."""
+
+    def applied(self, config: TrainConfig) -> TrainConfig:
+        """Return the recipe's config with the length and the threads that were asked for."""
+        if (self.minutes, self.steps) != (None, None):
+            config = replace(config, minutes=self.minutes, steps=self.steps)
+        return config if self.threads is None else replace(config, threads=self.threads)
 
 
 @runtime_checkable

@@ -13,11 +13,8 @@ def keep_freed_memory() -> bool:
 
     A training step frees hundreds of megabytes and asks for the same again. Given back in between,
     every page comes from the kernel anew, filled with zeros: a fifth of BC-Z's step on a CPU
-    (benchmarks/training_step.py). The process never holds more than it does at its peak.
-
-    Returns:
-        Whether glibc heard it.
-
+    (benchmarks/training_step.py). The process never holds more than it does at its peak. The result
+    says whether glibc heard it.
     """
     if not sys.platform.startswith("linux"):
         return False

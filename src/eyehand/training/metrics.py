@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 
 import torch
 from rich.console import Console
@@ -25,11 +24,7 @@ BAR_SECONDS = 0.5
 class MetricsFile:
     r"""``metrics.jsonl``: one JSON object a line, one line a step that is logged.
 
-    Lines after ``step`` are dropped when the file is opened: a resumed run makes them again.
-
-    Args:
-        folder: The run's folder.
-        step: The step that the run goes on from.
+    Lines after ``step``, where the run goes on, are dropped at first: it makes them again.
 
     Example:
         >>> import tempfile
@@ -104,15 +99,9 @@ class Display:
             self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the last state on the terminal."""
-        if self.console.is_terminal:
-            self.bar.stop()
+        self.bar.stop()
 
     def update(
         self,

@@ -14,13 +14,9 @@ SIZE = 2048
 
 @cache
 def matrix_multiply_peak(precision: Precision, *, device: str = "cpu") -> float:
-    """Measure the peak rate of a matrix product, the ceiling of any training step.
+    """Measure the peak rate of a matrix product on a device, the ceiling of any training step.
 
     Best of several products, in under two seconds on two cores; measured once per process.
-
-    Args:
-        precision: Type of the factors.
-        device: Where, as torch names it.
 
     Returns:
         Floating-point operations per second, a multiplication and an addition counted as two.
