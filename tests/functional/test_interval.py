@@ -66,7 +66,6 @@ def test_the_seed_decides_the_draws() -> None:
         ([1, 0], [5, 0], {}, r"at least 1 trial.*trials=\[5, 0\]"),
         ([-1], [5], {}, r"successes=\[-1\], trials=\[5\]"),
         ([6], [5], {}, r"successes=\[6\], trials=\[5\]"),
-        ([1], [2], {"confidence": 95.0}, r"Got 95"),
         ([1, 1], [2, 2], {"weight": np.zeros(2)}, r"Got \[0.0, 0.0\]"),
     ],
 )

@@ -66,11 +66,8 @@ def dataset_writer(
 ) -> DatasetWriter:
     """Return the writer of a data set of a suite's episodes.
 
-    Args:
-        folder: The data set.
-        suite: The family of tasks.
-        cameras: Height and width of its pictures, pixels, by camera.
-        corrections: Whether some steps have no action to learn, because a policy did them.
+    ``cameras`` are height and width of its pictures, pixels, by name; with ``corrections`` some
+    steps have no action to learn, because a policy did them.
     """
     mask = {ACTION_MASK: Column("bool")} if corrections else {}
     return DatasetWriter(

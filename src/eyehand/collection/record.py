@@ -102,8 +102,6 @@ class RecordResult:
     """Attempts that failed and were left out, per task."""
     frames: int
     """Frames of these episodes."""
-    seconds: float
-    """Wall time of this run."""
 
 
 @dataclass
@@ -134,7 +132,6 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
     """
     if (config.policy is None) != (make_policy is None):
         raise ValueError("`make_policy` is needed if and only if `config.policy` is set.")
-    began = time.monotonic()
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
     _check_folder(config)
@@ -155,7 +152,6 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
         successes={state.task: state.successes for state in states},
         failures={state.task: state.failures for state in states},
         frames=sum(lengths),
-        seconds=time.monotonic() - began,
     )
 
 

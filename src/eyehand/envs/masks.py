@@ -21,15 +21,9 @@ def scene_masks(
     First the expert does a number of steps that the seed decides, so that hand and objects are in
     many places. Each picture depends on its task and seed alone.
 
-    Args:
-        suite: The family of tasks.
-        tasks: Names of tasks.
-        seeds: Of the start states.
-        image_size: Height and width, pixels.
-        camera: A camera of the suite.
-
     Yields:
-        The picture, and the number of one of ``suite.masks`` per pixel.
+        The picture, ``image_size`` pixels high and wide, and the number of one of ``suite.masks``
+        for every pixel of it.
 
     Raises:
         InputError: If there is no such task or camera, no picture can be drawn, or the suite has no

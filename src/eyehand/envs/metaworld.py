@@ -197,13 +197,7 @@ class MetaWorldEnv(RobotEnv):
     def picture(
         self, camera: str, *, size: int, quality: Quality | None = None
     ) -> UInt8[np.ndarray, "size size 3"]:
-        """Return a picture of the present state; the first from each camera and size takes longer.
-
-        Args:
-            camera: A name of ``CAMERAS``.
-            size: Height and width, pixels.
-            quality: ``fast``, or ``film`` for people; left out, that of the environment.
-        """
+        """Return a picture of the present state; the first of each camera and size takes longer."""
         quality = quality or self._quality
         kind = (camera, size, quality)
         if kind not in self._renderers:

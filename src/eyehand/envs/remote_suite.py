@@ -15,7 +15,6 @@ the message was refused.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -159,16 +158,6 @@ def _told(told: Instructions) -> tuple[tuple[str, ...], ...]:
     return (told.canonical,), told.training, told.held_out
 
 
-@dataclass(frozen=True)
-class _Sentences:
-    """Sentences by task; picklable, so that workers get them too."""
-
-    table: Mapping[str, Instructions]
-
-    def __call__(self, task: str) -> Instructions:
-        return self.table[task]
-
-
 def _described(simulator: WireConnection) -> Suite:
     told = simulator.first
     try:
@@ -181,7 +170,7 @@ def _described(simulator: WireConnection) -> Suite:
             protocol=told["protocol"],
             groups={name: tuple(tasks) for name, tasks in told["groups"].items()},
             score=told["score"],
-            sentences=_Sentences(sentences),
+            sentences=sentences.__getitem__,  # can be pickled, for workers
             cameras=tuple(told["cameras"]),
             view=told["view"],
             state=tuple(Quantity(name, unit) for name, unit in told["state"]),

@@ -247,12 +247,8 @@ def drive(
 ) -> Outcome:
     """Run one episode in this process, in an environment that is there already.
 
-    Args:
-        policy: What acts.
-        env: The environment of ``start.task``; its observations need no pictures.
-        start: Start state and sentence.
-        execution: How chunks are executed.
-        most: Steps after which the run stops, even if the episode is not over.
+    It is the environment of ``start.task``, whose observations need no pictures. The run stops
+    after ``most`` steps, even if the episode is not over.
     """
     policy.reset([0])
     observation, _ = env.reset(seed=start.seed)

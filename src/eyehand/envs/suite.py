@@ -151,20 +151,12 @@ class Suite:
         return tuple(chosen)
 
     def check_task(self, name: str) -> None:
-        """Check that a task exists.
-
-        Raises:
-            InputError: If it does not.
-        """
+        """Raise an `InputError` if there is no such task."""
         if name not in self.tasks:
             raise InputError(unknown_name(f"task of {self.name}", name, self.tasks))
 
     def check_cameras(self, names: Mapping[str, int] | tuple[str, ...]) -> None:
-        """Check that cameras exist.
-
-        Raises:
-            InputError: If one does not.
-        """
+        """Raise an `InputError` if there is no such camera."""
         for name in names:
             if name not in self.cameras:
                 raise InputError(unknown_name(f"camera of {self.name}", name, self.cameras))

@@ -170,12 +170,9 @@ def write_comparison(
 ) -> str:
     """Write ``comparison.md``, ``comparison.json`` and a plot per section into ``folder``.
 
-    Args:
-        folder: Where to.
-        sections: Runs by the title of their table; tables without runs are left out.
-        verdicts: What each table shows.
-        title: Heading of the page, which is returned.
-        lead: What was measured, and how.
+    ``sections`` are runs by the title of their table; tables without runs are left out.
+    ``verdicts`` say what each table shows, ``lead`` what was measured, and how. The page is
+    returned.
     """
     parts, everything = [f"# {title}", lead], {}
     for name, runs in sections.items():

@@ -67,13 +67,8 @@ class PlayConfig:
 def play(policy: Actor, config: PlayConfig, *, cameras: Mapping[str, int]) -> Outcome:
     """Let ``policy`` do one episode and film it.
 
-    Args:
-        policy: What acts.
-        config: Task, seed, sentence, film.
-        cameras: Height and width of the pictures that the policy reads, pixels, by camera.
-
-    Returns:
-        The outcome. Success is that of ``config.task``, for any sentence.
+    ``cameras`` are height and width of the pictures that the policy reads, pixels, by name.
+    Success is that of ``config.task``, for any sentence.
     """
     suite = find_suite(config.suite)
     canonical = suite.instructions(config.task).canonical
@@ -147,11 +142,8 @@ class FilmLayout:
 
     The sentence is above the robot; below are the step and a plot of the actions so far.
 
-    Args:
-        suite: Gives the names of the actions and the longest episode.
-        sentence: What the robot was told.
-        total: Steps of the episode, the width of the plot.
-        size: Height and width of the picture in pixels.
+    The plot is ``total`` steps wide, the picture ``size`` pixels high and wide. The suite has the
+    names of the actions.
     """
 
     def __init__(self, suite: Suite, sentence: str, total: int, *, size: int) -> None:

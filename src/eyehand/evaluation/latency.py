@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import nn
 
+from eyehand.envs.rollout import policy_threads
 from eyehand.types import Actor, Observation
 
 WARM_UP = 10
@@ -25,26 +25,19 @@ class Latency(NamedTuple):
 def measure_latency(policy: Actor, observations: Sequence[Observation]) -> Latency:
     """Time calls of ``act``, one after the other, on one core.
 
-    Args:
-        policy: Any policy, in evaluation mode.
-        observations: Successive observations of one robot; the first `WARM_UP`
-            are not timed.
+    The observations are successive ones of one robot; the first `WARM_UP` are not timed.
 
     Raises:
         ValueError: If there are only `WARM_UP` or fewer.
     """
     if len(observations) <= WARM_UP:
         raise ValueError(f"more than {WARM_UP} observations are needed; got {len(observations)}.")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        times = []
+    times = []
+    with policy_threads():
         for observation in observations:
             start = time.perf_counter()
             policy.act(observation)
             times.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
     median, p99 = np.quantile(1000 * np.array(times[WARM_UP:]), (0.5, 0.99))
     return Latency(float(median), float(p99))
 
@@ -78,6 +71,7 @@ class StageTimer:
         head: The part that makes actions; acting begins with its first run.
 
     Example:
+        >>> import torch
         >>> eyes, head = nn.Linear(2, 3), nn.Linear(3, 1)
         >>> timer = StageTimer(eyes=eyes, head=head)
         >>> with timer:

@@ -134,8 +134,7 @@ def record_episodes(
         file: The ``.rrd`` file.
         suite: The family of tasks that the episodes are of.
         episodes: Starts and executed actions.
-        cameras: Height and width of the pictures that the policy reads, pixels, by camera; the
-            first is recorded.
+        cameras: Pixels of height and width of the policy's pictures; the first is recorded.
         look: Returns where the policy looks; None if it cannot tell.
         every: Steps from one call of ``look`` to the next.
 

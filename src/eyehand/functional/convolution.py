@@ -26,9 +26,6 @@ def effective_kernel_size(kernel_size: int, *, dilation: int) -> int:
         kernel_size: Taps of the kernel, at least 1.
         dilation: Pixels from one tap to the next, at least 1.
 
-    Returns:
-        The span in pixels.
-
     Raises:
         ValueError: If an argument is less than 1.
 
@@ -61,9 +58,6 @@ def convolution_output_size(
         stride: Pixels from one cell to the next, at least 1.
         padding: Pixels added on each of the two sides, at least 0.
         dilation: Pixels from one tap to the next, at least 1.
-
-    Returns:
-        Cells of the output along this axis.
 
     Raises:
         ValueError: If an argument is out of range, or the kernel larger than the padded input.
@@ -110,9 +104,6 @@ def transposed_convolution_output_size(
         output_padding: Pixels added on the far side, at least 0 and less than the larger of
             ``stride`` and ``dilation``.
         dilation: Pixels from one tap to the next, at least 1.
-
-    Returns:
-        Pixels of the output along this axis.
 
     Raises:
         ValueError: If an argument is out of range, or nothing is left after cutting.
@@ -164,9 +155,6 @@ def convolution_parameters(
             dimensions; for one dimension pass a tuple of one.
         groups: Parts into which the channels are split, at least 1.
         bias: One bias per output channel. Leave it out where a normalisation follows.
-
-    Returns:
-        Number of parameters.
 
     Raises:
         ValueError: If an argument is less than 1, or ``groups`` does not divide both channels.

@@ -13,11 +13,10 @@ def bootstrap_interval(
     trials: Integer[np.ndarray, " task"],
     *,
     weight: Float[np.ndarray, " task"] | None = None,
-    confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Float64[np.ndarray, "2"]:
-    r"""Percentile bootstrap interval of a weighted mean of success rates (Efron, 1979).
+    r"""95 % percentile bootstrap interval of a weighted mean of success rates (Efron, 1979).
 
     Episodes are resampled within each task and the mean :math:`\sum_k w_k \hat p_k / \sum_k w_k` is
     taken anew. Drawing ``n`` episodes with replacement from ``s`` successes among ``n`` gives
@@ -36,7 +35,6 @@ def bootstrap_interval(
         trials: Episodes, per task, at least 1.
         weight: Weight of each task, at least 0; ``None`` means equal weights. For the mean of tier
             rates give every task one over the size of its tier.
-        confidence: Coverage, between 0 and 1.
         resamples: Bootstrap draws.
         seed: Decides the draws.
 
@@ -44,8 +42,8 @@ def bootstrap_interval(
         Lower and upper end, each in [0, 1].
 
     Raises:
-        ValueError: If a task has no trials or more successes than trials, if the weights are
-            negative or all zero, or if ``confidence`` is not between 0 and 1.
+        ValueError: If a task has no trials or more successes than trials, or if the weights are
+            negative or all zero.
 
     Example:
         >>> low, high = bootstrap_interval(np.array([15, 20]), np.array([20, 20]))
@@ -57,13 +55,10 @@ def bootstrap_interval(
             "Every task needs at least 1 trial, and successes between 0 and its trials. "
             f"Got successes={successes.tolist()}, trials={trials.tolist()}."
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie between 0 and 1. Got {confidence}.")
     w = np.ones(len(successes)) if weight is None else np.asarray(weight, dtype=np.float64)
     if (w < 0).any() or w.sum() == 0:
         raise ValueError(f"Weights must be at least 0 and not all 0. Got {w.tolist()}.")
     size = (resamples, len(successes))
     draws = np.random.default_rng(seed).binomial(trials, successes / trials, size=size)
     means = (draws / trials) @ (w / w.sum())
-    tail = (1 - confidence) / 2
-    return np.quantile(means, [tail, 1 - tail])
+    return np.quantile(means, [0.025, 0.975])

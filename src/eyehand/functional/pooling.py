@@ -33,9 +33,6 @@ def pooling_output_size(
         dilation: Pixels from one tap to the next, at least 1. Average pooling has none.
         ceil_mode: Round up instead of down.
 
-    Returns:
-        Cells of the output along this axis.
-
     Raises:
         ValueError: If an argument is out of range, or no window fits.
 

@@ -67,9 +67,6 @@ def receptive_field(kernels: Sequence[Kernel]) -> ReceptiveField:
     Args:
         kernels: Those of the layers, from the input on; without any, the field of a pixel.
 
-    Returns:
-        The field of the last layer's cells.
-
     Raises:
         ValueError: If a kernel, stride or dilation is less than 1, or a padding negative.
 
@@ -140,9 +137,6 @@ def has_gridding(dilations: Sequence[int], *, kernel_size: int) -> bool:
     Args:
         dilations: One per layer of stride 1, each at least 1, in any order.
         kernel_size: Taps of every kernel along each axis, at least 1.
-
-    Returns:
-        True if some pixel is never used.
 
     Raises:
         ValueError: If an argument is less than 1.

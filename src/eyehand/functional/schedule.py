@@ -15,9 +15,6 @@ def warmup_cosine(progress: float, *, warmup: float, final: float, start: float 
         final: Share of the peak that is left at the end, in [0, 1].
         start: Share of the peak that the rate rises from, in [0, 1].
 
-    Returns:
-        A share of the peak rate, in [0, 1].
-
     Raises:
         ValueError: If an argument lies outside its range.
 
@@ -31,14 +28,11 @@ def warmup_cosine(progress: float, *, warmup: float, final: float, start: float 
         >>> round(warmup_cosine(0.25, warmup=0.5, final=0.0, start=0.2), 6)
         0.6
     """
-    if not 0 <= progress <= 1:
-        raise ValueError(f"`progress` must be in [0, 1]; got {progress}.")
+    for name, share in (("progress", progress), ("final", final), ("start", start)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"`{name}` must be in [0, 1]; got {share}.")
     if not 0 <= warmup < 1:
         raise ValueError(f"`warmup` must be in [0, 1); got {warmup}.")
-    if not 0 <= final <= 1:
-        raise ValueError(f"`final` must be in [0, 1]; got {final}.")
-    if not 0 <= start <= 1:
-        raise ValueError(f"`start` must be in [0, 1]; got {start}.")
     if progress < warmup:
         return start + (1 - start) * (progress / warmup)
     share = (progress - warmup) / (1 - warmup)

@@ -98,11 +98,9 @@ class Visitor:
 class LivePage:
     """The page's server; its ``app`` is an ASGI application.
 
-    Args:
-        make_policy: Makes policy, description and timer in the robot's process.
-        live: The same description, for the pages.
-        looks: How the policy shows where it looks: attention, saliency, or None.
-        config: Task, seed, token.
+    ``make_policy`` makes policy, description and timer in the robot's process; ``live`` is the same
+    description, for the pages. ``looks`` says how the policy shows where it looks: attention,
+    saliency, or None.
     """
 
     def __init__(
@@ -281,9 +279,9 @@ class LivePage:
                 "looks": self.looks,
             },
             "tasks": [
-                {"name": task, "group": group, "sentences": sentences_of(self.suite, task)}
+                {"name": task, "group": group, "sentences": [told.canonical, *told.training]}
                 for group, tasks in self.suite.groups.items()
-                for task in tasks
+                for task, told in zip(tasks, map(self.suite.instructions, tasks), strict=True)
             ],
             "actions": [action.name for action in self.suite.action],
             "frames_per_second": FRAMES_PER_SECOND,
@@ -326,12 +324,6 @@ class LivePage:
             headers={"Cache-Control": "no-store"},
             background=BackgroundTask(file.unlink),
         )
-
-
-def sentences_of(suite: Suite, task: str) -> list[str]:
-    """Return the sentences that the page suggests for a task, the canonical one first."""
-    told = suite.instructions(task)
-    return [told.canonical, *told.training]
 
 
 def write_film_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:

@@ -70,14 +70,9 @@ class Take:
 class Robot:
     """One robot at one task; every method is called from one thread.
 
-    Args:
-        suite: The benchmark; a person can lead the hand if the suite says where the hand is.
-        policy: Acts while no person has taken over.
-        live: What the policy takes and returns.
-        timer: Times the policy's stages.
-        task: The first task.
-        seed: Its start state.
-        recording: If given, every step is written to it too.
+    A person can lead the hand if the suite says where the hand is; the policy acts while nobody
+    has taken over. The first episode is that of ``task`` and ``seed``. If there is a recording,
+    every step is written to it too.
 
     Raises:
         InputError: If there is no such task.

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def _show(robot: Robot, pipe: Connection, *, fps: int) -> None:
         if robot.running and time.monotonic() >= due:
             steps = max(1, round(robot.speed * fps / FRAMES_PER_SECOND))
             due = max(due + steps / (robot.speed * fps), time.monotonic())
-            _advance(pipe, robot, steps)
+            if not _is_done(pipe, partial(robot.advance, steps)):
+                robot.running = False
             changed = True
         if changed:
             if robot.running:
@@ -105,32 +107,25 @@ def _handle(robot: Robot, pipe: Connection, command: Any) -> bool:
     if command == "take":
         pipe.send(robot.take)
         return False
+    return _is_done(pipe, partial(robot.do, command))
+
+
+def _is_done(pipe: Connection, action: Callable[[], None]) -> bool:
+    """Let the robot act; where it cannot, say why and return False."""
     try:
-        robot.do(command)
+        action()
     except InputError as error:
         pipe.send(Note(str(error), error=True))
         return False
     return True
 
 
-def _advance(pipe: Connection, robot: Robot, steps: int) -> None:
-    try:
-        robot.advance(steps)
-    except InputError as error:
-        robot.running = False
-        pipe.send(Note(str(error), error=True))
-
-
 class Worker:
     """Starts the robot's process, starts it again when it dies, and passes its messages on.
 
-    Args:
-        make_policy: Makes the policy in the robot's process.
-        suite: Name of the family of tasks.
-        task: The first task.
-        seed: Its start state.
-        rerun: File for a recording; each time the robot has died, the next file is numbered.
-        on_message: Called, in a thread, with every `Shown`, `Note` and `Take`.
+    The first episode is that of ``task`` and ``seed``. ``rerun`` names a file for a recording; each
+    time the robot has died, the next file is numbered. ``on_message`` is called, in a thread, with
+    every `Shown`, `Note` and `Take`.
     """
 
     def __init__(

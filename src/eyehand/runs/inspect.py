@@ -136,11 +136,6 @@ def _geometry(subject: InspectedModel) -> tuple[Geometry, list[str]]:
         return Geometry((), {}, {}), [f"What each map sees: {type(error).__name__}: {error}."]
 
 
-def _full_name(subject: InspectedModel, layer: str) -> str:
-    """Return the name that a layer of the eye has in the whole."""
-    return ".".join(part for part in (subject.eye_name, layer) if part)
-
-
 def _layer_of_eye(subject: InspectedModel, asked: str) -> str:
     """Return the name that a layer has in the eye, or refuse it."""
     inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
@@ -203,7 +198,8 @@ def _figures(
             else f"What {config.layer} returned on this picture is not known."
         )
         return figures, [*left_out, reason]
-    layer, shown = chosen.layer, _full_name(subject, chosen.layer)
+    layer = chosen.layer
+    shown = ".".join(part for part in (subject.eye_name, layer) if part)  # its name in the whole
     unit = f"channel {config.channel} of {shown}"
     draw(
         "Activations",

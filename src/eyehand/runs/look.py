@@ -160,8 +160,9 @@ class FilmWriter:
             advance()
             if (number - row.start) % stride == 0:
                 size = size or film_size(*picture.shape[:2])
-                small = Image.fromarray(picture).resize(size[::-1], _resample(picture, size))
-                yield np.asarray(small)
+                doubled = size[0] >= 2 * len(picture)
+                way = Image.Resampling.NEAREST if doubled else Image.Resampling.LANCZOS
+                yield np.asarray(Image.fromarray(picture).resize(size[::-1], way))
 
 
 def film_size(height: int, width: int) -> tuple[int, int]:
@@ -207,11 +208,6 @@ def record_shown(dataset: Dataset, rows: Sequence[EpisodeRow], file: Path) -> No
                     stream.log(f"{place}/{camera}/landmarks", points)
     stream.flush()
     stream.disconnect()
-
-
-def _resample(picture: np.ndarray, size: tuple[int, int]) -> Image.Resampling:
-    is_doubled = size[0] >= 2 * picture.shape[0]
-    return Image.Resampling.NEAREST if is_doubled else Image.Resampling.LANCZOS
 
 
 def _check_place(out: Path) -> None:

@@ -95,14 +95,8 @@ def train_network(
 ) -> tuple[Classifier, Int64[Tensor, "classes classes"], dict[str, Any]]:
     """Train a network, and measure its averaged weights on pictures that it was not trained on.
 
-    Args:
-        config: The network.
-        pictures: What it learns from.
-        test: What it is measured on.
-        learning: How it learns.
-        out: Folder of the run, whose config.json describes the pictures by ``data``.
-        data: That description.
-        resume: Go on from the last checkpoint in ``out``.
+    ``data`` describes the pictures in the config.json of ``out``, the folder of the run. With
+    ``resume`` it goes on from the last checkpoint there.
 
     Returns:
         The network; how often each class (row) was taken for each (column); and for results.json

@@ -4,6 +4,7 @@ The masks are the simulator's own, so any number of labelled pictures costs only
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,15 +99,13 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
         network, train, test, config, out, data=data, resume=resume
     )
     counts = confusion.double()
-    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    iou = counts.diagonal() / (counts.sum(0) + counts.sum(1) - counts.diagonal())
     results |= {
         **segmentation_scores(confusion)._asdict(),
-        # A class without a pixel, in label and answer, has no IoU.
+        # A class without a pixel, in label and answer, has no IoU: 0 / 0.
         "iou": {
-            name: shared / both if both else None
-            for name, shared, both in zip(
-                suite.masks, counts.diagonal().tolist(), union.tolist(), strict=True
-            )
+            name: None if math.isnan(value) else value
+            for name, value in zip(suite.masks, iou.tolist(), strict=True)
         },
         "confusion": confusion.tolist(),
         "seeds": [FIRST_TEST, FIRST_TEST + config.test_pictures - 1],

@@ -147,13 +147,8 @@ def run_trial(
 ) -> list[ComparedRun]:
     """Train once, time the policy, and measure every way of execution; finished work is kept.
 
-    Args:
-        trial: What is changed.
-        training: Changes that need the training.
-        executions: Changes that need none (`ACTING`), one measurement each.
-        data: Folder of the data set.
-        evaluation: What is measured; ``out`` is the folder of the training and of all else.
-        watch: As of `run_training`.
+    ``training`` are the changes that need the training, ``executions`` those that need none
+    (`ACTING`), one measurement each. The folder ``evaluation.out`` holds the training and all else.
     """
     folder = evaluation.out
     run = override(trial, training).run

@@ -55,8 +55,7 @@ class PolicyConnection:
     def begin(self, *, silence: float | None = None) -> None:
         """Begin an episode; the server forgets the last one.
 
-        Args:
-            silence: Seconds without an observation after which the server stops the episode.
+        After ``silence`` seconds without an observation it stops the episode.
         """
         if self.is_ours:
             self._wire.ask(**{CONTROL: START} | ({} if silence is None else {SILENCE: silence}))
@@ -84,7 +83,6 @@ class RemotePolicy:
 
     Raises:
         InputError: If no policy server answers there.
-
     """
 
     def __init__(self, address: str, *, token: str | None = None) -> None:

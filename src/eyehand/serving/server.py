@@ -76,11 +76,7 @@ class ServeConfig:
 
 
 def check_exposure(host: str, token: str | None) -> None:
-    """Check that an address that other machines can reach has a token.
-
-    Raises:
-        InputError: If it has none.
-    """
+    """Raise an `InputError` if other machines can reach an address that has no token."""
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

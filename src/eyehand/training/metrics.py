@@ -101,7 +101,8 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         """Leave the last state on the terminal."""
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def update(
         self,
@@ -114,12 +115,8 @@ class Display:
     ) -> None:
         """Take in one step; draw when it is time to, and at the end.
 
-        Args:
-            step: Steps done.
-            progress: Share of the run that is done, in [0, 1].
-            loss: The step's loss.
-            samples: The step's samples, of all processes.
-            flops_per_sample: Floating-point operations of one sample, forward and backward.
+        Progress is in [0, 1]. Loss and samples are those of the step, the samples of all processes;
+        the floating-point operations of a sample are those forward and backward.
         """
         self.loss = SMOOTHING * self.loss + (1 - SMOOTHING) * loss
         self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)

@@ -83,17 +83,14 @@ class OtherPrograms:
 
 
 def thread_advice(share: float, *, threads: int, cores: int) -> str:
-    """Say what to do where other programs take cores that this process has threads for.
+    """Say in a sentence what to do where others take cores that this process has threads for.
+
+    The sentence is empty where there is nothing to do.
 
     Threads of one operator wait for the slowest: one that has to share its core holds up all.
 
-    Args:
-        share: Share of the machine that other programs use, in [0, 1].
-        threads: Threads of this process.
-        cores: Cores of the machine.
-
-    Returns:
-        One sentence; empty where there is nothing to do.
+    ``share`` is that of the machine, in [0, 1], which other programs use; ``threads`` are those of
+    this process.
 
     Example:
         >>> thread_advice(0.48, threads=2, cores=2)

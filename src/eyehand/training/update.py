@@ -38,9 +38,7 @@ class Update(ABC):
     def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
         """Move to the device, and share the work out over the processes.
 
-        Args:
-            accelerator: What the processes share.
-            batch: The first batch, for what must be known of it; the first step gets it again.
+        The first batch is for what must be known of it; the first step gets it again.
         """
         for learner in self.learners.values():
             learner.prepare(accelerator)
