@@ -132,7 +132,7 @@ def test_effective_field_leaves_the_network_alone() -> None:
     state = torch.get_rng_state()
     field = effective_receptive_field(network, torch.zeros(2, 1, 7, 7), "1", samples=2)
     assert field.max() == 1
-    with pytest.raises(ValueError, match=r"layer '2' must be .* Got \[\(2, 2, 25\)\]"):
+    with pytest.raises(ValueError, match=r"layer '2' must be .* Got \(2, 2, 25\)"):
         effective_receptive_field(network, torch.zeros(2, 1, 7, 7), "2")
     assert torch.equal(network[0].weight.grad, torch.ones_like(network[0].weight))
     assert network[0].weight.requires_grad

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eyehand.inspection.pictures import (
     VIRIDIS,
     activation_maps,
     as_picture,
+    class_activation_map,
     filters,
     grid,
     heat_map,
     input_gradient,
-    layer_output,
     overlay,
 )
 
@@ -68,29 +69,9 @@ def test_filters_are_those_of_the_first_convolution_with_zero_in_grey() -> None:
         filters(nn.Linear(2, 2))
 
 
-def test_a_layers_output_is_taken_before_it_is_overwritten() -> None:
-    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True))
-    x = torch.randn(4, 2)
-    torch.testing.assert_close(layer_output(model, (x,), "0"), model[0](x))
-    assert not model[0]._forward_hooks
-
-
-def test_layers_that_are_missing_or_idle_are_refused() -> None:
-    class Lazy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder, self.idle = nn.Conv2d(3, 2, 1), nn.Linear(1, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.encoder(x).mean(dim=(2, 3))
-
-    x = torch.zeros(1, 3, 4, 4)
-    with pytest.raises(ValueError, match=r"no layer 'encodr'\. Did you mean 'encoder'"):
-        layer_output(Lazy(), (x,), "encodr")
-    with pytest.raises(ValueError, match="'idle' of Lazy was not called"):
-        layer_output(Lazy(), (x,), "idle")
-    with pytest.raises(ValueError, match=r"Layer '' returned \(1, 2\)"):
-        activation_maps(Lazy(), (x,), "")
+def test_only_a_map_has_channels_to_show() -> None:
+    with pytest.raises(ValueError, match=r"Layer '1' returned \(1, 12\)"):
+        activation_maps(nn.Sequential(nn.Identity(), nn.Flatten()), (torch.ones(1, 3, 2, 2),), "1")
 
 
 def test_activation_maps_share_one_scale() -> None:
@@ -134,3 +115,73 @@ def test_an_overlay_is_bright_where_the_numbers_are() -> None:
     shown = overlay(np.zeros((30, 30, 3), np.uint8), values)
     assert shown[28, 1, 1] > 100
     assert shown[1, 28, 1] < 10
+
+
+class Classifier(nn.Module):
+    """Averages in its own forward, after an in-place activation and before dropout."""
+
+    def __init__(self, *, bias: bool = True) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True))
+        self.head = nn.Linear(6, 4, bias=bias)
+
+    def maps(self, image: Tensor) -> Tensor:
+        return self.body(image)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(self.maps(image), 1).flatten(1)
+        return self.head(F.dropout(pooled, training=self.training))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_equals_the_formula_and_the_logit(bias: bool) -> None:
+    torch.manual_seed(0)
+    model = Classifier(bias=bias).double()
+    image = torch.randn(1, 3, 9, 7).double()
+    maps, logits = model.maps(image)[0].detach(), model.eval()(image)[0]
+    model.train()
+    for index in range(4):
+        values, _ = class_activation_map(model, image, class_index=index)
+        want = np.zeros((7, 5))
+        for channel in range(6):
+            want += model.head.weight[index, channel].item() * maps[channel].numpy()
+        np.testing.assert_allclose(values, want, rtol=0, atol=1e-12)
+        offset = model.head.bias[index].item() if bias else 0.0
+        assert values.mean() + offset == pytest.approx(logits[index].item(), abs=1e-12)
+    assert class_activation_map(model, image)[1] == int(logits.argmax())
+    assert model.training
+
+
+def test_equals_the_gradients_of_the_logit() -> None:
+    """Weights are the gradient of the logit by the map, times its cells (Grad-CAM)."""
+    torch.manual_seed(0)
+    model = Classifier().double().eval()
+    image = torch.randn(1, 3, 9, 7).double()
+    maps = model.maps(image).detach().requires_grad_(True)
+    logit = model.head(maps.mean(dim=(2, 3)))[0, 2]
+    (gradient,) = torch.autograd.grad(logit, maps)
+    want = (gradient.sum(dim=(2, 3), keepdim=True) * maps).sum(dim=1)[0].detach()
+    found = class_activation_map(model, image, class_index=2)[0]
+    np.testing.assert_allclose(found, want.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        [nn.Flatten(), nn.Linear(6 * 16, 4)],
+        [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(6, 4)],
+        [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4), nn.Tanh()],
+        [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5), nn.Linear(5, 4)],
+        [nn.AdaptiveAvgPool2d(1)],
+    ],
+)
+def test_other_endings_are_refused(ending: list[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), *ending)
+    with pytest.raises(ValueError, match="ends in an average over space and one linear layer"):
+        class_activation_map(model, torch.randn(1, 3, 6, 6))
+
+
+def test_a_class_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"0 to 3\. Got 4"):
+        class_activation_map(Classifier(), torch.randn(1, 3, 6, 6), class_index=4)

@@ -20,12 +20,12 @@ def edges() -> nn.Conv2d:
 def test_ascent_excites_its_unit_and_no_other() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(edges(), nn.ReLU(inplace=True), nn.Conv2d(2, 3, 1))
-    made = gradient_ascent(model, "1", 0, image_size=12, channels=1, steps=40)
-    assert made.after > made.before + 0.5
-    grey = made.picture[..., 0].astype(float)
+    made, before, after = gradient_ascent(model, "1", 0, image_size=12, channels=1, steps=40)
+    assert after > before + 0.5
+    grey = made[..., 0].astype(float)
     assert abs(grey[:, 1:] - grey[:, :-1]).mean() > 2 * abs(grey[1:] - grey[:-1]).mean()
-    again = gradient_ascent(model, "1", 0, image_size=12, channels=1, steps=40)
-    assert (again.picture == made.picture).all()
+    again, *_ = gradient_ascent(model, "1", 0, image_size=12, channels=1, steps=40)
+    assert (again == made).all()
     assert all(weight.requires_grad for weight in model.parameters())
     assert not model[1]._forward_hooks
 
@@ -33,8 +33,8 @@ def test_ascent_excites_its_unit_and_no_other() -> None:
 def test_ascent_on_a_vector_maximises_one_number() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5))
-    made = gradient_ascent(model, "", 3, image_size=4, steps=30)
-    assert made.after > made.before
+    _, before, after = gradient_ascent(model, "", 3, image_size=4, steps=30)
+    assert after > before
 
 
 def test_patches_are_cut_where_the_unit_looks() -> None:
@@ -45,10 +45,9 @@ def test_patches_are_cut_where_the_unit_looks() -> None:
     images[12, 0, :, 15] = 0.25  # its strongest place is the border
     geometry = next(row for row in measure_geometry(model, images[:1]).maps if row.layer == "1")
     found = nearest_patches(model, "1", 0, images, geometry=geometry, count=3)
-    assert found.index == (33, 7, 12)
-    assert found.activation == (3.0, 1.5, 0.75)
-    assert found.pictures.shape == (3, 3, 3, 3)
-    for patch, brightness in zip(found.pictures, (255, 128, 64), strict=True):
+    assert [place[:2] for place in found] == [(33, 3.0), (7, 1.5), (12, 0.75)]
+    for (_, _, patch), brightness in zip(found, (255, 128, 64), strict=True):
+        assert patch.shape == (3, 3, 3)
         assert (patch[:, :2] == 0).all()
         assert (patch[:, 2] == brightness).all()
 
@@ -60,8 +59,8 @@ def test_outside_of_the_picture_is_grey() -> None:
     nn.init.ones_(model.weight)
     geometry = measure_geometry(model, images).maps[0]
     # Three bright pixels at the top row, all but the corners of which are equally good.
-    found = nearest_patches(model, "", 0, images, geometry=geometry, count=1)
-    patch = found.pictures[0, ..., 0]
+    ((_, _, found),) = nearest_patches(model, "", 0, images, geometry=geometry, count=1)
+    patch = found[..., 0]
     assert (patch[0] == 128).all()
     assert (patch[1] == 255).all()
     assert (patch[2] == 0).all()
@@ -72,8 +71,8 @@ def test_without_a_place_the_whole_picture_is_shown() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5))
     images = torch.rand(6, 3, 4, 4)
     found = nearest_patches(model, "1", 2, images, count=2)
-    assert found.pictures.shape == (2, 4, 4, 3)
-    assert found.index == tuple(model(images)[:, 2].argsort(descending=True)[:2].tolist())
+    assert [patch.shape for _, _, patch in found] == [(4, 4, 3)] * 2
+    assert [index for index, _, _ in found] == model(images)[:, 2].argsort().flip(0)[:2].tolist()
 
 
 def test_unknown_layers_and_channels_are_refused() -> None:

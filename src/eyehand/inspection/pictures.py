@@ -1,12 +1,12 @@
 """Pictures of what a network sees: filters, activations, gradients; how numbers become colors.
 
-Every function returns ``uint8`` pictures of three channels or plain arrays, runs the network in
-evaluation mode and leaves it `untouched`.
+Every function returns ``uint8`` pictures of three channels or plain arrays, and runs a copy of the
+network in evaluation mode.
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from eyehand.inspection.nested import tensors
-from eyehand.inspection.untouched import untouched
+from eyehand.inspection.copies import Probe, tensors, working_copy
+from eyehand.inspection.operators import Operator, traced
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -31,6 +31,8 @@ VIRIDIS = np.frombuffer(
 bright: its brightness rises evenly, and color-blind readers can tell its steps apart."""
 MOST_CELLS = 256
 """Cells of a grid, at most."""
+REMEMBERED = 16
+"""Maps before the last layer that may be the one that a classifier averages."""
 
 
 def heat_map(
@@ -126,47 +128,6 @@ def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
     return grid(cells)
 
 
-def layer_output(module: nn.Module, inputs: tuple[Any, ...], layer: str) -> Tensor:
-    """Return what a submodule returned first, as it was then: later in-place operators aside.
-
-    Args:
-        module: The network, run in evaluation mode without gradients.
-        inputs: Positional arguments.
-        layer: Name as in ``named_modules``; the network itself is the empty name.
-
-    Raises:
-        ValueError: If there is no such submodule, it is not called, or returns no tensor.
-    """
-    found: list[Tensor] = []
-
-    def keep(_: nn.Module, __: Any, outputs: Any) -> None:
-        if not found:
-            found.extend(x.detach().clone() for x in tensors(outputs))
-
-    with untouched(module), torch.no_grad():
-        submodule(module, layer).register_forward_hook(keep)
-        module.eval()(*inputs)
-    if not found:
-        raise ValueError(
-            f"Layer {layer!r} of {type(module).__name__} was not called on this input."
-        )
-    return found[0]
-
-
-def submodule(module: nn.Module, layer: str) -> nn.Module:
-    """Return a submodule by its name.
-
-    Raises:
-        ValueError: If there is none, with the names that come closest.
-    """
-    parts = dict(module.named_modules())
-    if layer not in parts:
-        near = get_close_matches(layer, parts, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"{type(module).__name__} has no layer {layer!r}.{hint}")
-    return parts[layer]
-
-
 def activation_maps(
     module: nn.Module, inputs: tuple[Any, ...], layer: str, *, channels: int = 64
 ) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -183,7 +144,8 @@ def activation_maps(
     Raises:
         ValueError: If the layer is missing, not called, or returns another shape.
     """
-    output = layer_output(module, inputs, layer)
+    with torch.no_grad():
+        output = Probe(module, layer)(*inputs)
     if output.ndim != 4:
         raise ValueError(
             f"Only a map (batch, channel, height, width) can be shown. "
@@ -213,9 +175,9 @@ def input_gradient(
     References:
         Simonyan et al., 2014, https://arxiv.org/abs/1312.6034, who call it a saliency map.
     """
-    with untouched(module), torch.enable_grad():
+    with torch.enable_grad():
         pixels = image.detach().clone().requires_grad_(True)
-        value = _score(module.eval()(pixels))
+        value = _score(working_copy(module).eval()(pixels))
         gradient = None
         if value.requires_grad:
             (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
@@ -235,3 +197,67 @@ def _score(outputs: object) -> Tensor:
     if not found:
         raise ValueError("The network returned no tensor of floating point.")
     return torch.stack([x.square().sum() for x in found]).sum()
+
+
+def class_activation_map(
+    module: nn.Module,
+    image: Float[Tensor, "1 channel height width"],
+    *,
+    class_index: int | None = None,
+) -> tuple[Float[np.ndarray, "rows columns"], int]:
+    r"""Weigh the channels of the last map as the classifier does (Zhou et al., 2016, eq. 2).
+
+    .. math:: M_c(y, x) = \sum_k w_{ck} f_k(y, x)
+
+    The network must end in an average over space and one linear layer; whether it does is told by
+    its numbers on this picture, so that functional calls and dropout between the two are allowed.
+
+    Args:
+        module: A classifier.
+        image: One picture.
+        class_index: The class; ``None`` means the one with the largest logit.
+
+    Returns:
+        How much each place of the map speaks for the class (the mean, with the bias added, is its
+        logit), and the class.
+
+    Raises:
+        ValueError: If the network does not end so, or the class is out of range.
+
+    References:
+        Zhou et al., 2016, https://arxiv.org/abs/1512.04150.
+
+    Example:
+        >>> ending = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)]
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), *ending)
+        >>> class_activation_map(network, torch.ones(1, 3, 8, 8))[0].shape
+        (6, 6)
+    """
+    maps: deque[Tensor] = deque(maxlen=REMEMBERED)
+    averaged: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def watch(ran: Operator, args: tuple[Any, ...], result: Any) -> None:
+        """Remember a map, or look which one a matrix product read the means of."""
+        if isinstance(result, Tensor) and result.ndim == 4 and result.shape[2:].numel() > 1:
+            maps.append(result)
+        elif ran.name in ("addmm", "mm"):
+            features, weight = args[-2:]
+            for found in reversed(maps):
+                means = found.mean(dim=(2, 3), dtype=features.dtype)
+                if means.shape == features.shape and torch.allclose(means, features, 1e-4, 1e-6):
+                    averaged.append((found[0], weight, result))
+                    return
+
+    with traced(module, observe=watch) as trace, torch.no_grad():
+        output = next(tensors(trace.network.eval()(image)), None)
+    if output is None or not averaged or not torch.equal(output, averaged[-1][2]):
+        raise ValueError(
+            "A class activation map needs a network that ends in an average over space and one "
+            f"linear layer (Zhou et al., 2016); {type(module).__name__} does not."
+        )
+    features, weight, logits = averaged[-1]
+    chosen = int(logits.argmax()) if class_index is None else class_index
+    if not 0 <= chosen < weight.shape[1]:
+        raise ValueError(f"`class_index` must lie in 0 to {weight.shape[1] - 1}. Got {chosen}.")
+    values = torch.einsum("k,kyx->yx", weight[:, chosen], features)
+    return values.detach().cpu().numpy(), chosen

@@ -57,24 +57,8 @@ class Smooth(TorchFunctionMode):
         return replacement(*args, **(kwargs or {}))
 
 
-def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x
-
-
 def _add_mean(x: Tensor, dim: int | list[int], *_: Any, **__: Any) -> Tensor:
     return x + x.mean(dim, keepdim=True)
-
-
-def _layer_norm(x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(-len(normalized_shape), 0)))
-
-
-def _group_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(1, x.ndim)))
-
-
-def _instance_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(2, x.ndim)))
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -153,26 +137,22 @@ def _mean_pool(
     return pooled[:, 0, :height, :width].unflatten(0, x.shape[:-2])
 
 
-def _adaptive_mean_pool(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
-    return F.adaptive_avg_pool2d(x, output_size)
-
-
 _PASSED_THROUGH = (
     "relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ gelu silu mish "
     "hardswish hardsigmoid hardtanh hardtanh_ sigmoid sigmoid_ tanh tanh_ softplus softsign "
     "logsigmoid prelu rrelu threshold tanhshrink softshrink hardshrink batch_norm"
 )
 _REPLACEMENTS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(_PASSED_THROUGH.split(), _identity),
+    **dict.fromkeys(_PASSED_THROUGH.split(), lambda x, *_, **__: x),
     **dict.fromkeys(("softmax", "log_softmax"), _add_mean),
     "linear": _linear,
     "conv2d": _convolution,
     "conv_transpose2d": _transposed_convolution,
-    "layer_norm": _layer_norm,
-    "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
+    "layer_norm": lambda x, shape, *_, **__: _add_mean(x, list(range(-len(shape), 0))),
+    "group_norm": lambda x, *_, **__: _add_mean(x, list(range(1, x.ndim))),
+    "instance_norm": lambda x, *_, **__: _add_mean(x, list(range(2, x.ndim))),
     "max_pool2d": _mean_pool,
-    "adaptive_max_pool2d": _adaptive_mean_pool,
+    "adaptive_max_pool2d": lambda x, size, *_, **__: F.adaptive_avg_pool2d(x, size),
     # Out of place, so that what a layer returned stays as it was.
     "__iadd__": torch.add,
     "__isub__": torch.sub,

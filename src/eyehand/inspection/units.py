@@ -1,17 +1,14 @@
 """What one unit of a network likes: a picture made for it, and the patches that excite it most."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.inspection.copies import Probe
 from eyehand.inspection.geometry import AxisGeometry, MapGeometry
-from eyehand.inspection.nested import tensors
-from eyehand.inspection.pictures import Picture, as_picture, layer_output, submodule
-from eyehand.inspection.untouched import untouched
+from eyehand.inspection.pictures import Picture, as_picture
 
 STEP = 0.05
 """Root mean square of the change of a pixel in one step of ascent; pixels lie in [-1, 1]."""
@@ -19,16 +16,6 @@ JITTER = 2
 """Pixels by which the picture is shifted to and fro."""
 BATCH = 32
 """Pictures that the network reads at once."""
-
-
-@dataclass(frozen=True)
-class Ascent:
-    """A picture made to excite one unit."""
-
-    picture: Picture
-    before: float
-    """Activation of the noise that it began with."""
-    after: float
 
 
 def gradient_ascent(
@@ -40,7 +27,7 @@ def gradient_ascent(
     channels: int = 3,
     steps: int = 128,
     seed: int = 0,
-) -> Ascent:
+) -> tuple[Picture, float, float]:
     """Climb from noise to a picture that excites a channel (Erhan et al., 2009).
 
     The picture is shifted by a random pixel or two at every step and blurred a little at every
@@ -56,6 +43,9 @@ def gradient_ascent(
         steps: Steps of ascent.
         seed: Decides noise and shifts.
 
+    Returns:
+        The picture, and the activation of the noise and of the picture.
+
     Raises:
         ValueError: If there is no such layer or channel, or no gradient reaches the picture.
 
@@ -66,18 +56,14 @@ def gradient_ascent(
     pixels = 0.1 * torch.randn(1, channels, image_size, image_size, generator=generator)
     kernel = torch.tensor([0.25, 0.5, 0.25])
     blur = kernel.outer(kernel).expand(channels, 1, 3, 3)
-    found: list[Tensor] = []
+    probe = Probe(module, layer)
     number = next((weight for weight in module.parameters() if weight.is_floating_point()), pixels)
-    with untouched(module), torch.enable_grad():
-        part = submodule(module, layer)
-        part.register_forward_hook(lambda _, __, output: found.extend(tensors(output)))
-        module.eval().requires_grad_(False)
 
-        def activation(picture: Tensor) -> Tensor:
-            found.clear()
-            module(picture.to(number))  # in its own precision
-            return _channel(found, layer, channel).mean()
+    def activation(picture: Tensor) -> Tensor:
+        output = probe(picture.to(number))  # in its own precision
+        return _channel(output, layer, channel).mean()
 
+    with torch.enable_grad():
         before = float(activation(pixels))
         for step in range(steps):
             shift = torch.randint(-JITTER, JITTER + 1, (2,), generator=generator).tolist()
@@ -93,18 +79,7 @@ def gradient_ascent(
                 padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
                 pixels = 0.5 * pixels + 0.5 * F.conv2d(padded, blur, groups=channels)
         after = float(activation(pixels))
-    return Ascent(as_picture(pixels[0], limits=(-1.0, 1.0)), before, after)
-
-
-@dataclass(frozen=True)
-class Patches:
-    """The patches that excite one unit most, the strongest first."""
-
-    pictures: UInt8[np.ndarray, "patch height width 3"]
-    """What the unit sees of each picture; grey outside of it."""
-    index: tuple[int, ...]
-    """Which picture each was cut from."""
-    activation: tuple[float, ...]
+    return as_picture(pixels[0], limits=(-1.0, 1.0)), before, after
 
 
 def nearest_patches(
@@ -115,7 +90,7 @@ def nearest_patches(
     *,
     geometry: MapGeometry | None = None,
     count: int = 9,
-) -> Patches:
+) -> list[tuple[int, float, UInt8[np.ndarray, "rows columns 3"]]]:
     """Find what excites a channel most, one patch a picture (Zeiler and Fergus, 2014, fig. 2).
 
     Args:
@@ -127,45 +102,39 @@ def nearest_patches(
             or where a cell has no place of its own, the whole picture is shown.
         count: Patches.
 
+    Returns:
+        The strongest first: number of the picture, activation, and what the unit sees of it, grey
+        outside of the picture.
+
     Raises:
         ValueError: If there is no such layer or channel.
 
     References:
         Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901.
     """
-    best = [_peaks(module, layer, channel, part) for part in images.split(BATCH)]
-    strength = torch.cat([values for values, _ in best])
-    places = torch.cat([place for _, place in best])
-    order = strength.argsort(descending=True, stable=True)[:count].tolist()
-    limits = float(images.min()), float(images.max())
-    axes = (None, None) if geometry is None else (geometry.height, geometry.width)
-    pictures = []
-    for index in order:
-        picture = as_picture(images[index], limits=limits)
-        for axis, (along, cell) in enumerate(zip(axes, places[index].tolist(), strict=True)):
-            picture = _cut(picture, axis, along, cell)
-        pictures.append(picture)
-    values = tuple(float(strength[index]) for index in order)
-    return Patches(np.stack(pictures), tuple(order), values)
-
-
-def _peaks(module: nn.Module, layer: str, channel: int, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each picture the largest activation of the channel, and its row and column."""
-    values = _channel([layer_output(module, (images,), layer)], layer, channel)
+    probe = Probe(module, layer)
+    with torch.no_grad():
+        values = torch.cat([_channel(probe(part), layer, channel) for part in images.split(BATCH)])
     values = values.reshape(len(images), -1, values.shape[-1] if values.ndim == 3 else 1)
     strength, place = values.flatten(start_dim=1).max(dim=1)
-    width = values.shape[-1]
-    return strength, torch.stack([place // width, place % width], dim=1)
+    limits = float(images.min()), float(images.max())
+    axes = (None, None) if geometry is None else (geometry.height, geometry.width)
+    patches = []
+    for index in strength.argsort(descending=True, stable=True)[:count].tolist():
+        patch = as_picture(images[index], limits=limits)
+        cells = divmod(int(place[index]), values.shape[-1])
+        for axis, (seen, cell) in enumerate(zip(axes, cells, strict=True)):
+            patch = _cut(patch, axis, seen, cell)
+        patches.append((index, float(strength[index]), patch))
+    return patches
 
 
-def _channel(outputs: list[Tensor], layer: str, channel: int) -> Tensor:
-    """Return one channel of the first output."""
-    if not outputs:
-        raise ValueError(f"Layer {layer!r} was not called on this input.")
-    shape = tuple(outputs[0].shape)
+def _channel(output: Tensor, layer: str, channel: int) -> Tensor:
+    """Return one channel of what a layer returned."""
+    shape = tuple(output.shape)
     if len(shape) < 2 or not 0 <= channel < shape[1]:
         raise ValueError(f"Layer {layer!r} returned {shape}: there is no channel {channel}.")
-    return outputs[0][:, channel]
+    return output[:, channel]
 
 
 def _cut(
@@ -174,13 +143,9 @@ def _cut(
     """Cut along one axis what a cell sees, padded with grey where that is outside."""
     if seen is None or seen.low is None or seen.jump is None:
         return picture
-    start, size = round(seen.low + cell * seen.jump), seen.size
-    shape = list(picture.shape)
-    shape[axis] = size
-    patch = np.full(shape, 128, np.uint8)
-    first, last = max(start, 0), min(start + size, picture.shape[axis])
-    inside = [slice(None)] * 3
-    source = [slice(None)] * 3
-    inside[axis], source[axis] = slice(first - start, last - start), slice(first, last)
-    patch[tuple(inside)] = picture[tuple(source)]
-    return patch
+    size = seen.size
+    margins = [(0, 0)] * 3
+    margins[axis] = (size, size)
+    start = size + round(seen.low + cell * seen.jump)
+    padded = np.pad(picture, margins, constant_values=128)
+    return padded.take(range(start, start + size), axis, mode="clip")

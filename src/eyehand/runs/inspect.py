@@ -20,20 +20,19 @@ from eyehand.envs.masks import scene_masks
 from eyehand.envs.suite import find_suite
 from eyehand.functional.picture import scale_image
 from eyehand.inspection.activations import measure_activations
-from eyehand.inspection.class_activation import class_activation_map
+from eyehand.inspection.copies import submodule
 from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.findings import merged
-from eyehand.inspection.geometric_findings import geometric_findings
 from eyehand.inspection.geometry import Geometry, MapGeometry, measure_geometry
 from eyehand.inspection.gradient import effective_receptive_field, effective_size
 from eyehand.inspection.pictures import (
     activation_maps,
     as_picture,
+    class_activation_map,
     filters,
     grid,
     input_gradient,
     overlay,
-    submodule,
 )
 from eyehand.inspection.tables import Figure, Inspection
 from eyehand.inspection.units import gradient_ascent, nearest_patches
@@ -112,9 +111,7 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     geometry, left_out = _geometry(subject)
     chosen = _choose(geometry, asked)
     geometry = geometry.inside(subject.eye_name)
-    findings = [*costs.findings, *activations.findings]
-    if geometry.maps:
-        findings += geometric_findings(geometry)
+    findings = [*costs.findings, *activations.findings, *geometry.findings]
     figures, reasons = _figures(subject, chosen, config, searched)
     left_out += reasons
     return Inspection(
@@ -141,7 +138,7 @@ def _geometry(subject: InspectedModel) -> tuple[Geometry, list[str]]:
     try:
         return measure_geometry(subject.eye, subject.image[:1]), []
     except Exception as error:  # whatever somebody's network raises; costs name the layer
-        return Geometry((), {}, {}), [f"What each map sees: {type(error).__name__}: {error}."]
+        return Geometry(), [f"What each map sees: {type(error).__name__}: {error}."]
 
 
 def _full_name(subject: InspectedModel, layer: str) -> str:
@@ -199,9 +196,8 @@ def _figures(
     )
 
     def class_activation() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-        found = class_activation_map(eye, image)
-        caption = f"What speaks for class {found.class_index} (Zhou et al., 2016)."
-        return overlay(picture, found.values), caption
+        values, index = class_activation_map(eye, image)
+        return overlay(picture, values), f"What speaks for class {index} (Zhou et al., 2016)."
 
     draw("Class activation map", class_activation)
     if chosen is None:
@@ -221,11 +217,10 @@ def _figures(
 
     def ascent() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
         size, channels = image.shape[-1], image.shape[1]
-        made = gradient_ascent(eye, layer, config.channel, image_size=size, channels=channels)
-        caption = (
-            f"Made to excite {unit} (Erhan et al., 2009): {made.before:.3g} to {made.after:.3g}."
+        made, before, after = gradient_ascent(
+            eye, layer, config.channel, image_size=size, channels=channels
         )
-        return made.picture, caption
+        return made, f"Made to excite {unit} (Erhan et al., 2009): {before:.3g} to {after:.3g}."
 
     draw("What excites a unit", ascent)
     if searched is not None:
@@ -233,7 +228,7 @@ def _figures(
         def patches() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
             near = nearest_patches(eye, layer, config.channel, searched, geometry=chosen)
             caption = f"What excites {unit} most in {len(searched)} pictures of {config.data}."
-            return grid(list(near.pictures)), caption
+            return grid([patch for _, _, patch in near]), caption
 
         draw("Nearest patches", patches)
     return figures, left_out

@@ -4,6 +4,7 @@ Costs are those of the whole, as it is trained; what is seen is seen by the part
 pictures, which for a policy is its encoder.
 """
 
+import operator
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ class InspectedModel:
     """The whole."""
     inputs: tuple[Any, ...]
     """What the whole is called with."""
-    call: Callable[..., Any] | None
-    """What is run in place of the module: the loss of a policy."""
+    call: Callable[..., Any]
+    """What is run, given the whole and the inputs: the whole itself, or the loss of a policy."""
     eye: nn.Module
     """The part that takes pictures."""
     eye_name: str
@@ -130,7 +131,7 @@ def _of_network(
         )
     number = next((weight for weight in weights if weight.is_floating_point()), image)
     image = image.to(number).contiguous()  # of the same precision, on the same device
-    return InspectedModel(module.eval(), (image,), None, module, "", image)
+    return InspectedModel(module.eval(), (image,), operator.call, module, "", image)
 
 
 def _of_policy(policy: PolicyModule, pictures: Scenes, batch: int) -> InspectedModel:
@@ -148,7 +149,7 @@ def _of_policy(policy: PolicyModule, pictures: Scenes, batch: int) -> InspectedM
     return InspectedModel(
         policy.train(),
         (inputs,),
-        policy.loss,
+        type(policy).loss,
         policy.get_submodule(policy.eye_name),
         policy.eye_name,
         scale_image(shown).contiguous(),
