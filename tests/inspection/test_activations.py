@@ -95,7 +95,7 @@ def test_gradient_norms_equal_autograds() -> None:
     first, second = nn.Linear(3, 5), nn.Linear(5, 2)
     model = nn.Sequential(first, nn.ReLU(inplace=True), second)  # in place: on what it returned
     x = torch.randn(4, 3)
-    found = measure_activations(model, (x,), loss=lambda y: y.exp().mean())
+    found = measure_activations(model, (x,), call=lambda copy, x: {"loss": copy(x).exp().mean()})
     hidden = first(x)
     y = second(hidden.relu())
     want = torch.autograd.grad(y.exp().mean(), [hidden, y])

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.inspection import costs as costs_file
 from eyehand.inspection.costs import Layer, measure_costs, memory_bound
 from eyehand.inspection.operators import RUNS
 from eyehand.models.vision.patch_encoder import PatchEncoder
@@ -121,11 +120,6 @@ def test_utilization_is_of_the_peak() -> None:
     seconds = (found.forward_ms + found.backward_ms) / 1000
     assert found.utilization == pytest.approx(found.flops / seconds / 1e12)
     assert measure_costs(nn.Linear(4, 4), (torch.randn(8, 4),), repeats=1).utilization is None
-
-
-@pytest.fixture(autouse=True)
-def _small_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs_file, "COPIED_BYTES", 4_000_000)
 
 
 def layer(name: str, *, flops: int, moved_bytes: int, milliseconds: float) -> Layer:

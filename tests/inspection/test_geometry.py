@@ -140,7 +140,7 @@ def test_a_layer_without_gradient_is_told_and_not_fatal() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), Apply(lambda x: x.detach()), nn.ReLU())
     first, cut, after, _ = look(network, 10)
     assert first.unknown is None
-    assert "no gradient flows back to the picture" in (cut.unknown or "")
+    assert "No gradient flows back to the picture" in (cut.unknown or "")
     assert after.height is None
 
 
@@ -174,7 +174,7 @@ def test_cells_that_nothing_reads() -> None:
 
 def test_names_inside_a_larger_network() -> None:
     network = nn.Sequential(nn.Conv2d(2, 2, 3, stride=4), nn.Conv2d(2, 2, 9, padding=4))
-    seen = measure_geometry(network, torch.zeros(1, 2, 16, 16)).inside("eye")
+    seen = measure_geometry(network, torch.zeros(1, 2, 16, 16), name="eye")
     assert [one.layer for one in seen.maps] == ["eye.0", "eye.1", "eye"]
     places = {one.name: [place.layer for place in one.places] for one in seen.findings}
     assert (places["Unread cells"], places["Kernel and map"]) == ([PICTURE], ["eye.1"])

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from eyehand.inspection.geometry import measure_geometry
 from eyehand.inspection.pictures import (
     VIRIDIS,
     activation_maps,
     as_picture,
-    class_activation_map,
     filters,
     grid,
     heat_map,
     input_gradient,
+    nearest_patches,
     overlay,
 )
 
@@ -117,71 +117,53 @@ def test_an_overlay_is_bright_where_the_numbers_are() -> None:
     assert shown[1, 28, 1] < 10
 
 
-class Classifier(nn.Module):
-    """Averages in its own forward, after an in-place activation and before dropout."""
-
-    def __init__(self, *, bias: bool = True) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True))
-        self.head = nn.Linear(6, 4, bias=bias)
-
-    def maps(self, image: Tensor) -> Tensor:
-        return self.body(image)
-
-    def forward(self, image: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(self.maps(image), 1).flatten(1)
-        return self.head(F.dropout(pooled, training=self.training))
+def edges() -> nn.Conv2d:
+    """Channel 0 likes bright right of dark, channel 1 bright below dark."""
+    layer = nn.Conv2d(1, 2, 3, padding=1, bias=False)
+    with torch.no_grad():
+        right = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3)
+        layer.weight[:] = torch.stack([right, right.T])[:, None]
+    return layer
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_equals_the_formula_and_the_logit(bias: bool) -> None:
+def test_patches_are_cut_where_the_unit_looks() -> None:
+    model = nn.Sequential(nn.Identity(), edges(), nn.ReLU())
+    images = torch.zeros(40, 1, 16, 16)
+    images[7, 0, 4:7, 9] = 0.5
+    images[33, 0, 8:11, 5] = 1.0  # in the second batch
+    images[12, 0, :, 15] = 0.25  # its strongest place is the border
+    geometry = next(row for row in measure_geometry(model, images[:1]).maps if row.layer == "1")
+    found = nearest_patches(model, "1", 0, images, geometry=geometry, count=3)
+    assert [place[:2] for place in found] == [(33, 3.0), (7, 1.5), (12, 0.75)]
+    for (_, _, patch), brightness in zip(found, (255, 128, 64), strict=True):
+        assert patch.shape == (3, 3, 3)
+        assert (patch[:, :2] == 0).all()
+        assert (patch[:, 2] == brightness).all()
+
+
+def test_outside_of_the_picture_is_grey() -> None:
+    images = torch.zeros(1, 1, 6, 6)
+    images[0, 0, 0] = 1.0
+    model = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    nn.init.ones_(model.weight)
+    geometry = measure_geometry(model, images).maps[0]
+    # Three bright pixels at the top row, all but the corners of which are equally good.
+    ((_, _, found),) = nearest_patches(model, "", 0, images, geometry=geometry, count=1)
+    patch = found[..., 0]
+    assert (patch[0] == 128).all()
+    assert (patch[1] == 255).all()
+    assert (patch[2] == 0).all()
+
+
+def test_without_a_place_the_whole_picture_is_shown() -> None:
     torch.manual_seed(0)
-    model = Classifier(bias=bias).double()
-    image = torch.randn(1, 3, 9, 7).double()
-    maps, logits = model.maps(image)[0].detach(), model.eval()(image)[0]
-    model.train()
-    for index in range(4):
-        values, _ = class_activation_map(model, image, class_index=index)
-        want = np.zeros((7, 5))
-        for channel in range(6):
-            want += model.head.weight[index, channel].item() * maps[channel].numpy()
-        np.testing.assert_allclose(values, want, rtol=0, atol=1e-12)
-        offset = model.head.bias[index].item() if bias else 0.0
-        assert values.mean() + offset == pytest.approx(logits[index].item(), abs=1e-12)
-    assert class_activation_map(model, image)[1] == int(logits.argmax())
-    assert model.training
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5))
+    images = torch.rand(6, 3, 4, 4)
+    found = nearest_patches(model, "1", 2, images, count=2)
+    assert [patch.shape for _, _, patch in found] == [(4, 4, 3)] * 2
+    assert [index for index, _, _ in found] == model(images)[:, 2].argsort().flip(0)[:2].tolist()
 
 
-def test_equals_the_gradients_of_the_logit() -> None:
-    """Weights are the gradient of the logit by the map, times its cells (Grad-CAM)."""
-    torch.manual_seed(0)
-    model = Classifier().double().eval()
-    image = torch.randn(1, 3, 9, 7).double()
-    maps = model.maps(image).detach().requires_grad_(True)
-    logit = model.head(maps.mean(dim=(2, 3)))[0, 2]
-    (gradient,) = torch.autograd.grad(logit, maps)
-    want = (gradient.sum(dim=(2, 3), keepdim=True) * maps).sum(dim=1)[0].detach()
-    found = class_activation_map(model, image, class_index=2)[0]
-    np.testing.assert_allclose(found, want.numpy(), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "ending",
-    [
-        [nn.Flatten(), nn.Linear(6 * 16, 4)],
-        [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(6, 4)],
-        [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4), nn.Tanh()],
-        [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5), nn.Linear(5, 4)],
-        [nn.AdaptiveAvgPool2d(1)],
-    ],
-)
-def test_other_endings_are_refused(ending: list[nn.Module]) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), *ending)
-    with pytest.raises(ValueError, match="ends in an average over space and one linear layer"):
-        class_activation_map(model, torch.randn(1, 3, 6, 6))
-
-
-def test_a_class_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"0 to 3\. Got 4"):
-        class_activation_map(Classifier(), torch.randn(1, 3, 6, 6), class_index=4)
+def test_a_channel_that_is_missing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"returned \(1, 4, 6, 6\): there is no channel 4"):
+        nearest_patches(nn.Conv2d(3, 4, 3), "", 4, torch.zeros(1, 3, 8, 8))

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eyehand.inspection.copies import tensors
+from eyehand.inspection.copies import floating, tensors
 from eyehand.inspection.findings import Finding, Place, by, judge
 from eyehand.inspection.operators import Operator, failure, traced
 
@@ -60,7 +60,6 @@ def measure_activations(
     inputs: tuple[Any, ...],
     *,
     call: Callable[..., Any] = operator.call,
-    loss: Callable[[Any], Tensor] | None = None,
 ) -> Activations:
     """Run a batch forward and backward and look for units and gradients that are lost.
 
@@ -68,14 +67,15 @@ def measure_activations(
     axis 1, any other on the last: a one-dimensional convolution's map is misread. What is dead on
     one batch may fire on another: take a large one.
 
+    Gradients start from the entry ``"loss"`` of a mapping, else from the sum of all numbers of the
+    outputs and of their squares: squares alone have no gradient where a last layer starts from
+    zeros.
+
     Args:
         module: The network, in the mode in which it is to be looked at.
         inputs: Positional arguments, a whole batch.
         call: Is given a copy of the network and the inputs, as ``Policy.loss``; by default it
             calls the network.
-        loss: Scalar of what ``call`` returned, from which gradients start. By default its entry
-            ``"loss"`` if it is a mapping with one, else the sum of all its numbers and of their
-            squares: squares alone have no gradient where a last layer starts from zeros.
 
     Returns:
         Figures of every operator, and findings by these rules: at least 10 % of the channels of a
@@ -120,7 +120,7 @@ def measure_activations(
             with torch.enable_grad():
                 outputs = call(trace.network, *inputs)
                 over = True  # what follows is the loss, not the network
-                scalar = _default_loss(outputs) if loss is None else loss(outputs)
+                scalar = _loss(outputs)
             trace.backward = True
             if scalar.requires_grad:
                 scalar.backward()
@@ -162,14 +162,11 @@ def channels_last(x: Tensor) -> Float[Tensor, "position channel"]:
     return (x.movedim(1, -1) if x.ndim > 3 else x).flatten(end_dim=-2)
 
 
-def _default_loss(outputs: object) -> Tensor:
+def _loss(outputs: object) -> Tensor:
     """Return the entry ``"loss"``, or a loss that moves every number of the outputs."""
     if isinstance(outputs, Mapping) and isinstance(outputs.get("loss"), Tensor):
         return outputs["loss"]
-    sums = [(x.square() + x).sum() for x in tensors(outputs) if x.is_floating_point()]
-    if not sums:
-        raise ValueError("The network returned no tensor of floating point.")
-    return torch.stack(sums).sum()
+    return torch.stack([(x.square() + x).sum() for x in floating(outputs)]).sum()
 
 
 def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:

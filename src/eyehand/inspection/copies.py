@@ -31,6 +31,18 @@ def tensors(value: object) -> Iterator[Tensor]:
         yield from tensors([getattr(value, field.name) for field in fields(value)])
 
 
+def floating(outputs: object) -> list[Tensor]:
+    """Return the tensors of floating point among what a network returned.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    found = [x for x in tensors(outputs) if x.is_floating_point()]
+    if not found:
+        raise ValueError("The network returned no tensor of floating point.")
+    return found
+
+
 def working_copy(module: nn.Module) -> nn.Module:
     """Return a copy of a network, so that whatever is done with it leaves the network as it is.
 

@@ -4,7 +4,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from math import fsum
 from time import perf_counter
 from typing import Any
@@ -14,17 +14,8 @@ from torch import Tensor, nn
 
 from eyehand.inspection.copies import tensors, working_copy
 from eyehand.inspection.findings import Finding, Place, judge
-from eyehand.inspection.operators import (
-    RUNS,
-    Operator,
-    OperatorTrace,
-    Precision,
-    failure,
-    traced,
-)
+from eyehand.inspection.operators import RUNS, Operator, OperatorTrace, Precision, failure, traced
 
-COPIED_BYTES = 128_000_000
-"""Size of the copied array: larger than the caches, so that memory itself is measured."""
 MEMORY_BOUND_SHARE = 0.05
 """Share of the time from which on it is worth telling that a layer waits for memory."""
 
@@ -121,6 +112,7 @@ def measure_costs(
     call: Callable[..., Any] = operator.call,
     precision: Precision = "fp32",
     peak: float | None = None,
+    bandwidth: float | None = None,
     repeats: int = 3,
 ) -> Costs:
     """Run a step forward and backward and tell what each layer costs.
@@ -137,8 +129,9 @@ def measure_costs(
         call: Is given a copy of the network and the inputs, as ``Policy.loss``; by default it
             calls the network.
         precision: ``"bf16"`` runs the forward pass under autocast.
-        peak: The machine's peak in FLOP per second, a matrix product's. Layers that are bound by
-            memory are looked for only if it is given, since that takes the speed of memory too.
+        peak: The machine's peak in FLOP per second, a matrix product's.
+        bandwidth: Bytes per second that the machine reads and writes. Layers that are bound by
+            memory are looked for only if this and the peak are given.
         repeats: Measured steps, at least 1.
 
     Returns:
@@ -184,8 +177,8 @@ def measure_costs(
         seconds, key=lambda pair: pair[0] + (pair[1] or 0.0), default=(0.0, None)
     )
     layers = tuple(_layers(trace, operators, backward is not None))
-    if peak is not None:
-        findings.append(memory_bound(layers, peak=peak, bandwidth=memory_bandwidth()))
+    if peak is not None and bandwidth is not None:
+        findings.append(memory_bound(layers, peak=peak, bandwidth=bandwidth))
     flops = sum(layer.flops for layer in layers)
     first = next(tensors(inputs), None)
     return Costs(
@@ -240,26 +233,6 @@ def memory_bound(layers: Iterable[Layer], *, peak: float, bandwidth: float) -> F
         "faster arithmetic does not help them.",
         ok="No layer of 5 % of the time or more waits for memory: nothing to do.",
     )
-
-
-@cache
-def memory_bandwidth() -> float:
-    """Measure how fast memory is read and written, by the best of several copies.
-
-    Measured once per process, in about half a second.
-
-    Returns:
-        Bytes per second, read and written counted together.
-    """
-    source = torch.ones(COPIED_BYTES // 4)
-    target = torch.empty_like(source)
-    best = float("inf")
-    began = perf_counter()
-    while best == float("inf") or perf_counter() - began < 0.3:
-        start = perf_counter()
-        target.copy_(source)
-        best = min(best, perf_counter() - start)
-    return 2 * COPIED_BYTES / best
 
 
 def _step(

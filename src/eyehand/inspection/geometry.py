@@ -101,21 +101,9 @@ class Geometry:
     """Gridding; cells that nothing reads, the picture's being those of `PICTURE`; kernels larger
     than their maps; a largest field smaller than the picture."""
 
-    def inside(self, name: str) -> "Geometry":
-        """Return the same with the names that the layers have in a network around this one."""
-
-        def full(layer: str) -> str:
-            return layer if layer == PICTURE else ".".join(part for part in (name, layer) if part)
-
-        def moved(found: Finding) -> Finding:
-            return replace(found, places=tuple(Place(full(x), text) for x, text in found.places))
-
-        maps = tuple(replace(found, layer=full(found.layer)) for found in self.maps)
-        return Geometry(maps, tuple(map(moved, self.findings)))
-
 
 def measure_geometry(
-    module: nn.Module, picture: Float[Tensor, "batch channel height width"]
+    module: nn.Module, picture: Float[Tensor, "batch channel height width"], *, name: str = ""
 ) -> Geometry:
     """Ask what every submodule's output sees.
 
@@ -126,6 +114,7 @@ def measure_geometry(
     Args:
         module: A network that reads the picture alone.
         picture: A batch of pictures, of which only the shape counts; one is enough.
+        name: Of the network inside a larger one; begins the names of its layers.
 
     References:
         Wang et al., 2018, https://arxiv.org/abs/1702.08502 (gridding).
@@ -139,15 +128,14 @@ def measure_geometry(
         >>> [place for one in found.findings if one.name == "Unread cells" for place in one.places]
         [Place(layer='the picture', text='75 % of its cells are never read')]
     """
-    run = SmoothRun(module, picture)
+    run = SmoothRun(module, picture, name)
     known: dict[int, MapGeometry] = {}
     maps = []
     for layer, output in run.outputs.items():
-        kind = type(module.get_submodule(layer)).__name__
         if id(output) not in known:  # a ReLU passes on what it reads
             known[id(output)] = _examine(run, output)
-        maps.append(replace(known[id(output)], layer=layer, kind=kind))
-    return Geometry(tuple(maps), tuple(_findings(maps, module, run)))
+        maps.append(replace(known[id(output)], layer=layer, kind=type(run.parts[layer]).__name__))
+    return Geometry(tuple(maps), tuple(_findings(maps, run)))
 
 
 def _examine(run: SmoothRun, output: Tensor) -> MapGeometry:
@@ -265,7 +253,7 @@ def _uneven(axis: AxisGeometry, seen: Mapping[int, range], first: int, second: i
     return axis._replace(jump=jump, low=low, high=high, exact=exact)
 
 
-def _findings(maps: Iterable[MapGeometry], module: nn.Module, run: SmoothRun) -> Iterator[Finding]:
+def _findings(maps: Iterable[MapGeometry], run: SmoothRun) -> Iterator[Finding]:
     """Judge what the maps of a network see."""
     holes, small = [], []
     widest = max(
@@ -299,7 +287,7 @@ def _findings(maps: Iterable[MapGeometry], module: nn.Module, run: SmoothRun) ->
     )
     yield judge(
         "Kernel and map",
-        _oversized(module, run),
+        _oversized(run),
         look="Use a smaller kernel or dilation, or a larger picture: part of this kernel reads "
         "only padding.",
         ok="No kernel is larger than the map that it reads: nothing to do.",
@@ -336,10 +324,10 @@ def _unread(run: SmoothRun) -> Iterator[Place]:
             yield Place(layer, f"{100 * share:.0f} % of its cells are never read")
 
 
-def _oversized(module: nn.Module, run: SmoothRun) -> Iterator[Place]:
+def _oversized(run: SmoothRun) -> Iterator[Place]:
     """Yield the layers whose kernel, holes included, is larger than the map that it reads."""
     for layer, x in run.inputs.items():
-        part = module.get_submodule(layer)
+        part = run.parts[layer]
         if not isinstance(part, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             continue
         (height, width), dilations = (

@@ -20,10 +20,14 @@ class SmoothRun:
     Args:
         module: A network that reads the picture alone.
         picture: A batch of pictures, of which only the shape counts.
+        name: Of the network inside a larger one; begins the names of its submodules.
     """
 
     def __init__(
-        self, module: nn.Module, picture: Float[Tensor, "batch channel height width"]
+        self,
+        module: nn.Module,
+        picture: Float[Tensor, "batch channel height width"],
+        name: str = "",
     ) -> None:
         network = smooth_copy(module)
         generator = torch.Generator().manual_seed(0)
@@ -41,9 +45,10 @@ class SmoothRun:
                 if first is not None:
                     known.setdefault(name, first)
 
-        for name, part in network.named_modules():
+        self.parts = dict(network.named_modules(prefix=name))
+        for layer, part in self.parts.items():
             if not isinstance(part, torch.jit.ScriptModule):  # takes no hooks
-                part.register_forward_hook(partial(keep, name))
+                part.register_forward_hook(partial(keep, layer))
         with Smooth(), torch.enable_grad():
             self.result = network(self.picture)
 
@@ -61,8 +66,8 @@ class SmoothRun:
             )
         if gradient is None:
             raise ValueError(
-                "no gradient flows back to the picture: the layer runs under no_grad, or the "
-                "picture makes no difference to it"
+                "No gradient flows back to the picture: the layer runs under no_grad, or the "
+                "picture makes no difference to it."
             )
         return gradient.abs().sum((0, 1)) > 0
 
@@ -103,10 +108,7 @@ def gradient_support(
     run = SmoothRun(module, picture)
     if layer not in run.outputs:
         raise ValueError(f"There is no layer {layer!r} that ran and returned a tensor.")
-    try:
-        return run.support(run.outputs[layer], index)
-    except ValueError as error:
-        raise ValueError(f"Of layer {layer!r} {error}.") from error
+    return run.support(run.outputs[layer], index)
 
 
 def effective_receptive_field(

@@ -50,8 +50,6 @@ KINDS = {
 }
 """Kind of an operator by a part of its name; the first that fits."""
 MATRIX_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "_scaled_mm"}
-OTHER_KINDS = ("matrix product", "broadcasting", "reduction", "elementwise", "other")
-"""Kinds that are told by the exact name, by tags or by shapes."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ class Operator:
     name: str
     """Its name in ATen, without the underscore of the in-place form."""
     kind: str
-    """A key of `KINDS` or one of `OTHER_KINDS`; in the backward pass that of the operator whose
-    gradient it computes."""
+    """A key of `KINDS`, ``matrix product``, ``broadcasting``, ``reduction``, ``elementwise`` or
+    ``other``; in the backward pass that of the operator whose gradient it computes."""
     backward: bool
     seconds: float
     flops: int
@@ -73,9 +71,12 @@ class Operator:
     """Read and written, each tensor once; 0 for a view."""
 
 
-def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
-    """Return the memory of a tensor; ``None`` for a sparse one, which has no single piece."""
-    return tensor.untyped_storage() if tensor.layout is torch.strided else None
+def storage_of(tensor: Tensor) -> tuple[int, int]:
+    """Return address and bytes of a tensor's memory; zeros for a sparse one, which has several."""
+    if tensor.layout is not torch.strided:
+        return 0, 0
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()
 
 
 AfterOperator = Callable[[Operator, tuple[Any, ...], Any], None]
@@ -107,7 +108,7 @@ class OperatorTrace(TorchDispatchMode):
         self._entered_during: int | None = None  # the autograd node
         self._observe = observe
         owned = [*network.parameters(), *network.buffers(), *tensors(held)]
-        self._not_counted = {0, *(s.data_ptr() for x in owned if (s := storage_of(x)) is not None)}
+        self._not_counted = {0, *(storage_of(x)[0] for x in owned)}
         self._alive: dict[int, int] = {}
         self._alive_bytes = 0
         self._kept: set[int] = set()
@@ -166,8 +167,8 @@ class OperatorTrace(TorchDispatchMode):
         read = list(tensors((args, kwargs)))
         written = list(tensors(result))
         self._remember(written)
-        name = name_of(func)
-        kind = kind_of(func, read, written)
+        name = str(func.overloadpacket.__name__).removesuffix("_")
+        kind = kind_of(func, name, read, written)
         if not self._in_forward():
             made_by = self._made_by_forward()
             if made_by is None:
@@ -211,14 +212,11 @@ class OperatorTrace(TorchDispatchMode):
     def _remember(self, written: list[Tensor]) -> None:
         """Count new storages until they are freed."""
         for tensor in written:
-            storage = storage_of(tensor)
-            if storage is None:
-                continue
-            key = storage.data_ptr()
+            key, size = storage_of(tensor)
             if key not in self._not_counted and key not in self._alive:
-                self._alive[key] = storage.nbytes()
-                self._alive_bytes += storage.nbytes()
-                weakref.finalize(storage, self._forget, key)
+                self._alive[key] = size
+                self._alive_bytes += size
+                weakref.finalize(tensor.untyped_storage(), self._forget, key)
         self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
 
     def _forget(self, key: int) -> None:
@@ -226,13 +224,10 @@ class OperatorTrace(TorchDispatchMode):
 
     def keep(self, tensor: Tensor) -> Tensor:
         """Count a storage for the first layer that keeps it, as a hook of saved tensors."""
-        storage = storage_of(tensor)
-        if storage is None:
-            return tensor
-        key = storage.data_ptr()
+        key, size = storage_of(tensor)
         if key not in self._not_counted and key not in self._kept:
             self._kept.add(key)
-            self.kept_bytes[self.running[-1] if self.running else ""] += storage.nbytes()
+            self.kept_bytes[self.running[-1] if self.running else ""] += size
         return tensor
 
 
@@ -272,18 +267,12 @@ def failure(error: Exception, trace: OperatorTrace) -> Finding:
     return Finding(RUNS, advice, (Place(trace.current, text),))
 
 
-def name_of(func: Any) -> str:
-    """Return the name of an operator in ATen, without the underscore of the in-place form."""
-    return str(func.overloadpacket.__name__).removesuffix("_")
-
-
-def kind_of(func: Any, read: list[Tensor], written: list[Tensor]) -> str:
+def kind_of(func: Any, name: str, read: list[Tensor], written: list[Tensor]) -> str:
     """Return the kind of an operator: by its name, else by its tags and the shapes.
 
     Broadcasting is elementwise work where one factor is smaller than the result, as FiLM and a
     bias do it; its gradient ends in a sum over the whole map.
     """
-    name = name_of(func)
     if name in MATRIX_PRODUCTS:
         return "matrix product"
     if name == "cat" or func.is_view:
@@ -335,5 +324,4 @@ def _node_number() -> int | None:
 
 def _bytes(tensor: Tensor) -> int:
     """Return the bytes that a pass over it moves; an expanded tensor is no larger than it is."""
-    storage = storage_of(tensor)
-    return 0 if storage is None else min(tensor.numel() * tensor.element_size(), storage.nbytes())
+    return min(tensor.numel() * tensor.element_size(), storage_of(tensor)[1])

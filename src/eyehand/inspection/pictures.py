@@ -5,7 +5,6 @@ network in evaluation mode.
 """
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +14,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from eyehand.inspection.copies import Probe, tensors, working_copy
-from eyehand.inspection.operators import Operator, traced
+from eyehand.inspection.copies import Probe, floating, working_copy
+from eyehand.inspection.geometry import AxisGeometry, MapGeometry
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -31,8 +30,8 @@ VIRIDIS = np.frombuffer(
 bright: its brightness rises evenly, and color-blind readers can tell its steps apart."""
 MOST_CELLS = 256
 """Cells of a grid, at most."""
-REMEMBERED = 16
-"""Maps before the last layer that may be the one that a classifier averages."""
+BATCH = 32
+"""Pictures of a data set that the network reads at once."""
 
 
 def heat_map(
@@ -191,73 +190,74 @@ def input_gradient(
 
 def _score(outputs: object) -> Tensor:
     """Return the largest number of an output ``(1, classes)``, else the sum of squares of all."""
-    found = [x for x in tensors(outputs) if x.is_floating_point()]
+    found = floating(outputs)
     if not isinstance(outputs, Mapping) and len(found) == 1 and found[0].ndim == 2:
         return found[0].max()
-    if not found:
-        raise ValueError("The network returned no tensor of floating point.")
     return torch.stack([x.square().sum() for x in found]).sum()
 
 
-def class_activation_map(
+def nearest_patches(
     module: nn.Module,
-    image: Float[Tensor, "1 channel height width"],
+    layer: str,
+    channel: int,
+    images: Float[Tensor, "batch channel height width"],
     *,
-    class_index: int | None = None,
-) -> tuple[Float[np.ndarray, "rows columns"], int]:
-    r"""Weigh the channels of the last map as the classifier does (Zhou et al., 2016, eq. 2).
-
-    .. math:: M_c(y, x) = \sum_k w_{ck} f_k(y, x)
-
-    The network must end in an average over space and one linear layer; whether it does is told by
-    its numbers on this picture, so that functional calls and dropout between the two are allowed.
+    geometry: MapGeometry | None = None,
+    count: int = 9,
+) -> list[tuple[int, float, UInt8[np.ndarray, "rows columns 3"]]]:
+    """Find what excites a channel most, one patch a picture (Zeiler and Fergus, 2014, fig. 2).
 
     Args:
-        module: A classifier.
-        image: One picture.
-        class_index: The class; ``None`` means the one with the largest logit.
+        module: A network that reads the pictures alone.
+        layer: Name as in ``named_modules``.
+        channel: Axis 1 of its output.
+        images: Pictures of a data set.
+        geometry: What the cells of this layer see, as `measure_geometry` gives it; without it,
+            or where a cell has no place of its own, the whole picture is shown.
+        count: Patches.
 
     Returns:
-        How much each place of the map speaks for the class (the mean, with the bias added, is its
-        logit), and the class.
+        The strongest first: number of the picture, activation, and what the unit sees of it, grey
+        outside of the picture.
 
     Raises:
-        ValueError: If the network does not end so, or the class is out of range.
+        ValueError: If there is no such layer or channel.
 
     References:
-        Zhou et al., 2016, https://arxiv.org/abs/1512.04150.
-
-    Example:
-        >>> ending = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)]
-        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), *ending)
-        >>> class_activation_map(network, torch.ones(1, 3, 8, 8))[0].shape
-        (6, 6)
+        Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901.
     """
-    maps: deque[Tensor] = deque(maxlen=REMEMBERED)
-    averaged: list[tuple[Tensor, Tensor, Tensor]] = []
+    probe, found = Probe(module, layer), []
+    for part in images.split(BATCH):
+        with torch.no_grad():
+            output = probe(part)
+        shape = tuple(output.shape)
+        if len(shape) < 2 or not 0 <= channel < shape[1]:
+            raise ValueError(f"Layer {layer!r} returned {shape}: there is no channel {channel}.")
+        found.append(output[:, channel])
+    values = torch.cat(found)
+    values = values.reshape(len(images), -1, values.shape[-1] if values.ndim == 3 else 1)
+    strength, place = values.flatten(start_dim=1).max(dim=1)
+    limits = float(images.min()), float(images.max())
+    axes = (None, None) if geometry is None else (geometry.height, geometry.width)
+    patches = []
+    for index in strength.argsort(descending=True, stable=True)[:count].tolist():
+        patch = as_picture(images[index], limits=limits)
+        cells = divmod(int(place[index]), values.shape[-1])
+        for axis, (seen, cell) in enumerate(zip(axes, cells, strict=True)):
+            patch = _cut(patch, axis, seen, cell)
+        patches.append((index, float(strength[index]), patch))
+    return patches
 
-    def watch(ran: Operator, args: tuple[Any, ...], result: Any) -> None:
-        """Remember a map, or look which one a matrix product read the means of."""
-        if isinstance(result, Tensor) and result.ndim == 4 and result.shape[2:].numel() > 1:
-            maps.append(result)
-        elif ran.name in ("addmm", "mm"):
-            features, weight = args[-2:]
-            for found in reversed(maps):
-                means = found.mean(dim=(2, 3), dtype=features.dtype)
-                if means.shape == features.shape and torch.allclose(means, features, 1e-4, 1e-6):
-                    averaged.append((found[0], weight, result))
-                    return
 
-    with traced(module, observe=watch) as trace, torch.no_grad():
-        output = next(tensors(trace.network.eval()(image)), None)
-    if output is None or not averaged or not torch.equal(output, averaged[-1][2]):
-        raise ValueError(
-            "A class activation map needs a network that ends in an average over space and one "
-            f"linear layer (Zhou et al., 2016); {type(module).__name__} does not."
-        )
-    features, weight, logits = averaged[-1]
-    chosen = int(logits.argmax()) if class_index is None else class_index
-    if not 0 <= chosen < weight.shape[1]:
-        raise ValueError(f"`class_index` must lie in 0 to {weight.shape[1] - 1}. Got {chosen}.")
-    values = torch.einsum("k,kyx->yx", weight[:, chosen], features)
-    return values.detach().cpu().numpy(), chosen
+def _cut(
+    picture: Picture, axis: int, seen: AxisGeometry | None, cell: int
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Cut along one axis what a cell sees, padded with grey where that is outside."""
+    if seen is None or seen.low is None or seen.jump is None:
+        return picture
+    size = seen.size
+    margins = [(0, 0)] * 3
+    margins[axis] = (size, size)
+    start = size + round(seen.low + cell * seen.jump)
+    padded = np.pad(picture, margins, constant_values=128)
+    return padded.take(range(start, start + size), axis, mode="clip")

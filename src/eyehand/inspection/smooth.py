@@ -8,6 +8,7 @@ identity in place of activations. What is then zero can make no difference.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,9 +71,7 @@ def _convolution(
     x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    def slide(x: Tensor, kernel: Tensor) -> Tensor:
-        return F.conv2d(x, kernel, None, stride, padding, dilation)
-
+    slide = partial(F.conv2d, stride=stride, padding=padding, dilation=dilation)
     _refuse(x.shape[-3], groups * weight.shape[1])
     return _of_means(x, weight, groups, len(weight), slide)
 
@@ -81,9 +80,13 @@ def _transposed_convolution(
     x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    def slide(x: Tensor, kernel: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, kernel, None, stride, padding, output_padding, 1, dilation)
-
+    slide = partial(
+        F.conv_transpose2d,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+    )
     _refuse(x.shape[-3], len(weight))
     return _of_means(x, weight, groups, groups * weight.shape[1], slide)
 
@@ -95,11 +98,7 @@ def _refuse(channels: int, wanted: int) -> None:
 
 
 def _of_means(
-    x: Tensor,
-    weight: Tensor,
-    groups: int,
-    channels: int,
-    slide: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor, weight: Tensor, groups: int, channels: int, slide: Callable[..., Tensor]
 ) -> Tensor:
     """Slide one kernel over the mean of every group of channels."""
     batched = x if x.ndim == 4 else x[None]
@@ -121,8 +120,6 @@ def _mean_pool(
 ) -> Tensor:  # fmt: skip
     """Average over the windows of a max pooling."""
     stride = stride or kernel_size
-    if dilation == 1:
-        return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode)
     kernel, steps, pads = (
         (value, value) if isinstance(value, int) else value
         for value in (kernel_size, stride, padding)
