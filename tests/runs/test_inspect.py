@@ -146,7 +146,7 @@ def test_the_command_prints_a_table_and_writes_one_page(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["lenet5", "--layer", "c9"], "has no layer 'c9'. Did you mean"),
+        (["lenet5", "--layer", "c9"], "has no layer 'c9'. There are: "),
         (["lenet5", "--batch", "0"], "--batch must be at least 1; got 0"),
         (["lenet5", "--image", "nowhere.png"], "nowhere.png cannot be read as a picture"),
         (["lenet5", "--out", "."], "is a folder"),

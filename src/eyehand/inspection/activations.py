@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.inspection.copies import floating, tensors
@@ -107,7 +106,8 @@ def measure_activations(
             values = result * 2 - 1 if ran.name == "sigmoid" else result
             saturated = float((values.abs() > LIMIT).float().mean())
         elif ran.name == "relu" or args[1:2] == (0,):
-            dead = float((channels_last(result) <= 0).all(dim=0).float().mean())
+            off = (result.movedim(1, -1) if result.ndim > 3 else result) <= 0
+            dead = float(off.flatten(end_dim=-2).all(dim=0).float().mean())
         else:
             return
         run, shape = runs[ran.layer, ran.name], tuple(result.shape)
@@ -155,11 +155,6 @@ def _follow_gradients(module: nn.Module) -> dict[str, list[float]]:
         if not scripted and any(weight.ndim > 1 for weight in weights):
             part.register_forward_hook(partial(after, name))
     return squares_of
-
-
-def channels_last(x: Tensor) -> Float[Tensor, "position channel"]:
-    """Return a map as one row per position: channels are axis 1 of a picture, else the last."""
-    return (x.movedim(1, -1) if x.ndim > 3 else x).flatten(end_dim=-2)
 
 
 def _loss(outputs: object) -> Tensor:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from eyehand.functional.names import unknown_name
 from eyehand.types import InputError
 
 
@@ -75,13 +75,12 @@ def submodule(module: nn.Module, layer: str) -> nn.Module:
     """Return a submodule by its name.
 
     Raises:
-        ValueError: If there is none, with the names that come closest.
+        ValueError: If there is none, with the name that comes closest.
     """
     parts = dict(module.named_modules())
     if layer not in parts:
-        near = get_close_matches(layer, parts, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"{type(module).__name__} has no layer {layer!r}.{hint}")
+        told = unknown_name("layer", layer, filter(None, parts))
+        raise ValueError(f"{type(module).__name__} has {told}")
     return parts[layer]
 
 

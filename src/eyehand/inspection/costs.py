@@ -119,9 +119,8 @@ def measure_costs(
 
     Times are measured on the CPU, an operator's as the fastest of several steps. They depend on
     what else runs there: compare shares within one measurement, not milliseconds of two. The
-    backward pass starts from
-    ones at every output, or at the entry ``"loss"`` of a mapping. If the network raises, the layer
-    is named in the findings and what ran before is told.
+    backward pass starts from ones at every output, or at the entry ``"loss"`` of a mapping. If the
+    network raises, the layer is named in the findings and what ran before is told.
 
     Args:
         module: The network, in the mode in which it is to be measured.

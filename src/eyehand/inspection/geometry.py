@@ -133,14 +133,15 @@ def measure_geometry(
     maps = []
     for layer, output in run.outputs.items():
         if id(output) not in known:  # a ReLU passes on what it reads
-            known[id(output)] = _examine(run, output)
+            known[id(output)] = _examine(run, layer)
         maps.append(replace(known[id(output)], layer=layer, kind=type(run.parts[layer]).__name__))
     return Geometry(tuple(maps), tuple(_findings(maps, run)))
 
 
-def _examine(run: SmoothRun, output: Tensor) -> MapGeometry:
-    """Return what the cells of a tensor see."""
-    picture, shape = (run.picture.shape[-2], run.picture.shape[-1]), tuple(output.shape)
+def _examine(run: SmoothRun, layer: str) -> MapGeometry:
+    """Return what the cells of a layer's output see."""
+    picture = run.picture.shape[-2], run.picture.shape[-1]
+    shape = tuple(run.outputs[layer].shape)
     dims = _layout(shape, picture)
     sizes = [shape[dim] for dim in dims]
 
@@ -150,7 +151,7 @@ def _examine(run: SmoothRun, output: Tensor) -> MapGeometry:
         index: list[int | slice] = [slice(None)] * len(shape)
         for dim, cell in zip(dims, cells, strict=True):
             index[dim] = cell
-        return cells, run.support(output, tuple(index))
+        return cells, run.support(layer, tuple(index))
 
     centre = [size // 2 for size in sizes]
     try:
@@ -340,5 +341,4 @@ def _oversized(run: SmoothRun) -> Iterator[Place]:
         ]
         size = x.shape[-2:]
         if span[0] > size[0] or span[1] > size[1]:
-            text = f"a {by(span)} kernel, holes included, reads a {by(size)} map"
-            yield Place(layer, text)
+            yield Place(layer, f"a {by(span)} kernel, holes included, reads a {by(size)} map")

@@ -11,16 +11,26 @@ from torch import Tensor, nn
 from eyehand.inspection.copies import Probe, tensors
 from eyehand.inspection.smooth import Smooth, smooth_copy
 
-Index = tuple[int | slice, ...]
-
 
 class SmoothRun:
     """One run of a network's `smooth_copy`, whose layers can then be asked for their pixels.
+
+    In the copy nothing is cut off and nothing cancels. So what is told is what the architecture can
+    see, not what these weights look at.
 
     Args:
         module: A network that reads the picture alone.
         picture: A batch of pictures, of which only the shape counts.
         name: Of the network inside a larger one; begins the names of its submodules.
+
+    Example:
+        >>> layer = nn.Conv2d(3, 2, 3, dilation=2, padding=2)
+        >>> SmoothRun(layer, torch.zeros(1, 3, 5, 5)).support("", (0, 0, 2, 2)).int()
+        tensor([[1, 0, 1, 0, 1],
+                [0, 0, 0, 0, 0],
+                [1, 0, 1, 0, 1],
+                [0, 0, 0, 0, 0],
+                [1, 0, 1, 0, 1]], dtype=torch.int32)
     """
 
     def __init__(
@@ -52,18 +62,23 @@ class SmoothRun:
         with Smooth(), torch.enable_grad():
             self.result = network(self.picture)
 
-    def support(self, output: Tensor, index: Index) -> Bool[Tensor, "height width"]:
-        """Return where the gradient of elements of an output is not zero.
+    def support(self, layer: str, index: tuple[int | slice, ...]) -> Bool[Tensor, "height width"]:
+        """Return which pixels can change elements of what a layer returned.
+
+        Args:
+            layer: Name of a submodule, of whose first call the first tensor is meant.
+            index: Element of its output; slices ask for several at once.
+
+        Returns:
+            True where the gradient is not zero.
 
         Raises:
-            ValueError: If no gradient flows: it ran under ``no_grad``, or the picture makes no
-                difference to it.
+            ValueError: If the layer does not exist or did not run, or if no gradient flows: it ran
+                under ``no_grad``, or the picture makes no difference to it.
         """
-        gradient = None
-        if output.requires_grad:
-            (gradient,) = torch.autograd.grad(
-                output[index].sum(), self.picture, retain_graph=True, allow_unused=True
-            )
+        if layer not in self.outputs:
+            raise ValueError(f"There is no layer {layer!r} that ran and returned a tensor.")
+        gradient = gradient_of(self.outputs[layer][index].sum(), self.picture)
         if gradient is None:
             raise ValueError(
                 "No gradient flows back to the picture: the layer runs under no_grad, or the "
@@ -72,43 +87,11 @@ class SmoothRun:
         return gradient.abs().sum((0, 1)) > 0
 
 
-def gradient_support(
-    module: nn.Module,
-    picture: Float[Tensor, "batch channel height width"],
-    layer: str,
-    index: Index,
-) -> Bool[Tensor, "height width"]:
-    """Return which pixels an element of a layer's output can depend on.
-
-    The gradient of a smooth copy of the network (`eyehand.inspection.smooth`), in which nothing is
-    cut off and nothing cancels. So this is what the architecture can see, not what these weights
-    look at.
-
-    Args:
-        module: A network that reads the picture alone.
-        picture: A batch of pictures, of which only the shape counts.
-        layer: Name of a submodule, of whose first call the first tensor is meant.
-        index: Element of its output; slices ask for several at once.
-
-    Returns:
-        True where the gradient is not zero.
-
-    Raises:
-        ValueError: If the layer does not exist or did not run, or no gradient flows.
-
-    Example:
-        >>> layer = nn.Conv2d(3, 2, 3, dilation=2, padding=2)
-        >>> gradient_support(layer, torch.zeros(1, 3, 5, 5), "", (0, 0, 2, 2)).int()
-        tensor([[1, 0, 1, 0, 1],
-                [0, 0, 0, 0, 0],
-                [1, 0, 1, 0, 1],
-                [0, 0, 0, 0, 0],
-                [1, 0, 1, 0, 1]], dtype=torch.int32)
-    """
-    run = SmoothRun(module, picture)
-    if layer not in run.outputs:
-        raise ValueError(f"There is no layer {layer!r} that ran and returned a tensor.")
-    return run.support(run.outputs[layer], index)
+def gradient_of(value: Tensor, x: Tensor) -> Tensor | None:
+    """Return the gradient of a number, whose graph is kept; ``None`` if none flows back to x."""
+    if not value.requires_grad:
+        return None
+    return torch.autograd.grad(value, x, retain_graph=True, allow_unused=True)[0]
 
 
 def effective_receptive_field(
@@ -121,10 +104,10 @@ def effective_receptive_field(
 ) -> Float64[Tensor, "height width"]:
     """Measure how much each pixel moves the central cell of a layer (Luo et al., 2016).
 
-    The network is the real one. Pictures are Gaussian noise; channels of the cell
-    are weighed by random signs, so that their squared gradients add up. The field is nearly
-    Gaussian, far smaller than the theoretical one, and grows only with the square root of the
-    depth: a network that could see the picture need not look at it.
+    The network is the real one. Pictures are Gaussian noise; channels of the cell are weighed by
+    random signs, so that their squared gradients add up. The field is nearly Gaussian, far smaller
+    than the theoretical one, and grows only with the square root of the depth: a network that could
+    see the picture need not look at it.
 
     Args:
         module: A network that reads the picture alone.

@@ -110,13 +110,11 @@ class OperatorTrace(TorchDispatchMode):
         owned = [*network.parameters(), *network.buffers(), *tensors(held)]
         self._not_counted = {0, *(storage_of(x)[0] for x in owned)}
         self._alive: dict[int, int] = {}
-        self._alive_bytes = 0
         self._kept: set[int] = set()
         self._owner: dict[int, str] = {}
         self._nodes: list[int] = []
         self._made_by: list[tuple[str, str]] = []
-        self._layer_of_gradient = ""
-        self._began_backward = False
+        self._layer_of_gradient: str | None = None
         for name, part in network.named_modules():
             for weight in part.parameters(recurse=False):
                 self._owner.setdefault(id(weight), name)
@@ -145,7 +143,7 @@ class OperatorTrace(TorchDispatchMode):
         """
         if self._in_forward():
             return self.running[-1] if self.running else ""
-        return self._layer_of_gradient
+        return self._layer_of_gradient or ""
 
     def __torch_dispatch__(
         self,
@@ -201,8 +199,7 @@ class OperatorTrace(TorchDispatchMode):
         """Return layer and kind of the forward operator that is being differentiated."""
         node = torch._C._current_autograd_node()
         if node is None:
-            return (self._layer_of_gradient, "") if self._began_backward else None
-        self._began_backward = True
+            return None if self._layer_of_gradient is None else (self._layer_of_gradient, "")
         weight = getattr(node, "variable", None)
         if weight is not None:
             return self._owner.get(id(weight), ""), ""
@@ -215,12 +212,8 @@ class OperatorTrace(TorchDispatchMode):
             key, size = storage_of(tensor)
             if key not in self._not_counted and key not in self._alive:
                 self._alive[key] = size
-                self._alive_bytes += size
-                weakref.finalize(tensor.untyped_storage(), self._forget, key)
-        self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
-
-    def _forget(self, key: int) -> None:
-        self._alive_bytes -= self._alive.pop(key)
+                weakref.finalize(tensor.untyped_storage(), self._alive.pop, key)
+        self.peak_bytes = max(self.peak_bytes, sum(self._alive.values()))
 
     def keep(self, tensor: Tensor) -> Tensor:
         """Count a storage for the first layer that keeps it, as a hook of saved tensors."""

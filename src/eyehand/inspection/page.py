@@ -33,8 +33,6 @@ def html_page(inspection: Inspection) -> str:
         inspection=inspection,
         headline=headline(inspection.costs),
         tables=tables(inspection),
-        to_do=[found for found in inspection.findings if found.places],
-        well=[found for found in inspection.findings if not found.places],
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from eyehand.inspection.copies import Probe, floating, working_copy
 from eyehand.inspection.geometry import AxisGeometry, MapGeometry
+from eyehand.inspection.gradient import gradient_of
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -91,14 +92,11 @@ def grid(pictures: Sequence[Picture]) -> UInt8[np.ndarray, "rows columns 3"]:
     sizes = {picture.shape for picture in pictures}
     if len(sizes) != 1:
         raise ValueError(f"A grid needs pictures of one size. Got {sorted(sizes)}.")
-    ((height, width, _),) = sizes
     columns = math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
-    whole = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        top, left = index // columns * (height + 1), index % columns * (width + 1)
-        whole[top : top + height, left : left + width] = picture
-    return whole
+    cells = [np.pad(one, ((0, 1), (0, 1), (0, 0)), constant_values=255) for one in pictures]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
+    return np.concatenate(rows)[:-1, :-1]
 
 
 def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -106,9 +104,6 @@ def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
 
     Zero is grey. Filters that read three channels are in color; of others every input channel is
     a cell of its own. At most 256 cells are shown.
-
-    Args:
-        module: The network.
 
     Raises:
         ValueError: If it has no two-dimensional convolution.
@@ -176,10 +171,7 @@ def input_gradient(
     """
     with torch.enable_grad():
         pixels = image.detach().clone().requires_grad_(True)
-        value = _score(working_copy(module).eval()(pixels))
-        gradient = None
-        if value.requires_grad:
-            (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
+        gradient = gradient_of(_score(working_copy(module).eval()(pixels)), pixels)
     if gradient is None:
         raise ValueError(
             f"No gradient of {type(module).__name__}'s output reaches the picture: "

@@ -51,15 +51,13 @@ def headline(costs: Costs) -> list[tuple[str, str]]:
     millions = costs.multiply_adds / 1e6
     each = f", {number(millions / costs.batch)} M for one of {costs.batch}" if costs.batch else ""
     times = f"{number(costs.forward_ms)} ms"
-    layers = sum(row.forward_ms for row in costs.layers)
     if costs.backward_ms is not None:
         times += f" + {number(costs.backward_ms)} ms"
-        layers = sum(row.ms for row in costs.layers)
     found = [
         ("parameters", f"{costs.parameters:,}"),
         ("multiply-adds, forward", f"{number(millions)} M{each}"),
         ("forward + backward", times),
-        ("of it in operators", f"{number(layers)} ms"),
+        ("of it in operators", f"{number(sum(row.ms for row in costs.layers))} ms"),
         ("memory at its peak", f"{number(costs.peak_bytes / 1e6)} MB"),
         ("kept for the backward pass", f"{number(costs.activation_bytes / 1e6)} MB"),
         ("precision", costs.precision),
@@ -70,11 +68,7 @@ def headline(costs: Costs) -> list[tuple[str, str]]:
 
 
 def tables(inspection: Inspection) -> list[Table]:
-    """Return the tables that have rows.
-
-    Args:
-        inspection: What was found.
-    """
+    """Return the tables that have rows."""
     found = [
         kind_table(inspection.costs.groups),
         layer_table(inspection.costs.layers),

@@ -21,12 +21,7 @@ DROPPED = ("FLOP/byte", "kept, MB", "output", "kind")
 
 
 def show(inspection: Inspection, console: Console) -> None:
-    """Print totals, tables and findings; of a long network the layers that take most time.
-
-    Args:
-        inspection: What was found.
-        console: Where to.
-    """
+    """Print totals, tables and findings; of a long network the layers that take most time."""
     totals = Table(title=Text(inspection.name), title_justify="left", show_header=False, box=None)
     for name, value in headline(inspection.costs):
         totals.add_row(Text(name), Text(value))
