@@ -96,7 +96,7 @@ def test_order_sentences_and_failures(tmp_path: Path, use_attempt: Any) -> None:
     assert told == [*ten, *ten[:2]]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("workers", [2, 5])
 def test_workers_do_not_change_a_bit(tmp_path: Path, use_attempt: Any, workers: int) -> None:
     use_attempt(fake_attempt)
     record(config(tmp_path / "one", workers=1, episodes=5))
@@ -104,7 +104,7 @@ def test_workers_do_not_change_a_bit(tmp_path: Path, use_attempt: Any, workers: 
     assert contents(tmp_path / "one") == contents(tmp_path / "many")
 
 
-@pytest.mark.parametrize("interrupted_at", [1, 4, 9, 14])
+@pytest.mark.parametrize("interrupted_at", [1, 9])
 def test_interrupted_and_begun_again(
     tmp_path: Path, use_attempt: Any, monkeypatch: pytest.MonkeyPatch, interrupted_at: int
 ) -> None:
@@ -233,8 +233,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
     assert (stored["policy"], stored["cameras"], stored["seed"]) == ("some", ["work_area"], 20)
 
 
-@pytest.mark.parametrize("interrupted_at", [1, 5, 8])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("interrupted_at", "workers"), [(1, 3), (5, 1), (8, 3)])
 def test_interrupted_corrections_go_on_to_the_same_files(
     tmp_path: Path,
     use_attempt: Any,

@@ -14,6 +14,7 @@ from eyehand.cli.eval import EvalArguments
 from eyehand.envs.execution import Execution
 from eyehand.envs.metaworld import CAMERA, TASKS, TIERS
 from eyehand.envs.rollout import Outcome, Start
+from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.evaluation import protocol
 from eyehand.evaluation.protocol import (
     EvalConfig,
@@ -347,14 +348,13 @@ def test_command_says_the_same_config_again() -> None:
 
 
 def test_real_simulator_films_a_failure(
-    tmp_path: Path, checkpoint: Path, still_policy: Actor
+    tmp_path: Path, checkpoint: Path, still_policy: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A robot that keeps still reaches nothing; the film's replay agrees, or it would raise."""
-    config = EvalConfig(
-        tmp_path, tasks="reach", episodes=1, films=1, workers=1, execution=Execution(steps=16)
-    )
-    evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={CAMERA: 32})
+    monkeypatch.setattr(still_policy, "action_dim", 2)
+    config = EvalConfig(tmp_path, suite="two-ways", tasks="all", episodes=1, films=1, workers=1)
+    evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={"top": 32})
     results = evaluate(still_policy, config, evaluated)
-    assert [episode[2:] for episode in results.episodes] == [(False, 500)]
-    assert [film.file for film in results.films] == ["films/reach-1000000-failure.mp4"]
+    assert [episode[2:] for episode in results.episodes] == [(False, TWO_WAYS.max_steps)]
+    assert [film.file for film in results.films] == ["films/two-ways-1000000-failure.mp4"]
     assert (config.out / results.films[0].file).stat().st_size > 1000

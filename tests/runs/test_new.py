@@ -21,6 +21,8 @@ ROOMS = "{rooms}"
 for room in ROOMS.split():
     package = importlib.import_module("eyehand." + room.replace("/", "."))
     package.__path__.append(str(Path(__file__).parents[1] / "src" / "eyehand" / room))
+loop = importlib.import_module("eyehand.training.loop")
+loop.matrix_multiply_peak = lambda *_, **__: 1e9  # spare every run the second that it takes
 """
 """For a checkout that holds nothing but what is new: the rest is the eyehand under test."""
 
