@@ -144,7 +144,7 @@ def test_all_of_it_for_real_and_nothing_twice(
         raise AssertionError("done already")
 
     monkeypatch.setattr(protocol, "rollout", again)
-    monkeypatch.setattr("eyehand.data.windows.WindowLoader.batch", again)
+    monkeypatch.setattr("eyehand.training.supervised.SupervisedUpdate.step", again)
     monkeypatch.setattr("eyehand.data.store._build", again)
     reproduce(config, run)
     assert contents(tmp_path) == before
