@@ -39,7 +39,7 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
         (["train", "bcz-metawrld"], "no recipe 'bcz-metawrld'. Did you mean 'bcz-metaworld'?"),
         (
             ["record", "--tasks", "drawer-opn", "--out", "nowhere"],
-            "no task 'drawer-opn'. Did you mean 'drawer-open'?",
+            "no task of metaworld 'drawer-opn'. Did you mean 'drawer-open'?",
         ),
         (["eval", "no-such-folder", "--out", "nowhere"], "no-such-folder"),
         (

@@ -63,7 +63,7 @@ def test_beyond_limits_is_clipped_and_counted(serve: Serve, observation: Make, e
     ("message", "said"),
     [
         ("hello", "a message must be msgpack in bytes"),
-        (b"", "no msgpack"),
+        (b"", "not msgpack"),
         (msgpack.packb([1]), "a map with names"),
         (pack({}), "lacks 'prompt'"),
         (pack({"__ctrl__": "explode"}), "'episode_start' or 'episode_end'"),

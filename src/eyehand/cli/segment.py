@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> None:
         """Train and measure.
 
         Args:
-            network: Its name, unet, fcn32s, fcn16s or fcn8s.
+            network: Its name: unet, fcn32s, fcn16s or fcn8s.
             out: Folder for pictures, checkpoints, metrics, results.json and masks.png.
             config: The recipe.
             minutes: Minutes of training; left out, as the recipe says.

@@ -264,13 +264,7 @@ class Dataset:
     def _vectors(self, table: pa.Table, name: str, dim: int) -> Float32[np.ndarray, "frame _"]:
         if dim == 0:
             return np.zeros((len(table), 0), np.float32)
-        values = flat_numbers(table[name])
-        if not pa.types.is_floating(values.type) or len(values) != len(table) * dim:
-            raise InputError(
-                f"feature {name!r} of {self.folder / 'data'} holds {table[name].type}; "
-                f"{dim} floating-point numbers a frame are expected."
-            )
-        vectors = values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
+        vectors = self._numbers(table, name, dim, "floating-point").astype(np.float32)
         self.check_finite(name, vectors)
         return vectors
 
@@ -281,20 +275,25 @@ class Dataset:
         used.
         """
         column, feature = self.columns[name], feature_name(name)
+        numbers = self._numbers(table, feature, column.size, column.dtype).astype(column.dtype)
+        if name == LANDMARKS:
+            self.check_finite(feature, numbers)
+        return numbers.reshape(len(table), *column.shape)
+
+    def _numbers(
+        self, table: pa.Table, feature: str, size: int, wanted: str
+    ) -> Shaped[np.ndarray, "frame size"]:
+        """Return a feature's numbers; only floating-point ones where those are ``wanted``."""
         values = flat_numbers(table[feature])
-        is_number = any(
-            kind(values.type)
-            for kind in (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
-        )
-        if not is_number or len(values) != len(table) * column.size:
+        known = [pa.types.is_floating]
+        if wanted != "floating-point":
+            known += [pa.types.is_integer, pa.types.is_boolean]
+        if not any(kind(values.type) for kind in known) or len(values) != len(table) * size:
             raise InputError(
                 f"feature {feature!r} of {self.folder / 'data'} holds {table[feature].type}; "
-                f"{column.size} numbers of type {column.dtype} a frame are expected."
+                f"{size} {wanted} numbers a frame are expected."
             )
-        numbers = values.to_numpy(zero_copy_only=False).astype(column.dtype)
-        if name == LANDMARKS:
-            self.check_finite(feature, numbers.reshape(len(table), -1))
-        return numbers.reshape(len(table), *column.shape)
+        return values.to_numpy(zero_copy_only=False).reshape(len(table), size)
 
     def check_finite(self, feature: str, values: Shaped[np.ndarray, "frame _"]) -> None:
         """Refuse numbers of a feature that are not finite.

@@ -132,7 +132,7 @@ def usage_map(dilations: Sequence[int], *, kernel_size: int) -> Int64[np.ndarray
 
 
 def has_gridding(dilations: Sequence[int], *, kernel_size: int) -> bool:
-    """Say whether a stack of dilated convolutions leaves out pixels of its receptive field.
+    """Return whether a stack of dilated convolutions leaves out pixels of its receptive field.
 
     The exact verdict: whether `usage_map` holds a zero, a hole or a missing edge. The rule of Wang
     et al. (2018) is a bound; `hybrid_dilation` says where the two part.
@@ -155,7 +155,7 @@ def has_gridding(dilations: Sequence[int], *, kernel_size: int) -> bool:
 
 
 def unused_share(dilations: Sequence[int], *, kernel_size: int) -> float:
-    """Say how much of its receptive field a stack of dilated convolutions leaves out.
+    """Return the share of its receptive field that a stack of dilated convolutions leaves out.
 
     The share of zeros in `usage_map`, of a stack of any depth: no paths are counted.
 

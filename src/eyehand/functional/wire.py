@@ -56,7 +56,9 @@ def unpack(data: bytes) -> dict[str, Any]:
             max_ext_len=0,
         )
     except REFUSALS as error:
-        raise InputError(f"the message is no msgpack that openpi writes: {error!r:.200}.") from None
+        raise InputError(
+            f"the message is not msgpack as openpi writes it: {error!r:.200}."
+        ) from None
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
         raise InputError(f"a message is a map with names as keys. Got {type(message).__name__}.")
     return message

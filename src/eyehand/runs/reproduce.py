@@ -28,7 +28,7 @@ class ReproduceConfig:
     suite: str
     """The benchmark."""
     tasks: str
-    """all, groups or sets of the suite, or task names, separated by commas."""
+    """Separated by commas: task names, groups or sets of tasks, or all."""
     cameras: tuple[str, ...]
     """The pictures that are recorded."""
     perturbation: float

@@ -54,7 +54,7 @@ class SegmentConfig(PictureTraining):
     batch_size: int = 16
     """Pictures in a batch."""
     tasks: str = "mt10"
-    """Tasks with commas, tiers, mt10 or all."""
+    """Separated by commas: task names, groups or sets of tasks such as mt10, or all."""
     suite: str = "metaworld"
     """The benchmark."""
     camera: str = "work_area"

@@ -96,7 +96,7 @@ class Episode:
     action: Float32[np.ndarray, "time action"]
     """The label: the expert's action, clipped to the environment's limits."""
     instruction: str
-    """The sentence that the episode obeys."""
+    """The sentence that was told in the episode."""
     task: str
     """Name of the task in its suite."""
     seed: int

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from eyehand.nn.transformer import CausalTransformer
 from eyehand.policies.heads.contract import Features, FrameMask
-from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -34,15 +33,6 @@ class GPTHeadConfig(RegressionConfig):
     head_dim: int = 64
     """Width of one attention head, even."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(
-            self,
-            counts=("dim", "depth", "heads", "head_dim"),
-            even=("head_dim",),
-            positive=("huber_delta",),
-        )
-
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "GPTHead":
         """Return the head for features of width ``dim``."""
         return GPTHead(dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper)
@@ -51,10 +41,7 @@ class GPTHeadConfig(RegressionConfig):
 class GPTHead(RegressionHead):
     """Every frame's chunk is read from the transformer's output there; padding is not looked at.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes and loss.
-        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: GPTHeadConfig, **chunk: int) -> None:

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from eyehand.nn.perceptron import Perceptron
 from eyehand.policies.heads.contract import Features, FrameMask
-from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -35,16 +34,6 @@ class MLPHistoryHeadConfig(RegressionConfig):
     dropout: float = 0.0
     """Probability that a hidden number is dropped in training."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(
-            self,
-            counts=("frames",),
-            widths=("dims",),
-            shares=("dropout",),
-            positive=("huber_delta",),
-        )
-
     def build(
         self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1
     ) -> "MLPHistoryHead":
@@ -57,10 +46,7 @@ class MLPHistoryHeadConfig(RegressionConfig):
 class MLPHistoryHead(RegressionHead):
     """Linear layers on a frame and those before it; one number per step and action dimension.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Widths and loss.
-        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: MLPHistoryHeadConfig, **chunk: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +20,7 @@ from eyehand.policies.heads.contract import (
     Chunks,
     Features,
     FrameMask,
+    Seeds,
 )
 
 
@@ -167,7 +168,7 @@ class RegressionHead(ActionHead):
         return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
 
     def act(
-        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
+        self, feature: Features, *, history_mask: FrameMask, seed: Seeds
     ) -> Float[Tensor, "batch horizon action"]:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
         return self.to_action.act(self.layers(self.remember(feature, history_mask)[:, -1]))
