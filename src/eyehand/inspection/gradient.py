@@ -1,7 +1,6 @@
 """Which pixels a cell depends on, asked of its gradient, and how much each of them moves it."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,9 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
-from eyehand.inspection.nested import tensors
+from eyehand.inspection.copies import Probe, tensors
 from eyehand.inspection.smooth import Smooth, smooth_copy
-from eyehand.inspection.untouched import untouched
 
 Index = tuple[int | slice, ...]
 
@@ -22,33 +20,35 @@ class SmoothRun:
     Args:
         module: A network that reads the picture alone.
         picture: A batch of pictures, of which only the shape counts.
-        observe: Told of every call: the name of a submodule, itself, and what it read.
+        name: Of the network inside a larger one; begins the names of its submodules.
     """
 
     def __init__(
         self,
         module: nn.Module,
         picture: Float[Tensor, "batch channel height width"],
-        observe: Callable[[str, nn.Module, Any], None] | None = None,
+        name: str = "",
     ) -> None:
         network = smooth_copy(module)
         generator = torch.Generator().manual_seed(0)
         self.picture = torch.rand(picture.shape, generator=generator, dtype=torch.float64)
         self.picture.requires_grad_(True)
+        self.inputs: dict[str, Tensor] = {}
+        """First tensor that the first call of each submodule read."""
         self.outputs: dict[str, Tensor] = {}
         """First tensor that the first call of each submodule returned, in the order of their end.
         Layers that only pass on what they read, as a ReLU does here, hold the same tensor."""
 
-        def keep(name: str, part: nn.Module, read: Any, result: Any) -> None:
-            if observe is not None:
-                observe(name, part, read)
-            first = next(tensors(result), None)
-            if first is not None:
-                self.outputs.setdefault(name, first)
+        def keep(name: str, _: nn.Module, read: Any, result: Any) -> None:
+            for known, value in ((self.inputs, read), (self.outputs, result)):
+                first = next(tensors(value), None)
+                if first is not None:
+                    known.setdefault(name, first)
 
-        for name, part in network.named_modules():
+        self.parts = dict(network.named_modules(prefix=name))
+        for layer, part in self.parts.items():
             if not isinstance(part, torch.jit.ScriptModule):  # takes no hooks
-                part.register_forward_hook(partial(keep, name))
+                part.register_forward_hook(partial(keep, layer))
         with Smooth(), torch.enable_grad():
             self.result = network(self.picture)
 
@@ -66,8 +66,8 @@ class SmoothRun:
             )
         if gradient is None:
             raise ValueError(
-                "no gradient flows back to the picture: the layer runs under no_grad, or the "
-                "picture makes no difference to it"
+                "No gradient flows back to the picture: the layer runs under no_grad, or the "
+                "picture makes no difference to it."
             )
         return gradient.abs().sum((0, 1)) > 0
 
@@ -108,10 +108,7 @@ def gradient_support(
     run = SmoothRun(module, picture)
     if layer not in run.outputs:
         raise ValueError(f"There is no layer {layer!r} that ran and returned a tensor.")
-    try:
-        return run.support(run.outputs[layer], index)
-    except ValueError as error:
-        raise ValueError(f"Of layer {layer!r} {error}.") from error
+    return run.support(run.outputs[layer], index)
 
 
 def effective_receptive_field(
@@ -140,28 +137,25 @@ def effective_receptive_field(
         Root mean square of the gradient, 1 at the strongest pixel.
 
     Raises:
-        ValueError: If the output has no height and width, or no gradient reaches the picture.
+        ValueError: If there is no such layer, its output has no height and width, or no gradient
+            reaches the picture.
 
     References:
         Luo et al., 2016, https://arxiv.org/abs/1701.04128.
     """
     generator = torch.Generator().manual_seed(seed)
     heat = torch.zeros(picture.shape[-2:], dtype=torch.float64)
-    found: list[Tensor] = []
-    with untouched(module), torch.enable_grad():
-        part = module.get_submodule(layer)
-        part.register_forward_hook(lambda _, __, result: found.extend(tensors(result)))
-        module.eval().requires_grad_(False)
+    probe = Probe(module, layer)
+    with torch.enable_grad():
         for _ in range(samples):
             noise = torch.randn(picture.shape, generator=generator).to(picture).requires_grad_(True)
-            found.clear()
-            module(noise)
-            if not found or found[0].ndim != 4:
+            output = probe(noise)
+            if output.ndim != 4:
                 raise ValueError(
                     f"The output of layer {layer!r} must be (batch, channel, height, width) to "
-                    f"have a central cell. Got {[tuple(x.shape) for x in found]}."
+                    f"have a central cell. Got {tuple(output.shape)}."
                 )
-            cell = found[0][:, :, found[0].shape[2] // 2, found[0].shape[3] // 2]
+            cell = output[:, :, output.shape[2] // 2, output.shape[3] // 2]
             signs = torch.randint(2, cell.shape, generator=generator) * 2 - 1
             (gradient,) = torch.autograd.grad((cell * signs.to(cell)).sum(), noise)
             heat += (gradient.double() ** 2).sum((0, 1)).cpu()

@@ -6,40 +6,20 @@ few lines of script sort a table by the column that is clicked.
 
 from base64 import b64encode
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from eyehand.files import replace_text
 from eyehand.inspection.tables import Inspection, headline, number, tables
 
 SHOWN_WIDTH = 320
 """Pixels up to which small pictures are enlarged, by whole factors."""
 
 
-def write_page(inspection: Inspection, page: Path) -> Path:
-    """Write an inspection as HTML.
-
-    Args:
-        inspection: What was found.
-        page: The file; replaced if it exists.
-
-    Returns:
-        The file.
-    """
-    replace_text(page, html_page(inspection))
-    return page
-
-
 def html_page(inspection: Inspection) -> str:
-    """Return the page.
-
-    Args:
-        inspection: What was found.
-    """
+    """Return an inspection as the text of a page."""
     environment = Environment(
         loader=PackageLoader("eyehand.inspection"),
         autoescape=True,
