@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eyehand.serving.client import Connection
+from eyehand.serving.client import PolicyConnection
 
 CLIENTS, ROUNDS, SECONDS, SERVER_CORE, CLIENT_CORE = (1, 4, 16), 3, 5.0, 0, 1
 WAYS = {"batched": [], "one by one": ["--most-robots", "1", "--window-ms", "0"]}
@@ -47,7 +47,7 @@ def load(address: str, clients: int, seconds: float) -> list[float]:
     ready, until = threading.Barrier(clients), [0.0]
 
     def ask(number: int) -> None:
-        connection = Connection(address)
+        connection = PolicyConnection(address)
         told = connection.metadata
         size = told["image_size"]
         generator = np.random.default_rng(number)

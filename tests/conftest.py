@@ -94,8 +94,10 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class StillPolicy:
     """Keeps still, whatever it sees or is told."""
 
+    action_dim = 4
+
     def act(self, observation: Any, *, generator: Any = None) -> torch.Tensor:
-        return torch.zeros(len(observation.instruction), 16, 4)
+        return torch.zeros(len(observation.instruction), 16, self.action_dim)
 
     def loss(self, batch: Any) -> dict[str, torch.Tensor]:
         raise NotImplementedError

@@ -67,6 +67,19 @@ def test_formulas_are_drawn_by_the_browser(site: Path) -> None:
     assert "\\frac" not in page
 
 
+def test_both_languages_of_a_page_show_the_same_code(site: Path) -> None:
+    """Both languages of a page show it; it stands on the English page alone."""
+    for page in PAIRS:
+        shown = [
+            re.findall(r'<div class="highlight-python.*?</pre>', file.read_text(), flags=re.DOTALL)
+            for path in (page, page.with_suffix(".zh.md"))
+            for file in [(site / path.relative_to(HANDBOOK)).with_suffix(".html")]
+        ]
+        plots = re.findall(r"^```\{plot\}", page.read_text(), flags=re.MULTILINE)
+        assert len(shown[0]) == len(plots), page
+        assert shown[0] == shown[1], page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(HANDBOOK)))
 def test_a_page_has_its_parts(page: Path) -> None:
     lines = page.read_text().splitlines()
@@ -119,7 +132,7 @@ def parts(page: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("page", PAIRS, ids=lambda path: str(path.relative_to(HANDBOOK)))
-def test_a_chinese_page_follows_its_english_one(page: Path, site: Path) -> None:
+def test_a_chinese_page_follows_its_english_one(page: Path) -> None:
     chinese = page.with_suffix(".zh.md")
     english, translated = parts(page), parts(chinese)
     for part, wanted in english.items():
@@ -131,14 +144,6 @@ def test_a_chinese_page_follows_its_english_one(page: Path, site: Path) -> None:
     for this, other in ((page, chinese), (chinese, page)):
         title = other.read_text().splitlines()[0].removeprefix("# ")
         assert this.read_text().splitlines()[2] == f"*[{title}]({other.name})*"
-    shown = [
-        re.findall(r'<div class="highlight-python.*?</pre>', file.read_text(), flags=re.DOTALL)
-        for file in (
-            (site / path.relative_to(HANDBOOK)).with_suffix(".html") for path in (page, chinese)
-        )
-    ]
-    assert len(shown[0]) == len(re.findall(r"^```\{plot\}", page.read_text(), flags=re.MULTILINE))
-    assert shown[0] == shown[1], "the code stands once, on the English page"
 
 
 def test_what_is_wrong_on_a_page_stops_the_build(tmp_path: Path) -> None:

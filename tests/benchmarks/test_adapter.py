@@ -90,8 +90,3 @@ def test_a_command_that_fails_at_once(tmp_path: Path) -> None:
         pytest.raises(RuntimeError, match="ended with code 1: no checkpoint there"),
     ):
         policy.act(observe(["push"]))
-
-
-def test_it_does_not_learn(policy: LeRobotPolicy) -> None:
-    with pytest.raises(NotImplementedError, match=r"lerobot_train\.py"):
-        policy.loss(None)  # type: ignore[arg-type]

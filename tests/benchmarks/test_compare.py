@@ -102,7 +102,7 @@ def test_start_states_of_training_are_refused_before_anything_is_done(
 ) -> None:
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)  # it would outlive the test
     monkeypatch.setattr(torch, "set_num_threads", lambda *_: None)
-    with pytest.raises(InputError, match="--seed 5 lies in 0-9999"):
+    with pytest.raises(InputError, match="--seed 5 is in 0-9999"):
         compare.main(options(tmp_path / "out", "--seed", "5"))
     assert not (tmp_path / "out").exists()
 

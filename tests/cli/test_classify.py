@@ -29,7 +29,7 @@ def test_flags_reach_the_run_and_one_sentence_says_what_came_of_it(
     assert (config.data, config.batch_size) == ("digits", 48)
     assert (config.training.steps, config.training.minutes) == (7, None)
     shown = capsys.readouterr().out
-    assert "lenet5 on digits: 90.00% right of 360 pictures" in shown
+    assert "lenet5 on digits: 90.00% correct of 360 test pictures" in shown
     assert "(95 % interval 80.00% to 95.00%), 60,850 parameters, 7 steps in 1.5 minutes" in shown
 
 

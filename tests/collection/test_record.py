@@ -96,7 +96,7 @@ def test_order_sentences_and_failures(tmp_path: Path, use_attempt: Any) -> None:
     assert told == [*ten, *ten[:2]]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("workers", [2, 5])
 def test_workers_do_not_change_a_bit(tmp_path: Path, use_attempt: Any, workers: int) -> None:
     use_attempt(fake_attempt)
     record(config(tmp_path / "one", workers=1, episodes=5))
@@ -104,7 +104,7 @@ def test_workers_do_not_change_a_bit(tmp_path: Path, use_attempt: Any, workers: 
     assert contents(tmp_path / "one") == contents(tmp_path / "many")
 
 
-@pytest.mark.parametrize("interrupted_at", [1, 4, 9, 14])
+@pytest.mark.parametrize("interrupted_at", [1, 9])
 def test_interrupted_and_begun_again(
     tmp_path: Path, use_attempt: Any, monkeypatch: pytest.MonkeyPatch, interrupted_at: int
 ) -> None:
@@ -181,7 +181,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         record(config(tmp_path / "set", episodes=1, policy=Path("some")), object)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("Dear")
-    with pytest.raises(InputError, match="other holds something else than a recording"):
+    with pytest.raises(InputError, match="other exists and is not a recording"):
         record(config(tmp_path / "other"))
 
 
@@ -191,7 +191,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ({"episodes": 0}, "`episodes` must be at least 1. Got 0"),
         ({"workers": 0}, "`workers` must be at least 1. Got 0"),
         ({"image_size": -4}, "`image_size` must be at least 1. Got -4"),
-        ({"perturbation": -0.1}, "`perturbation` must not be negative. Got -0.1"),
+        ({"perturbation": -0.1}, "`perturbation` must be finite, at least 0. Got -0.1"),
         ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
         ({"seed": -1}, "`seed` -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
@@ -233,8 +233,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
     assert (stored["policy"], stored["cameras"], stored["seed"]) == ("some", ["work_area"], 20)
 
 
-@pytest.mark.parametrize("interrupted_at", [1, 5, 8])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("interrupted_at", "workers"), [(1, 3), (5, 1), (8, 3)])
 def test_interrupted_corrections_go_on_to_the_same_files(
     tmp_path: Path,
     use_attempt: Any,
@@ -278,7 +277,7 @@ def test_corrections_of_another_policy_are_refused(tmp_path: Path, use_attempt: 
 
 def test_nothing_put_right_is_said_in_one_sentence(tmp_path: Path, use_attempt: Any) -> None:
     use_attempt(lambda *_: None)
-    with pytest.raises(InputError, match=r"in 12 attempts a task.*nothing that some did"):
+    with pytest.raises(InputError, match=r"in 12 attempts per task.*after the policy some"):
         record(config(tmp_path, policy=Path("some")), object)
 
 

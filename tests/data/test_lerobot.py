@@ -124,7 +124,7 @@ def test_columns_of_others_are_read_as_they_are(
     with pytest.raises(InputError, match=r"'force' .*nan.* in episode 0, frame 0"):
         check_dataset(tmp_path)
     change_table(tmp_path, DATA, "force", pa.array([["a", "b"]] * 7))
-    with pytest.raises(InputError, match="'force' .* 2 numbers of type float32 a frame"):  # noqa: RUF043
+    with pytest.raises(InputError, match="'force' .* 2 float32 numbers a frame"):  # noqa: RUF043
         read_all(tmp_path)
 
 

@@ -54,5 +54,5 @@ def test_unknown_task() -> None:
 
 
 def test_a_suite_without_masks_is_refused() -> None:
-    with pytest.raises(InputError, match="two-ways does not know what a pixel shows"):
+    with pytest.raises(InputError, match="two-ways has no masks"):
         next(scene_masks(TWO_WAYS, ["two-ways"], seeds=[0], image_size=8, camera="top"))

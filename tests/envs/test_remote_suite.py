@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from websockets.sync.client import connect
 
 from eyehand.envs.check import check_robot_env
 from eyehand.envs.remote_suite import remote_suite
@@ -77,30 +76,9 @@ def test_what_the_simulator_refuses_is_said_and_the_connection_stays(suite: Suit
         suite.make("reach", cameras={"top": 16})
 
 
-def test_bytes_that_are_no_message_are_answered(address: str) -> None:
-    with connect(address, compression=None) as socket:
-        socket.recv()
-        for message in ("text", b"\xff\xff", b"\x80"):
-            socket.send(message)
-            assert isinstance(socket.recv(), str)
-
-
 def test_nobody_there_and_no_suite_there() -> None:
     with pytest.raises(InputError, match=r"no simulator answers at ws://127\.0\.0\.1:1"):
         find_suite("ws://127.0.0.1:1")
-
-
-def test_a_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="--token"):
-        suite_server(TWO_WAYS, host="0.0.0.0")
-    with suite_server(TWO_WAYS, token="secret") as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        with pytest.raises(InputError, match="401"):
-            remote_suite(address)
-        monkeypatch.setenv("EYEHAND_TOKEN", "secret")
-        assert remote_suite(address).name == "two-ways"
-        server.shutdown()
 
 
 def test_a_suite_of_somebodys_module() -> None:

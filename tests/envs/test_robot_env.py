@@ -29,7 +29,7 @@ def test_actions_are_checked_and_clipped() -> None:
 
 @pytest.mark.parametrize("cameras", [{}, {"top": 0}])
 def test_a_picture_has_a_pixel(cameras: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="at least one picture of 1 pixel"):
+    with pytest.raises(InputError, match="needs a camera, and 1 pixel or more"):
         TwoWaysEnv(cameras=cameras)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eyehand.envs.execution import Execution
 from eyehand.envs.metaworld import CAMERA, MAX_STEPS, METAWORLD, MetaWorldEnv
-from eyehand.envs.rollout import POLICY_THREADS, ROWS, Start, _Queue, drive, rollout
+from eyehand.envs.rollout import POLICY_THREADS, ROWS, Outcome, Start, _Queue, drive, rollout
 from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.types import InputError, Observation
 
@@ -214,27 +214,34 @@ class Straight:
         return chunk
 
 
-def test_a_crash_is_terminated_and_no_success() -> None:
-    start = Start("two-ways", 0, "Go to the green disc")
+CRASH = Start("two-ways", 0, "Go to the green disc")
+
+
+@pytest.fixture(scope="module")
+def crash() -> tuple[Straight, Outcome]:
+    """A policy that was handed a generator, and its drive onto the obstacle."""
+    policy = Straight()
     (outcome,) = rollout(
-        Straight(), TWO_WAYS, [start], execution=Execution(), cameras={"top": 8}, workers=1
-    )
+        policy, TWO_WAYS, [CRASH], execution=Execution(), cameras={"top": 8}, workers=1,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    return policy, outcome
+
+
+def test_a_crash_is_terminated_and_no_success(crash: tuple[Straight, Outcome]) -> None:
+    _, outcome = crash
     assert (outcome.terminated, outcome.success) == (True, False)
     assert outcome.reward.tolist() == [0.0] * outcome.steps
     env = TWO_WAYS.make("two-ways", cameras={"top": 8})
-    alone = drive(Straight(), env, start, execution=Execution(), most=50)
+    alone = drive(Straight(), env, CRASH, execution=Execution(), most=50)
     np.testing.assert_array_equal(alone.actions, outcome.actions)
     assert (alone.terminated, alone.success) == (True, False)
-    assert drive(Straight(), env, start, execution=Execution(), most=3).steps == 4
-    assert not drive(Straight(), env, start, execution=Execution(), most=3).terminated
+    assert drive(Straight(), env, CRASH, execution=Execution(), most=3).steps == 4
+    assert not drive(Straight(), env, CRASH, execution=Execution(), most=3).terminated
 
 
-def test_the_generator_reaches_the_policy() -> None:
-    policy, start = Straight(), Start("two-ways", 0, "Go")
-    rollout(
-        policy, TWO_WAYS, [start], execution=Execution(), cameras={"top": 8}, workers=1,
-        generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+def test_the_generator_reaches_the_policy(crash: tuple[Straight, Outcome]) -> None:
+    policy, _ = crash
     assert len(set(policy.drawn)) == len(policy.drawn) > 1
 
 

@@ -21,8 +21,8 @@ def test_the_battery_sees_a_contradiction() -> None:
     for broken, said in [
         (replace(TWO_WAYS, groups={"a": ("two-ways",), "b": ("two-ways",)}), "two groups"),
         (replace(TWO_WAYS, sets={"few": ("reach",)}), "in no group"),
-        (replace(TWO_WAYS, view="side"), "no camera"),
-        (replace(TWO_WAYS, fps=20), "another pace"),
+        (replace(TWO_WAYS, view="side"), "is not a camera"),
+        (replace(TWO_WAYS, fps=20), "another number of steps per second"),
         (replace(TWO_WAYS, state=TWO_WAYS.state[:1]), "states have another length"),
         (replace(TWO_WAYS, landmarks=("goal",)), "no landmarks"),
     ]:

@@ -111,7 +111,7 @@ def test_end_is_marked(success: bool, color: str) -> None:
 
 
 def test_film_without_pictures_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no pictures for .*film\.mp4"):
+    with pytest.raises(ValueError, match=r"at least one picture: .*film\.mp4"):
         write_film([], tmp_path / "film.mp4", fps=20)
     assert not (tmp_path / "film.mp4").exists()
 

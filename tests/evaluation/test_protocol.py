@@ -14,6 +14,7 @@ from eyehand.cli.eval import EvalArguments
 from eyehand.envs.execution import Execution
 from eyehand.envs.metaworld import CAMERA, TASKS, TIERS
 from eyehand.envs.rollout import Outcome, Start
+from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.evaluation import protocol
 from eyehand.evaluation.protocol import (
     EvalConfig,
@@ -295,7 +296,7 @@ def test_the_part_of_the_picture_is_part_of_the_result(run: Run, tmp_path: Path)
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"seed": 0}, "--seed 0 lies in 0-9999, the start states of training"),
+        ({"seed": 0}, "--seed 0 is in 0-9999, the start states of training"),
         ({"seed": 9_990}, "--seed 9990 with --episodes 20 leaves the training range"),
         ({"seed": 19_990}, "--seed 19990 with --episodes 20 leaves the validation range"),
         ({"seed": -1}, "Got -1"),
@@ -347,14 +348,13 @@ def test_command_says_the_same_config_again() -> None:
 
 
 def test_real_simulator_films_a_failure(
-    tmp_path: Path, checkpoint: Path, still_policy: Actor
+    tmp_path: Path, checkpoint: Path, still_policy: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A robot that keeps still reaches nothing; the film's replay agrees, or it would raise."""
-    config = EvalConfig(
-        tmp_path, tasks="reach", episodes=1, films=1, workers=1, execution=Execution(steps=16)
-    )
-    evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={CAMERA: 32})
+    monkeypatch.setattr(still_policy, "action_dim", 2)
+    config = EvalConfig(tmp_path, suite="two-ways", tasks="all", episodes=1, films=1, workers=1)
+    evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={"top": 32})
     results = evaluate(still_policy, config, evaluated)
-    assert [episode[2:] for episode in results.episodes] == [(False, 500)]
-    assert [film.file for film in results.films] == ["films/reach-1000000-failure.mp4"]
+    assert [episode[2:] for episode in results.episodes] == [(False, TWO_WAYS.max_steps)]
+    assert [film.file for film in results.films] == ["films/two-ways-1000000-failure.mp4"]
     assert (config.out / results.films[0].file).stat().st_size > 1000

@@ -110,7 +110,7 @@ def test_a_changed_file_is_named(
 
 def test_a_missing_a_cut_and_an_alien_file_are_named(results: Results, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    with pytest.raises(InputError, match=r"results\.json: no file"):
+    with pytest.raises(InputError, match=r"results\.json: there is no such file"):
         read_results(tmp_path)
     write_results(results, file)
     file.write_text(file.read_text()[:-50])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from eyehand.functional.receptive_field import (
+    Kernel,
     ReceptiveField,
-    Window,
     has_gridding,
     hybrid_dilation,
     receptive_field,
@@ -20,7 +20,7 @@ from eyehand.functional.receptive_field import (
 )
 
 WINDOW = st.builds(
-    Window,
+    Kernel,
     kernel_size=st.integers(1, 4),
     stride=st.integers(1, 3),
     padding=st.integers(0, 3),
@@ -30,7 +30,7 @@ WINDOW = st.builds(
 
 @settings(deadline=None)
 @given(st.lists(WINDOW, max_size=4))
-def test_the_field_is_where_the_gradient_is(windows: list[Window]) -> None:
+def test_the_field_is_where_the_gradient_is(windows: list[Kernel]) -> None:
     """Two neighbouring cells that see no padding, through convolutions with weights of one."""
     field = receptive_field(windows)
     cell = max(0, ceil(-field.start / field.jump))
@@ -51,7 +51,7 @@ def test_the_field_is_where_the_gradient_is(windows: list[Window]) -> None:
 def test_pooling_is_a_window_too() -> None:
     image = torch.rand(1, 1, 17, dtype=torch.float64, requires_grad=True)
     cells = F.avg_pool1d(F.max_pool1d(image, 3, stride=2, padding=1), 2, stride=2)
-    field = receptive_field([Window(3, stride=2, padding=1), Window(2, stride=2)])
+    field = receptive_field([Kernel(3, stride=2, padding=1), Kernel(2, stride=2)])
     assert field == ReceptiveField(size=5, jump=4, centre=1.0)
     (gradient,) = torch.autograd.grad(cells[0, 0, 2], image)
     seen = gradient[0, 0].nonzero().flatten()
@@ -63,17 +63,17 @@ def test_the_picture_sees_itself() -> None:
     assert receptive_field([]) == ReceptiveField(size=1, jump=1, centre=0.0)
 
 
-THREE = Window(3, padding=1)
-HALVE = Window(2, stride=2)
+THREE = Kernel(3, padding=1)
+HALVE = Kernel(2, stride=2)
 ALEXNET = [
-    Window(11, stride=4),
-    Window(3, stride=2),
-    Window(5, padding=2),
-    Window(3, stride=2),
+    Kernel(11, stride=4),
+    Kernel(3, stride=2),
+    Kernel(5, padding=2),
+    Kernel(3, stride=2),
     THREE,
     THREE,
     THREE,
-    Window(3, stride=2),
+    Kernel(3, stride=2),
 ]
 
 
@@ -88,7 +88,7 @@ ALEXNET = [
         ([*2 * [THREE, THREE, HALVE], *3 * [THREE, THREE, THREE, HALVE]], 212, 32, 90),
     ],
 )
-def test_published_fields(windows: list[Window], size: int, jump: int, padding: int) -> None:
+def test_published_fields(windows: list[Kernel], size: int, jump: int, padding: int) -> None:
     """AlexNet v2 and VGG-16 in the table of Araujo et al., 2019.
 
     https://github.com/google-research/receptive_field/blob/master/receptive_field/RECEPTIVE_FIELD_TABLE.md
@@ -100,15 +100,15 @@ def test_published_fields(windows: list[Window], size: int, jump: int, padding: 
 @pytest.mark.parametrize(
     ("window", "message"),
     [
-        (Window(0), "kernel_size=0"),
-        (Window(3, dilation=0), "dilation=0"),
-        (Window(3, stride=0), "stride=0"),
-        (Window(3, padding=-1), "padding=-1"),
+        (Kernel(0), "kernel_size=0"),
+        (Kernel(3, dilation=0), "dilation=0"),
+        (Kernel(3, stride=0), "stride=0"),
+        (Kernel(3, padding=-1), "padding=-1"),
     ],
 )
-def test_refuses_impossible_windows(window: Window, message: str) -> None:
+def test_refuses_impossible_windows(window: Kernel, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        receptive_field([Window(3), window])
+        receptive_field([Kernel(3), window])
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4])
@@ -117,7 +117,7 @@ def test_the_usage_map_is_the_gradient_of_ones(
     dilations: tuple[int, ...], kernel_size: int
 ) -> None:
     ours = usage_map(dilations, kernel_size=kernel_size)
-    size = receptive_field([Window(kernel_size, dilation=each) for each in dilations]).size
+    size = receptive_field([Kernel(kernel_size, dilation=each) for each in dilations]).size
     image = torch.zeros(1, 1, size, size, dtype=torch.float64, requires_grad=True)
     cells = image
     for dilation in dilations:

@@ -52,7 +52,7 @@ def test_noise_is_refused_or_a_message(data: bytes) -> None:
 def test_a_truncated_message_is_refused(data: st.DataObject) -> None:
     whole = pack({"x": np.arange(12.0).reshape(3, 4), "prompt": "open the drawer"})
     cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(InputError, match=r"no msgpack|a message is a map"):
+    with pytest.raises(InputError, match=r"not msgpack|a message is a map"):
         unpack(whole[:cut])
 
 
@@ -65,11 +65,11 @@ def array(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no msgpack"),
+        (b"", "not msgpack"),
         (pack({"x": 1}) + b"\x00", "ExtraData"),
         (msgpack.packb([1, 2]), "a map with names as keys. Got list"),
-        (msgpack.packb({1: 2}), "no msgpack|a map with names"),
-        (msgpack.packb({"x": msgpack.ExtType(3, b"evil")}), "no msgpack"),
+        (msgpack.packb({1: 2}), "not msgpack|a map with names"),
+        (msgpack.packb({"x": msgpack.ExtType(3, b"evil")}), "not msgpack"),
         (array(dtype="|O"), "numbers are of the types"),
         (array(dtype="<M8[s]"), "numbers are of the types"),
         (array(dtype="f4"), "numbers are of the types"),
@@ -80,10 +80,10 @@ def array(**changes: object) -> bytes:
         (array(shape=[1, 1, 1, 1, 1, 2]), "a shape is up to 5 numbers"),
         (array(shape="2"), "a shape is up to 5 numbers"),
         (array(data=[1, 2]), "the data of an array are bytes"),
-        (b"\x91" * 5000 + b"\x00", "no msgpack"),
-        (b"\xdd\xff\xff\xff\xff", "no msgpack"),
-        (b"\xdf\xff\xff\xff\xff", "no msgpack"),
-        (b"\xc6\xff\xff\xff\xff", "no msgpack"),
+        (b"\x91" * 5000 + b"\x00", "not msgpack"),
+        (b"\xdd\xff\xff\xff\xff", "not msgpack"),
+        (b"\xdf\xff\xff\xff\xff", "not msgpack"),
+        (b"\xc6\xff\xff\xff\xff", "not msgpack"),
     ],
 )
 def test_what_is_no_message_is_refused_in_one_sentence(data: bytes, said: str) -> None:

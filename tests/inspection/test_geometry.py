@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eyehand.functional.receptive_field import Window, receptive_field, unused_share
+from eyehand.functional.receptive_field import Kernel, receptive_field, unused_share
 from eyehand.inspection.findings import Finding, Place
 from eyehand.inspection.geometry import PICTURE, MapGeometry, measure_geometry
 from eyehand.models.registry import build_network
@@ -45,7 +45,7 @@ def test_random_stacks_equal_the_formulas() -> None:
         layers, windows = [], ([], [])
         for _ in range(generator.randint(1, 4)):
             height, width = (
-                Window(generator.randint(1, 5), generator.randint(1, 3), 0, generator.randint(1, 3))
+                Kernel(generator.randint(1, 5), generator.randint(1, 3), 0, generator.randint(1, 3))
                 for _ in range(2)
             )
             height, width = (

@@ -12,8 +12,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eyehand.models import registry
-from eyehand.models.registry import NETWORKS, Kind, Pictures, build_network, find_network, names_of
-from eyehand.models.vision import alexnet, spp_net, unet, vgg
+from eyehand.models.registry import (
+    NETWORKS,
+    Kind,
+    RandomPictures,
+    build_network,
+    find_network,
+    names_of,
+)
+from eyehand.models.vision import alexnet, unet
 from eyehand.models.vision.check import check_dense_network, check_network
 from eyehand.types import InputError
 
@@ -50,8 +57,7 @@ def _image(name: str) -> Tensor:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense layers and a U-Net of full width are a hundred and thirty million parameters."""
-    for module in (alexnet, vgg, spp_net):
-        monkeypatch.setattr(module, "HIDDEN_DIM", 16)
+    monkeypatch.setattr(alexnet, "HIDDEN_DIM", 16)
     monkeypatch.setattr(unet, "unet", partial(unet.UNet, dim=4))
 
 
@@ -123,7 +129,7 @@ def test_a_size_is_told_to_those_that_need_it() -> None:
     with torch.device("meta"):
         build_network("resnet18", image_size=32)
         assert build_network("lenet5", image_size=48).image_size == 48
-    assert Pictures(48, channels=2)(torch.Generator(), batch=3)[0].shape == (3, 2, 48, 48)
+    assert RandomPictures(48, channels=2)(torch.Generator(), batch=3)[0].shape == (3, 2, 48, 48)
 
 
 def _run(script: str, *arguments: str, python: str = sys.executable) -> None:
@@ -137,10 +143,12 @@ COMPILE = """
 import sys
 import torch
 from eyehand.models.registry import build_network
-from eyehand.models.vision.check import check_compiles
 name, pixels, backend = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-network = build_network(name, classes=10, channels=3, image_size=pixels)
-check_compiles(network, image=torch.randn(2, 3, pixels, pixels), backend=backend)
+network = build_network(name, classes=10, channels=3, image_size=pixels).eval()
+image = torch.randn(2, 3, pixels, pixels)
+with torch.no_grad():
+    got = torch.compile(network, backend=backend, fullgraph=True)(image)
+    torch.testing.assert_close(got, network(image))
 """
 
 

@@ -10,9 +10,10 @@ import torch
 
 from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.contract import PolicyConfig, PolicyModule
+from eyehand.policies.frame_policy import FramePolicyConfig
 from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.heads.mlp import MLPHeadConfig
-from eyehand.policies.registry import build_policy
+from eyehand.policies.registry import build_policy, policy_configs
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.types import Batch, Observation, Statistics
 
@@ -44,6 +45,13 @@ SENTENCES = ["open the red drawer", "close the box", "push the green puck", "ope
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=[one.name for one in policy_configs() if issubclass(one, FramePolicyConfig)])
+def name(request: pytest.FixtureRequest) -> str:
+    """Each policy that makes a feature of every frame; the test of another one builds its own."""
+    found: str = request.param
+    return found
 
 
 @pytest.fixture

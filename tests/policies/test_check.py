@@ -1,4 +1,4 @@
-"""The battery over every registered policy; and each of its promises, broken, is noticed."""
+"""The battery over every policy of frames; and each of its promises, broken, is noticed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,19 +10,21 @@ import torch
 
 from eyehand.policies.check import check_policy
 from eyehand.policies.contract import PolicyModule
+from eyehand.policies.frame_policy import FramePolicyConfig
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HEADS
-from eyehand.policies.registry import POLICIES
+from eyehand.policies.registry import policy_configs
 from eyehand.types import Batch, Observation
 
 Make = Callable[..., Any]
+FRAME_POLICIES = [one.name for one in policy_configs() if issubclass(one, FramePolicyConfig)]
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "language"),
     [
-        *((name, {"landmarks": 2}, "tiny_bert") for name in POLICIES),
-        *((name, {}, "tiny_llama") for name in POLICIES),
+        *((name, {"landmarks": 2}, "tiny_bert") for name in FRAME_POLICIES),
+        *((name, {}, "tiny_llama") for name in FRAME_POLICIES),
         ("bcz", {"cameras": ("left", "right"), "blocks": 2, "octaves": 0}, "tiny_bert"),
         ("roboflamingo", {"cameras": ("left", "right"), "every": 3}, "tiny_llama"),
         ("roboflamingo", {"head": MLPHeadConfig(dims=(8,)), "history": 2}, "tiny_bert"),

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from eyehand.policies.contract import PolicyModule, evaluation_mode
-from eyehand.policies.registry import POLICIES
 from eyehand.types import Batch, Observation
 
 MakePolicy = Callable[..., PolicyModule]
@@ -32,7 +31,6 @@ def test_a_policy_without_its_methods_cannot_be_made() -> None:
         PolicyModule()  # type: ignore[abstract]
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_landmarks_add_their_weighted_loss_and_are_no_input(
     name: str, small_policy: MakePolicy, batch_for: MakeBatch
 ) -> None:
@@ -47,7 +45,6 @@ def test_landmarks_add_their_weighted_loss_and_are_no_input(
         assert torch.equal(losses[part], without[part])
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_acting_does_not_read_landmarks(
     name: str,
     small_policy: MakePolicy,
@@ -63,7 +60,6 @@ def test_acting_does_not_read_landmarks(
     assert torch.equal(taught.act(observation), plain.act(observation))
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_that_was_taught_none_ignores_landmarks(
     name: str, small_policy: MakePolicy, batch_for: MakeBatch
 ) -> None:
@@ -74,7 +70,6 @@ def test_a_policy_that_was_taught_none_ignores_landmarks(
     assert torch.equal(policy.loss(told)["loss"], policy.loss(batch)["loss"])
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_points_outside_the_picture_cost_nothing(
     name: str, small_policy: MakePolicy, batch_for: MakeBatch
 ) -> None:
@@ -92,7 +87,6 @@ def test_points_outside_the_picture_cost_nothing(
     assert loss(0.5, first_y=1.2) == 0
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_the_distance_of_a_landmark_is_not_taught(
     name: str, small_policy: MakePolicy, batch_for: MakeBatch
 ) -> None:

@@ -14,7 +14,6 @@ from eyehand.policies.heads.fast import FASTHeadConfig
 from eyehand.policies.heads.flow import FlowHeadConfig
 from eyehand.policies.heads.vq import VQHeadConfig
 from eyehand.policies.inputs import row_seeds
-from eyehand.policies.registry import POLICIES
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.types import Batch, InputError, Observation
 
@@ -95,7 +94,6 @@ def test_numbers_out_of_range_are_named(
         config(**changes)
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_a_robot_without_a_gripper(name: str, small_policy: Make, batch_for: Make) -> None:
     policy = small_policy(name, gripper=0)
     losses = policy.loss(batch_for(policy.config))
@@ -113,7 +111,6 @@ def test_chunks_are_shown_to_the_head_in_units_of_the_network(small_policy: Make
     small_policy("bcz").fit(ends[:, None].expand(-1, 5, -1))  # a head that learns nothing from it
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_stages_are_parts_that_run(
     name: str, small_policy: Make, batch_for: Make, observe: Make
 ) -> None:

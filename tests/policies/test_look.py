@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from eyehand.policies.look import attention_to_picture, saliency, without_word
-from eyehand.policies.registry import POLICIES
 
 Make = Callable[..., Any]
 
@@ -48,7 +47,6 @@ def test_attention_goes_through_the_latents() -> None:
     assert look[0].tolist() == [[0.0, 0.0], [1.0, 0.0]]
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_says_where_it_looks(
     name: str, small_policy: Make, batch_for: Make, observe: Make
 ) -> None:

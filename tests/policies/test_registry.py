@@ -55,7 +55,6 @@ def test_configs_come_back_from_json(
     assert restore_config(json.loads(json.dumps(describe_policy(config)))) == config
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_frozen_weights_are_not_stored(
     name: str, small_policy: Callable[..., PolicyModule]
 ) -> None:
@@ -128,7 +127,6 @@ def test_other_weights_are_refused(checkpoint: Path, kind: str, word: str) -> No
         load_policy(checkpoint)
 
 
-@pytest.mark.parametrize("name", POLICIES)
 def test_observations_of_another_robot_are_refused(
     name: str,
     small_policy: Callable[..., PolicyModule],

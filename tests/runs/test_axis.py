@@ -17,11 +17,11 @@ def test_values_and_ranges_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("policy.head", "'policy.head' is no axis"),
-        ("=3", "'=3' is no axis"),
-        ("a=1..many", "the ends of a range are numbers"),
-        ("a=0..2", "a range grows from above 0"),
-        ("a=3..2", "a range grows from above 0"),
+        ("policy.head", "'policy.head' is not an axis"),
+        ("=3", "'=3' is not an axis"),
+        ("a=1..many", "the ends of a range must be numbers"),
+        ("a=0..2", "a range must begin above 0"),
+        ("a=3..2", "a range must begin above 0"),
     ],
 )
 def test_what_is_neither_is_named(text: str, sentence: str) -> None:

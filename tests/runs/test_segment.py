@@ -68,11 +68,11 @@ def test_a_run_measures_what_it_never_saw_and_draws_its_pictures_once(
     damaged = whole[: len(whole) // 2] + bytes(20) + whole[len(whole) // 2 + 20 :]
     for content in (whole[:200], damaged, b"", (out / "others.npz").read_bytes()):
         (out / "test.npz").write_bytes(content)
-        with pytest.raises(InputError, match=r"test\.npz is damaged, or none of ours"):
+        with pytest.raises(InputError, match=r"test\.npz is damaged, or not eyehand"):
             segment("unet", config(2), out, resume=True)
         assert (out / "test.npz").read_bytes() == content
     (out / "test.npz").write_bytes(whole)
-    with pytest.raises(InputError, match="holds pictures of another run"):
+    with pytest.raises(InputError, match="has pictures of another run"):
         segment("unet", config(2, tasks="reach"), out, resume=True)
 
 
@@ -101,7 +101,7 @@ def test_mistakes_are_found_before_anything_is_drawn(
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file is no folder"):
+    with pytest.raises(InputError, match="file is a file"):
         segment("unet", config(1), tmp_path / "file", resume=False)
 
 

@@ -38,12 +38,12 @@ def address() -> Iterator[str]:
 
 def test_a_served_policy_is_measured_like_the_checkpoint(address: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = f"eval --server {address} --tasks drawer-open --episodes 2 --films 1 --out {out}"
+    command = f"eval --server {address} --tasks drawer-open --episodes 1 --films 1 --out {out}"
     recording = tmp_path / "seen.rrd"
     rerun = ["--rerun", str(recording)] if find_spec("rerun") else []  # make extras
-    assert main([*command.split(), *rerun]) == 0
+    assert main([*command.split(), "--workers", "1", *rerun]) == 0
     results = read_results(out)
-    assert [success for _, _, success, _ in results.episodes] == [True, True]
+    assert [success for _, _, success, _ in results.episodes] == [True]
     assert results.checkpoint == address
     assert results.checkpoint_sha256 == checkpoint_sha256(RELEASED / "mt50")
     assert results.observation["picture"] == "96 x 96 RGB"
@@ -88,8 +88,8 @@ def test_anybodys_server_can_be_measured(
     ("words", "said"),
     [
         ("--server ws://127.0.0.1:9", "no policy server answers"),
-        ("mt50 --server ws://127.0.0.1:9", "name one of them"),
-        ("", "name one of them"),
+        ("mt50 --server ws://127.0.0.1:9", "name what is measured"),
+        ("", "name what is measured"),
         ("--server nonsense", "no policy server answers"),
     ],
 )
@@ -174,4 +174,4 @@ def test_openpis_client_gets_actions_from_the_released_policy(peer: Path, addres
     assert found["type"] == "float32"
     assert found["largest"] <= 1
     assert found["same"]
-    assert "'observation/state' is finite numbers" in found["said"]
+    assert "'observation/state' must be finite numbers" in found["said"]

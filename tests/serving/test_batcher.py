@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eyehand.serving.batcher import Batcher
-from eyehand.serving.client import Connection
+from eyehand.serving.client import PolicyConnection
 from eyehand.serving.observation import Bounds, PolicyInterface, read_observation
 from eyehand.types import InputError
 
@@ -64,7 +64,7 @@ def test_robots_that_ask_together_are_answered_together(
 ) -> None:
     policy = echo(seconds=0.05)
     _, address = serve(policy, window_ms=200.0)
-    connections = [Connection(f"ws://{address}") for _ in range(4)]
+    connections = [PolicyConnection(f"ws://{address}") for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
         states = [(0.1 * n, 0.0, 0.0) for n in range(4)]
         answers = list(threads.map(lambda c, s: c.infer(observation(s)), connections, states))
@@ -78,7 +78,7 @@ def test_robots_that_ask_together_are_answered_together(
 def test_one_robots_bad_luck_is_not_the_others(serve: Serve, observation: Make, echo: Make) -> None:
     policy = echo(seconds=0.02)
     _, address = serve(policy, window_ms=200.0)
-    connections = [Connection(f"ws://{address}") for _ in range(2)]
+    connections = [PolicyConnection(f"ws://{address}") for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
         bad = threads.submit(connections[0].infer, observation(prompt="fail"))
         good = threads.submit(connections[1].infer, observation())
@@ -91,7 +91,7 @@ def test_one_robots_bad_luck_is_not_the_others(serve: Serve, observation: Make, 
 
 def test_a_lone_robot_does_not_wait_for_others(serve: Serve, observation: Make, echo: Make) -> None:
     _, address = serve(echo(), window_ms=900.0)
-    with closing(Connection(f"ws://{address}")) as connection:
+    with closing(PolicyConnection(f"ws://{address}")) as connection:
         connection.infer(observation())
         assert connection.infer(observation())["server_timing"]["wait_ms"] < 500
 
@@ -101,9 +101,9 @@ def test_more_observations_than_fit_the_queue_are_refused(
 ) -> None:
     policy = echo(seconds=0.3)
     _, address = serve(policy, most_waiting=1, most_robots=1)
-    connections = [Connection(f"ws://{address}") for _ in range(6)]
+    connections = [PolicyConnection(f"ws://{address}") for _ in range(6)]
 
-    def ask(connection: Connection) -> str:
+    def ask(connection: PolicyConnection) -> str:
         try:
             connection.infer(observation())
         except InputError as error:

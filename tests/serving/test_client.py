@@ -11,7 +11,7 @@ import torch
 import websockets.sync.server
 
 from eyehand.functional.wire import pack, unpack
-from eyehand.serving.client import Connection, OverlappedChunks, RemotePolicy
+from eyehand.serving.client import OverlappedChunks, PolicyConnection, RemotePolicy
 from eyehand.types import InputError, Observation
 
 Serve = Make = Callable[..., Any]
@@ -56,7 +56,7 @@ def test_another_server_is_sent_nothing_that_only_ours_understands(
     def echo_keys(message: Mapping[str, Any]) -> bytes:
         return pack({"keys": sorted(message)})
 
-    with closing(Connection(foreign(echo_keys))) as connection:
+    with closing(PolicyConnection(foreign(echo_keys))) as connection:
         assert not connection.is_ours
         connection.begin(silence=1.0)
         connection.end()
@@ -66,7 +66,7 @@ def test_another_server_is_sent_nothing_that_only_ours_understands(
 
 def test_our_server_is_sent_the_clock(serve: Serve, observation: Make, echo: Make) -> None:
     _, address = serve(echo(), max_age_ms=200.0)
-    with closing(Connection(f"ws://{address}")) as connection:
+    with closing(PolicyConnection(f"ws://{address}")) as connection:
         connection.infer(observation(__time__=1000.0))
         with pytest.raises(InputError, match="stale"):  # the true clock is far from 1000
             connection.infer(observation(__time__=1.0))
@@ -77,7 +77,7 @@ def test_who_does_not_speak_as_a_policy_server_does_is_refused(
 ) -> None:
     address = foreign(lambda message: "", hello="Welcome!")
     with pytest.raises(InputError, match=rf"no policy server answers at {address}.*Welcome!"):
-        Connection(address)
+        PolicyConnection(address)
 
 
 def test_an_answer_that_does_not_come_is_a_lost_connection(
@@ -85,7 +85,7 @@ def test_an_answer_that_does_not_come_is_a_lost_connection(
 ) -> None:
     _, address = serve(echo(seconds=0.5))
     with (
-        closing(Connection(f"ws://{address}", timeout=0.1)) as connection,
+        closing(PolicyConnection(f"ws://{address}", timeout=0.1)) as connection,
         pytest.raises(InputError, match=f"the connection to ws://{address} is lost"),
     ):
         connection.infer(observation())
@@ -98,7 +98,7 @@ def test_an_answer_without_a_chunk_is_refused(foreign: Callable[..., str], actio
     address = foreign(lambda message: pack({"actions": actions}))
     with (
         closing(RemotePolicy(address)) as policy,
-        pytest.raises(InputError, match=r"must say `actions`, floats \(horizon, action\)"),
+        pytest.raises(InputError, match=r"must answer `actions`, floats \(horizon, action\)"),
     ):
         policy.act(robots(0))
 
@@ -117,7 +117,7 @@ def test_after_a_reset_nothing_of_the_last_episode_is_executed(
 ) -> None:
     policy = echo()
     _, address = serve(policy)
-    with closing(Connection(f"ws://{address}")) as connection:
+    with closing(PolicyConnection(f"ws://{address}")) as connection:
         chunks = OverlappedChunks(connection, ahead=HORIZON)  # asks again at every step
         for _ in range(3):
             assert chunks.next_action(observation((0.1, 0.0, 0.0)))[0] == pytest.approx(0.1)
@@ -130,7 +130,7 @@ def test_a_refusal_reaches_whoever_asks_for_the_next_action(
     serve: Serve, observation: Make, echo: Make
 ) -> None:
     _, address = serve(echo())
-    with closing(Connection(f"ws://{address}")) as connection:
+    with closing(PolicyConnection(f"ws://{address}")) as connection:
         chunks = OverlappedChunks(connection, ahead=1)
         with pytest.raises(InputError, match="the policy failed"):
             chunks.next_action(observation(prompt="fail"))
@@ -159,7 +159,7 @@ def test_chunks_overlap_and_enter_where_time_has_got_to(
     """The echo's chunk is the step at which it was asked: what is executed tells its age."""
     policy = echo()
     _, address = serve(policy)
-    with closing(Connection(f"ws://{address}")) as connection:
+    with closing(PolicyConnection(f"ws://{address}")) as connection:
         chunks = OverlappedChunks(connection, ahead=2)
         done = []
         for step in range(12):
@@ -173,7 +173,7 @@ def test_chunks_overlap_and_enter_where_time_has_got_to(
 
 def test_nobody_there_is_said_in_one_sentence() -> None:
     with pytest.raises(InputError, match=r"no policy server answers at ws://127\.0\.0\.1:9"):
-        Connection("ws://127.0.0.1:9")
+        PolicyConnection("ws://127.0.0.1:9")
 
 
 def test_a_robot_that_is_done_gives_its_connection_to_the_next(serve: Serve, echo: Make) -> None:

@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import Any
 from urllib.request import urlopen
 
-from eyehand.serving.client import Connection
+from eyehand.serving.client import PolicyConnection
 from eyehand.serving.metrics import Metrics
 
 Serve = Make = Callable[..., Any]
@@ -15,7 +15,7 @@ def test_a_server_counts_its_clients_messages_and_calls(
     serve: Serve, observation: Make, echo: Make
 ) -> None:
     _, address = serve(echo())
-    with closing(Connection(f"ws://{address}")) as connection:
+    with closing(PolicyConnection(f"ws://{address}")) as connection:
         for _ in range(3):
             connection.infer(observation())
         page = urlopen(f"http://{address}/metrics").read().decode()

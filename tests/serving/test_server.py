@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from eyehand.functional import wire
 from eyehand.functional.wire import pack, unpack
-from eyehand.serving.client import Connection
+from eyehand.serving.client import PolicyConnection
 from eyehand.serving.observation import Bounds, PolicyInterface
 from eyehand.serving.server import ServeConfig, check_exposure, listen
 from eyehand.types import InputError
@@ -29,8 +29,8 @@ HORIZON = 4
 
 
 @contextmanager
-def connected(address: str, **settings: Any) -> Iterator[Connection]:
-    connection = Connection(f"ws://{address}", **settings)
+def connected(address: str, **settings: Any) -> Iterator[PolicyConnection]:
+    connection = PolicyConnection(f"ws://{address}", **settings)
     try:
         yield connection
     finally:
@@ -62,13 +62,13 @@ def test_beyond_limits_is_clipped_and_counted(serve: Serve, observation: Make, e
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("hello", "a message is msgpack in bytes"),
-        (b"", "no msgpack"),
+        ("hello", "a message must be msgpack in bytes"),
+        (b"", "not msgpack"),
         (msgpack.packb([1]), "a map with names"),
         (pack({}), "lacks 'prompt'"),
         (pack({"__ctrl__": "explode"}), "'episode_start' or 'episode_end'"),
         (pack({"__ctrl__": np.zeros(2)}), "Got 'ndarray'"),
-        ({"prompt": "be no number"}, "no numbers: nothing is sent"),
+        ({"prompt": "be no number"}, "not finite: none are sent"),
         ({"prompt": "fail"}, "the policy failed: RuntimeError"),
         ({"prompt": "refuse"}, "the policy failed: InputError"),
     ],
@@ -153,7 +153,7 @@ def test_more_clients_than_taken_are_refused(serve: Serve, echo: Make) -> None:
     _, address = serve(echo(), most_clients=1)
     with connected(address):
         with pytest.raises(InputError, match="no policy server answers"):
-            Connection(f"ws://{address}")
+            PolicyConnection(f"ws://{address}")
         assert "OK" in urlopen(f"http://{address}/healthz").read().decode()
 
 
@@ -161,7 +161,7 @@ def test_with_a_token_nobody_comes_in_without(serve: Serve, observation: Make, e
     _, address = serve(echo(), token="secret")
     for token in (None, "wrong"):
         with pytest.raises(InputError, match="no policy server answers"):
-            Connection(f"ws://{address}", token=token)
+            PolicyConnection(f"ws://{address}", token=token)
     with connected(address, token="secret") as connection:
         assert "actions" in connection.infer(observation())
     with pytest.raises(HTTPError, match="401"):
@@ -188,7 +188,7 @@ def test_beyond_this_machine_a_token_is_needed(host: str) -> None:
 def test_an_address_in_use_is_refused_in_one_sentence() -> None:
     with listen("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-        with pytest.raises(InputError, match=f"cannot listen at 127.0.0.1:{port}.*--port"):
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port}.*--port"):
             listen("127.0.0.1", port)
 
 

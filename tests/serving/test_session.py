@@ -44,7 +44,7 @@ def test_an_episode_that_ended_is_not_stopped() -> None:
 
 @pytest.mark.parametrize("silence", [0, -1, float("nan"), float("inf"), "2", [2], 1e9])
 def test_a_silence_that_is_none_is_refused(silence: object) -> None:
-    with pytest.raises(InputError, match="__silence__' is a number of seconds"):
+    with pytest.raises(InputError, match="__silence__' must be a number of seconds"):
         Session(0, max_age=1.0).begin({"__silence__": silence}, now=0.0)
 
 
@@ -64,5 +64,5 @@ def test_a_clock_that_is_none_is_refused(sent: object) -> None:
     if sent is None:
         session.check({"__time__": sent}, now=1.0)
         return
-    with pytest.raises(InputError, match="__time__' is the client's clock"):
+    with pytest.raises(InputError, match="__time__' must be the client's clock"):
         session.check({"__time__": sent}, now=1.0)

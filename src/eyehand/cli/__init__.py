@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from importlib import import_module
 
 VERBS = {
-    "demo": "From nothing to a robot that obeys a sentence: record, train, evaluate, report.",
-    "reproduce": "Make a published result from nothing, such as mt50: fifty tasks, one policy.",
+    "demo": "The whole way in 20 minutes: record, train, evaluate, report.",
+    "reproduce": "Repeat a published result, such as mt50: fifty tasks, one policy.",
     "record": "Record demonstrations with the simulator's scripted experts.",
-    "train": "Train a policy on a data set, by the recipe that you name.",
-    "eval": "Measure a policy closed loop; write results.json and report.html.",
-    "compare": "Train and measure variants of a recipe; say which differences are real.",
-    "look": "Look into a data set: a page with its films, curves and statistics.",
-    "classify": "Train a vision network on labelled pictures, and measure it.",
+    "train": "Train a policy on a data set, with a recipe.",
+    "eval": "Measure a policy in the simulator; write results.json and report.html.",
+    "compare": "Train and measure variants of a recipe; test which differences are real.",
+    "look": "Show a data set as a page with films, curves and statistics.",
+    "classify": "Train a vision network to classify pictures, and measure it.",
     "segment": "Train a network to say what every pixel of a robot scene shows.",
     "inspect": "Show what the layers of a network see, cost and waste.",
-    "play": "Film one episode of a policy that obeys a sentence.",
-    "live": "Talk to a robot in the browser: watch, tell it something else, take its hand.",
-    "serve": "Serve a policy over the wire, by openpi's protocol.",
-    "doctor": "Check that this machine can run eyehand, and say how to mend what fails.",
+    "play": "Film one episode of a policy that is told a sentence.",
+    "live": "Watch a robot in the browser, tell it what to do, lead its hand.",
+    "serve": "Serve a policy over the network, in openpi's protocol.",
+    "new": "Write a new policy, head, suite or update, and its test, to begin with.",
+    "doctor": "Check that this machine can run eyehand, and say how to fix what fails.",
 }
 """Every verb and what it does; verb ``x`` is the module ``eyehand.cli.x``."""
 COMPLETION = "--tyro-print-completion"
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 2 a mistake in what was given, 130 stopped.
 
     Args:
-        arguments: What stands after ``eyehand``; left out, what the shell gave.
+        arguments: The words after ``eyehand``; left out, those of the shell.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -51,7 +52,7 @@ def _run(verb: str, arguments: list[str]) -> int:
     if verb not in (*VERBS, "completion"):
         sys.stderr.write(f"eyehand: {unknown_name('verb', verb, VERBS)}\n")
         return 2
-    from eyehand.types import InputError  # brings torch: only a verb pays for it
+    from eyehand.types import InputError  # imports torch, which --help should not wait for
 
     try:
         return import_module(f"eyehand.cli.{verb}").run(arguments) or 0
@@ -59,9 +60,9 @@ def _run(verb: str, arguments: list[str]) -> int:
         sys.stderr.write(f"eyehand: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(f"\neyehand: {verb} was stopped; what it finished is kept.\n")
+        sys.stderr.write(f"\neyehand: {verb} was stopped; its finished work is kept.\n")
         return 130
-    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

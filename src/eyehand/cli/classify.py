@@ -1,4 +1,4 @@
-"""Train a vision network to say what a picture shows, and measure it on pictures it never saw.
+"""Train a vision network to classify pictures, and measure it on other pictures.
 
 Run:
     eyehand classify resnet18 --out outputs/resnet18
@@ -16,7 +16,7 @@ from eyehand.runs.classify import ClassifyConfig, classify
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, train, measure."""
+    """Read the arguments, train, measure."""
 
     def start(
         network: tyro.conf.Positional[str],
@@ -30,13 +30,14 @@ def run(arguments: list[str]) -> None:
         """Train and measure.
 
         Args:
-            network: Its name: lenet5, alexnet, vgg11, googlenet, resnet18, mobilenet, vit-tiny, ...
+            network: Its name, such as lenet5, alexnet, vgg11, googlenet, resnet18, mobilenet or
+                vit-tiny.
             out: Folder for checkpoints, metrics and results.json.
             config: The recipe.
-            minutes: Train this long instead of what the recipe says.
-            steps: Train this many steps instead of what the recipe says.
+            minutes: Minutes of training; left out, as the recipe says.
+            steps: Steps of training; left out, as the recipe says.
             threads: Threads of torch; one is faster where other programs keep the cores busy.
-            resume: Go on from the last checkpoint in the folder.
+            resume: Continue from the last checkpoint in the folder.
         """
         if (minutes, steps) != (None, None):
             training = replace(config.training, minutes=minutes, steps=steps)
@@ -46,8 +47,8 @@ def run(arguments: list[str]) -> None:
         found = classify(network, config, out, resume=resume)
         low, high = found["interval"]
         Console(highlight=False, soft_wrap=True).print(
-            f"{network} on {config.data}: {found['accuracy']:.2%} right of "
-            f"{found['test_pictures']:,} pictures that it never saw "
+            f"{network} on {config.data}: {found['accuracy']:.2%} correct of "
+            f"{found['test_pictures']:,} test pictures "
             f"(95 % interval {low:.2%} to {high:.2%}), "
             f"{found['parameters']:,} parameters, {found['steps']:,} steps in "
             f"{found['seconds'] / 60:.1f} minutes; {out / 'results.json'}"

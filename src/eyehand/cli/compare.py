@@ -1,12 +1,13 @@
-"""Compare anything that a recipe can be told, or search for the best of it.
+"""Compare values of any setting of a recipe, or search for the best value.
 
 Run:
     eyehand compare heads --tasks mt10 --minutes 20 --out outputs/heads
     eyehand compare policy.head=mlp,lstm,flow policy.horizon=8,16 --out outputs/compared
     eyehand compare training.learning-rate=1e-4..1e-2 --trials 20 --seed 10000 --out outputs/search
 
-A comparison of values does every combination, tests the differences on paired start states, and
-writes comparison.md. A range is searched. Several machines share the work with --storage URL.
+Values (field=a,b) are compared: every combination is trained and measured, the differences are
+tested on paired start states, and comparison.md is written. A range (field=low..high) is searched.
+Several machines share the work with --storage URL.
 """
 
 from typing import Annotated
@@ -18,7 +19,7 @@ from eyehand.runs.compare import CompareConfig, compare
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, compare."""
+    """Read the arguments and compare."""
 
     def start(
         axes: tyro.conf.Positional[tuple[str, ...]],
@@ -27,8 +28,8 @@ def run(arguments: list[str]) -> None:
         """Compare.
 
         Args:
-            axes: heads, or field=value,value and field=low..high as often as you like.
-            config: The rest.
+            axes: What varies: heads, or any number of field=value,value and field=low..high.
+            config: All other settings.
         """
         compare(axes, config, find_recipe(config.recipe))
 

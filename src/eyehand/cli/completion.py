@@ -68,7 +68,7 @@ def _spec(run: Callable[[list[str]], object], arguments: list[str]) -> dict[str,
 
 def _printed(call: Callable[[], object]) -> str:
     said = io.StringIO()
-    token = os.environ.pop("EYEHAND_TOKEN", None)  # else serve and live put it before the flag
+    token = os.environ.pop("EYEHAND_TOKEN", None)  # otherwise serve and live put it before the flag
     try:
         with redirect_stdout(said), suppress(SystemExit):
             call()

@@ -1,6 +1,7 @@
-"""From nothing to a robot that obeys a sentence: record, train, evaluate, report.
+"""The whole way in 20 minutes, to a robot that does what a sentence says.
 
-Every stage goes on where it was stopped, and is skipped when it is done.
+The stages are: record demonstrations, train a policy, evaluate it, write a report. A stage that was
+stopped is continued, and one that is done is skipped.
 
 Run:
     eyehand demo --out outputs/demo
@@ -13,6 +14,6 @@ from eyehand.runs.demo import DemoConfig, demo
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, run the four stages."""
+    """Read the arguments and run the stages."""
     config = tyro.cli(DemoConfig, args=arguments, prog="eyehand demo", description=__doc__)
     demo(config, bcz_metaworld())

@@ -1,4 +1,4 @@
-"""Check that this machine can run eyehand, and say how to mend what fails.
+"""Check that this machine can run eyehand, and say how to fix what fails.
 
 Run:
     eyehand doctor
@@ -22,7 +22,7 @@ class DoctorArguments:
 
 
 def run(arguments: list[str]) -> int:
-    """Print one line a check; return 1 if the main job cannot run."""
+    """Print a line for each check; return 1 if a required one failed."""
     wanted = tyro.cli(DoctorArguments, args=arguments, prog="eyehand doctor", description=__doc__)
     console = Console(highlight=False, soft_wrap=True)
     failed = False
@@ -35,6 +35,6 @@ def run(arguments: list[str]) -> int:
             )
             console.print(f"{mark} {check.name:<16} {check.found}")
             if not check.passed and check.mend:
-                console.print(f"     mend it with: [bold]{check.mend}[/]")
+                console.print(f"          to fix it:  [bold]{check.mend}[/]")
             failed |= check.required and not check.passed
     return int(failed)

@@ -1,4 +1,6 @@
-"""Measure a policy closed loop on start states it never saw; write results.json and report.html.
+"""Measure a policy in the simulator, on start states that it was not trained on.
+
+Writes results.json, report.html and films.
 
 Run:
     eyehand eval outputs/demo/policy --tasks drawer-open --episodes 20 --out outputs/evaluation
@@ -27,20 +29,21 @@ class EvalArguments:
     checkpoint: tyro.conf.Positional[Path | None] = None
     """Folder of a trained policy, or the name of a released one."""
     server: str | None = None
-    """Address of a policy server instead; its token, if any, is the variable EYEHAND_TOKEN."""
+    """Address of a policy server, instead of a checkpoint. If it asks for a token, set the variable
+    EYEHAND_TOKEN."""
     camera: str | None = None
-    """The picture for a server that does not say what it reads; left out, the suite's usual one."""
+    """Camera for a server that does not name its own; left out, the suite's usual one."""
     image_size: int = 224
-    """Height and width of that picture, pixels."""
+    """Height and width of that server's pictures, pixels."""
     rerun: Path | None = None
-    """Also write the filmed episodes into a recording for the rerun viewer, an .rrd file."""
+    """Also record the filmed episodes for the rerun viewer, into this .rrd file."""
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, measure."""
+    """Read the arguments and measure."""
     wanted = tyro.cli(EvalArguments, args=arguments, prog="eyehand eval", description=__doc__)
     if (wanted.checkpoint is None) == (wanted.server is None):
-        raise InputError("what is measured is a checkpoint, or --server ADDRESS: name one of them.")
+        raise InputError("name what is measured: either a checkpoint, or --server ADDRESS.")
     if wanted.checkpoint is not None:
         measure(find_checkpoint(wanted.checkpoint), wanted.config, rerun=wanted.rerun)
     elif wanted.server is not None:

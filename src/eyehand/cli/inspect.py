@@ -24,7 +24,7 @@ from eyehand.types import InputError
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, inspect, print, write the page."""
+    """Read the arguments, inspect, print the tables, write the page."""
 
     def start(
         model: tyro.conf.Positional[str],
@@ -34,9 +34,9 @@ def run(arguments: list[str]) -> None:
         """Inspect.
 
         Args:
-            model: What is inspected.
-            config: On what, and where.
-            out: The page.
+            model: The model to inspect.
+            config: Pictures, layers and precision.
+            out: File of the page.
         """
         if out.is_dir():
             raise InputError(f"{out} is a folder; --out names the page, such as {out}/page.html.")

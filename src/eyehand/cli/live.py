@@ -1,4 +1,4 @@
-"""Talk to a robot in the browser: watch it, tell it something else, take it by the hand.
+"""Watch a robot in the browser, tell it what to do, and lead its hand.
 
 Run:
     eyehand live
@@ -19,17 +19,17 @@ from eyehand.runs.live import show_live
 
 @dataclass(frozen=True)
 class LiveArguments:
-    """One page. The variable EYEHAND_TOKEN is its token where no list of processes shows it."""
+    """One page. The variable EYEHAND_TOKEN can hold its token, which no process list shows."""
 
     checkpoint: tyro.conf.Positional[Path] = Path("mt50")
     """Folder of a trained policy, or the name of a released one."""
     config: Annotated[LiveConfig, tyro.conf.arg(name="")] = field(default_factory=LiveConfig)
-    """Where it is, and how it begins."""
+    """Where the page is served, and its first episode."""
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, serve."""
-    # Put first, a later --token replaces it. As a default, --help would print it.
+    """Read the arguments and serve the page."""
+    # As the first argument, so that --token replaces it; --help would print a default.
     if token := os.environ.get("EYEHAND_TOKEN"):
         arguments = [f"--token={token}", *arguments]
     wanted = tyro.cli(LiveArguments, args=arguments, prog="eyehand live", description=__doc__)

@@ -1,4 +1,4 @@
-"""Film one episode of a policy that obeys a sentence.
+"""Film one episode of a policy that is told a sentence.
 
 Run:
     eyehand play outputs/demo/policy --task drawer-open --instruction "Pull the drawer towards you"
@@ -24,13 +24,13 @@ class PlayArguments:
     checkpoint: tyro.conf.Positional[Path]
     """Folder of a trained policy, or the name of a released one."""
     config: Annotated[PlayConfig, tyro.conf.arg(name="")]
-    """What is played and filmed."""
+    """The episode and the film."""
     rerun: Path | None = None
-    """Also write a recording for the rerun viewer, an .rrd file."""
+    """Also record the episode for the rerun viewer, into this .rrd file."""
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, play, say what came of it."""
+    """Read the arguments, film the episode, print its result."""
     wanted = tyro.cli(PlayArguments, args=arguments, prog="eyehand play", description=__doc__)
     if wanted.rerun is not None:
         check_recording(wanted.rerun)

@@ -14,7 +14,7 @@ from eyehand.policies.registry import find_checkpoint, load_policy
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, record, say what there is now."""
+    """Read the arguments, record, print what the data set has now."""
     wanted = tyro.cli(RecordConfig, args=arguments, prog="eyehand record", description=__doc__)
     make_policy = None
     if wanted.policy is not None:

@@ -1,6 +1,6 @@
-"""Make a published result from nothing: record, train, correct, evaluate with controls.
+"""Repeat a published result: record, train, correct, evaluate with controls.
 
-Every stage goes on where it was stopped, and is skipped when it is done.
+A stage that was stopped is continued, and one that is done is skipped.
 
 Run:
     eyehand reproduce mt50
@@ -17,11 +17,11 @@ from eyehand.runs.reproduce import ReproduceConfig, reproduce
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, run the stages."""
+    """Read the arguments and run the stages."""
     if not arguments or arguments[0] in ("-h", "--help"):
         results = "\n".join(f"  {name}" for name in REPRODUCTIONS)
         sys.stdout.write(
-            f"{__doc__}\nResults (`eyehand reproduce RESULT --help` shows every knob):\n{results}\n"
+            f"{__doc__}\nResults (`eyehand reproduce RESULT --help` has all settings):\n{results}\n"
         )
         return
     recipe = find_reproduction(arguments[0])

@@ -1,4 +1,4 @@
-"""Train a network to say what every pixel of a robot scene shows; measure it and draw what it says.
+"""Train a network to say what every pixel of a robot scene shows; measure it and draw its answers.
 
 Run:
     eyehand segment unet --out outputs/unet
@@ -17,7 +17,7 @@ from eyehand.runs.segment import SegmentConfig, segment
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, train, measure."""
+    """Read the arguments, train, measure."""
 
     def start(
         network: tyro.conf.Positional[str],
@@ -34,10 +34,10 @@ def run(arguments: list[str]) -> None:
             network: Its name: unet, fcn32s, fcn16s or fcn8s.
             out: Folder for pictures, checkpoints, metrics, results.json and masks.png.
             config: The recipe.
-            minutes: Train this long instead of what the recipe says.
-            steps: Train this many steps instead of what the recipe says.
+            minutes: Minutes of training; left out, as the recipe says.
+            steps: Steps of training; left out, as the recipe says.
             threads: Threads of torch; one is faster where other programs keep the cores busy.
-            resume: Go on from the last checkpoint in the folder.
+            resume: Continue from the last checkpoint in the folder.
         """
         if (minutes, steps) != (None, None):
             training = replace(config.training, minutes=minutes, steps=steps)

@@ -1,4 +1,4 @@
-"""Serve a policy over the wire, by openpi's protocol.
+"""Serve a policy over the network, in openpi's protocol.
 
 Run:
     eyehand serve mt50 --port 8000
@@ -19,7 +19,7 @@ from eyehand.serving.server import ServeConfig
 
 @dataclass(frozen=True)
 class ServeArguments:
-    """One server. The variable EYEHAND_TOKEN is its token where no list of processes shows it."""
+    """One server. The variable EYEHAND_TOKEN can hold its token, which no process list shows."""
 
     checkpoint: tyro.conf.Positional[Path]
     """Folder of a trained policy, or the name of a released one."""
@@ -28,8 +28,8 @@ class ServeArguments:
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, serve."""
-    # Put first, a later --token replaces it. As a default, --help would print it.
+    """Read the arguments and serve the policy."""
+    # As the first argument, so that --token replaces it; --help would print a default.
     if token := os.environ.get("EYEHAND_TOKEN"):
         arguments = [f"--token={token}", *arguments]
     wanted = tyro.cli(ServeArguments, args=arguments, prog="eyehand serve", description=__doc__)

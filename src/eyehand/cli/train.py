@@ -1,4 +1,4 @@
-"""Train a policy on a data set, by the recipe that you name.
+"""Train a policy on a data set, with a recipe.
 
 Run:
     eyehand train bcz-metaworld --data outputs/demo/data --out outputs/bcz --minutes 10
@@ -20,17 +20,17 @@ from eyehand.runs.trial import PARTS, choose_parts
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, train."""
+    """Read the arguments and train."""
     if not arguments or arguments[0] in ("-h", "--help"):
         recipes = "\n".join(f"  {name}" for name in RECIPES)
         parts = "\n".join(f"  --{part}: {', '.join(names)}" for part, names in PARTS.items())
         sys.stdout.write(
-            f"{__doc__}\nRecipes (`eyehand train RECIPE --help` shows every knob):\n{recipes}\n"
+            f"{__doc__}\nRecipes (`eyehand train RECIPE --help` shows every setting):\n{recipes}\n"
             f"Parts of a policy that are chosen by name:\n{parts}\n"
         )
         return
     recipe = find_recipe(arguments[0])
-    # tyro reads a part's knobs but cannot exchange one part for another: that goes first.
+    # tyro can set a part's settings but not exchange the part, so that is done before.
     parser = argparse.ArgumentParser(
         add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
@@ -55,11 +55,11 @@ def run(arguments: list[str]) -> None:
             data: Folders of the data sets, in the LeRobot v3 layout.
             out: Folder for checkpoints, metrics and the resolved config.
             run: The recipe.
-            minutes: Train this long instead of what the recipe says.
-            steps: Train this many steps instead of what the recipe says.
+            minutes: Minutes of training; left out, as the recipe says.
+            steps: Steps of training; left out, as the recipe says.
             threads: Threads of torch; one is faster where other programs keep the cores busy.
-            resume: Go on from the last checkpoint in the folder.
-            initial: Begin with the weights of this checkpoint, or of this released policy.
+            resume: Continue from the last checkpoint in the folder.
+            initial: Start from the weights of this checkpoint or released policy.
         """
         if (minutes, steps) != (None, None):
             run = replace(run, training=replace(run.training, minutes=minutes, steps=steps))

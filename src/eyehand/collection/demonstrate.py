@@ -1,4 +1,4 @@
-"""One demonstration: the scripted expert does a task, alone or after a policy went before it."""
+"""One demonstration: the scripted expert does a task, alone or after a policy's actions."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,9 +15,9 @@ from eyehand.types import Actor, Episode, InputError
 PUSH_STEPS = 10
 """Length of a push."""
 PUSH_PROBABILITY = 1 / 30
-"""That a push begins at a step without one."""
+"""Probability that a push begins at a step outside a push."""
 LONGEST_LEAD = 0.6
-"""Share of an episode that a policy may drive; the expert needs the rest to put things right."""
+"""Largest share of an episode in which the policy acts; the expert needs the rest to recover."""
 OPEN = -1.0
 """Effort that opens the fingers."""
 
@@ -95,11 +95,12 @@ def lead_of(
     """Return the actions of a policy from a start state up to a random moment.
 
     The moment is uniform over the policy's own episode before it succeeds (Ross et al., 2011,
-    https://arxiv.org/abs/1011.0686, in episodes): where it is stuck, it is mostly stuck there too.
+    https://arxiv.org/abs/1011.0686, in episodes): a policy that is stuck for
+    long is mostly corrected there.
 
     Args:
         suite: The family of tasks.
-        policy: Who drives.
+        policy: What acts.
         env: The task; its observations need no pictures.
         seed: The start state; it decides the moment, too.
         instruction: What the policy is told.
@@ -109,7 +110,7 @@ def lead_of(
     outcome = drive(policy, env, start, execution=Execution(), most=most)
     actions = list(outcome.actions)
     if outcome.terminated:
-        actions.pop()  # the task is over then, and nothing is left to put right
+        actions.pop()  # the task is over then: there is nothing to correct
     random = np.random.default_rng([seed, *env.task.encode(), most])
     return actions[: random.integers(len(actions) + 1)]
 
@@ -119,9 +120,9 @@ def _pushes(
 ) -> Iterator[Float32[np.ndarray, " action"]]:
     """Yield what is added to each executed action: now and then a push of ten steps.
 
-    A push has one direction, so it takes the hand off its way where noise of every step on its own
-    would average out; between pushes the expert brings it back undisturbed, which is what a policy
-    should learn. The gripper's effort is left alone: a dropped object shows no recovery.
+    A push has one direction, so it takes the hand off its path; noise that is drawn anew at every
+    step would average out. Between pushes the expert brings the hand back undisturbed, which is
+    what a policy should learn. The gripper is not pushed, because a dropped object teaches nothing.
     """
     random = np.random.default_rng([seed, *task.encode()])
     moved = slice(None) if suite.hand is None else suite.hand.action

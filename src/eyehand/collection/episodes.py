@@ -29,7 +29,7 @@ def replay_episode(
 
     Args:
         env: The environment of ``start.task``; its observations need no pictures.
-        start: Where it began, and what was told at last.
+        start: Start state, and the sentence that was told last.
         actions: What was executed.
         action_mask: Which steps have an action to learn, such as those of a person or the expert;
             the others are seen as their past. Left out, all have.

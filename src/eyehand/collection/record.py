@@ -1,4 +1,4 @@
-"""Records demonstrations: the simulator's scripted expert does the tasks, a data set keeps them."""
+"""Recording: the simulator's scripted expert does the tasks, and a data set keeps the episodes."""
 
 import json
 import multiprocessing
@@ -29,7 +29,7 @@ from eyehand.files import replace_text
 from eyehand.types import Actor, InputError
 
 TRAINING_SEEDS = 10_000
-"""Start states from this seed on are for choosing and for evaluation, never for training."""
+"""Seeds from here on are for validation and evaluation, never for training."""
 _DESCRIPTION_PATH = "meta/recording.json"
 
 
@@ -38,45 +38,45 @@ class RecordConfig:
     """What is recorded, and where to."""
 
     out: Path
-    """Folder of the data set; a recording that was interrupted goes on."""
+    """Folder of the data set; an interrupted recording in it is continued."""
     tasks: str
-    """``all``, groups or sets of the suite (Meta-World: ``easy``, ``medium``, ``hard``,
-    ``very-hard``, ``mt10``), task names, with commas."""
+    """Separated by commas: task names, groups or sets of tasks (Meta-World: ``easy``, ``medium``,
+    ``hard``, ``very-hard``, ``mt10``), or ``all``."""
     suite: str = "metaworld"
-    """Family of tasks."""
+    """The benchmark."""
     episodes: int = 50
     """Successful episodes per task."""
     seed: int = 0
     """Seed of the first start state of every task; attempt k has seed + k."""
     workers: int = 2
-    """Processes that simulate; the data set does not depend on it."""
+    """Simulator processes; the data set is the same for any number."""
     perturbation: float = 0.0
-    """Strength of the pushes that the hand gets on its way, standard deviation per axis in action
-    units; the label is what the expert wanted, so that the data shows how to recover."""
+    """Strength of random pushes of the hand, standard deviation per axis in action units. The data
+    set keeps the action that the expert wanted, so that it shows how to recover."""
     cameras: tuple[str, ...] = ()
-    """The pictures that are kept; none named, the suite's usual one. Meta-World: corner4, or
+    """Cameras whose pictures are kept; left out, the suite's usual one. Meta-World has corner4, and
     work_area, its inner part."""
     image_size: int = 96
     """Height and width of the pictures, pixels."""
     policy: Path | None = None
-    """Record corrections of this policy instead: it drives to a random moment, then the expert
-    takes over, and only the expert's part is learnt from (DAgger). Where the expert cannot put
-    things right either, there is one episode less."""
+    """Record corrections of this policy instead (DAgger): it acts up to a random moment, then the
+    expert takes over, and only the expert's actions are learned from. An attempt in which the
+    expert fails is left out."""
 
     def __post_init__(self) -> None:
-        """Check that it can be recorded."""
+        """Check that numbers are in range, and that tasks and cameras exist."""
         for name in ("episodes", "workers", "image_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
         if not 0 <= self.perturbation < float("inf"):
-            raise InputError(f"`perturbation` must not be negative. Got {self.perturbation}.")
+            raise InputError(f"`perturbation` must be finite, at least 0. Got {self.perturbation}.")
         suite = find_suite(self.suite)
         suite.check_cameras(self.cameras)
         last = self.seed + self.attempts - 1
         if self.seed < 0 or last >= TRAINING_SEEDS:
             raise InputError(
                 f"`seed` {self.seed} with up to {self.attempts} attempts a task reaches seed "
-                f"{last}; training seeds lie in 0 to {TRAINING_SEEDS - 1}, those above are for "
+                f"{last}; training seeds are 0 to {TRAINING_SEEDS - 1}, those above are for "
                 "choosing and for evaluation. Choose a smaller `seed`."
             )
         suite.select_tasks(self.tasks)
@@ -88,18 +88,18 @@ class RecordConfig:
 
     @property
     def attempts(self) -> int:
-        """Attempts at a task after which the recording gives up, or has enough corrections."""
+        """Most attempts per task. With a policy all are made; else the recording fails then."""
         return self.episodes if self.policy else max(20, 4 * self.episodes)
 
 
 @dataclass(frozen=True)
 class RecordResult:
-    """What a recording holds now."""
+    """What a recording contains now."""
 
     successes: Mapping[str, int]
     """Episodes in the data set, per task."""
     failures: Mapping[str, int]
-    """Attempts between them that did not succeed and were not kept, per task."""
+    """Attempts that failed and were left out, per task."""
     frames: int
     """Frames of these episodes."""
     seconds: float
@@ -108,7 +108,7 @@ class RecordResult:
 
 @dataclass
 class _Progress:
-    """How far one task is."""
+    """The progress of one task."""
 
     task: str
     seed: int
@@ -122,21 +122,20 @@ class _Progress:
 def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None) -> RecordResult:
     """Record what is still missing of the data set that ``config`` describes.
 
-    Episodes are written in the order of tasks and seeds, each told the next of ten sentences. The
-    files are the same bits whatever the number of workers and wherever the recording was killed
-    and begun again; a kill loses the episodes under way and those waiting for an earlier one.
+    Episodes are written in the order of tasks and seeds, and get the task's sentences in turn. The
+    files are equal bit for bit for any number of workers, and also if the recording was killed and
+    continued; a kill loses the episodes under way and those that wait for an earlier one.
 
     Args:
         config: What is recorded.
-        make_policy: Loads ``config.policy``, in every worker once; given with it, and only then.
+        make_policy: Loads ``config.policy``, once in every worker; needed where that is set.
 
     Raises:
-        InputError: If the folder holds something else, an expert fails too often, or it can put
-            nothing right that the policy did.
+        InputError: If the folder holds something else, or the expert fails too often.
         RuntimeError: If a worker process fails; with its traceback and the task.
     """
     if (config.policy is None) != (make_policy is None):
-        raise ValueError("`make_policy` is given with `config.policy`, and only then.")
+        raise ValueError("`make_policy` is needed if and only if `config.policy` is set.")
     began = time.monotonic()
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
@@ -151,8 +150,8 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
         lengths = [recorded.length for recorded in writer.recorded if recorded.task in tasks]
     if not lengths:
         raise InputError(
-            f"in {config.attempts} attempts a task the expert could put right nothing that "
-            f"{config.policy} did. Train that policy for longer, or name more `episodes`."
+            f"in {config.attempts} attempts per task the expert never succeeded after the policy "
+            f"{config.policy}. Train that policy for longer, or set more `episodes`."
         )
     return RecordResult(
         successes={state.task: state.successes for state in states},
@@ -182,11 +181,11 @@ def _check_folder(config: RecordConfig) -> None:
         if found != _description(config):
             raise InputError(
                 f"{config.out} holds a recording with {found}; this one has "
-                f"{_description(config)}. Name another folder."
+                f"{_description(config)}. Choose another folder."
             )
     elif config.out.exists() and any(p.name != ".pending" for p in config.out.iterdir()):
         raise InputError(
-            f"{config.out} holds something else than a recording. Name an empty or a new folder."
+            f"{config.out} exists and is not a recording. Choose an empty or a new folder."
         )
 
 
@@ -253,8 +252,8 @@ def _episodes(
 ) -> Iterator[EncodedEpisode]:
     """Yield the missing episodes of one task in the order of their seeds.
 
-    Meanwhile the workers are kept busy with this task and those after it. No attempt is made that
-    might not be needed: so which are made does not depend on which worker is faster.
+    Meanwhile the workers are kept busy with this task and those after it. Only attempts that are
+    needed in any case are started, so which ones are made does not depend on the workers' speed.
     """
     while state.successes < config.episodes:
         if not state.jobs and state.seed - config.seed >= config.attempts:
@@ -280,11 +279,11 @@ def _episodes(
 
 
 def _fill(states: list[_Progress], config: RecordConfig, workers: Executor) -> None:
-    """Hand out attempts, first tasks first, until each worker has one and a next one."""
+    """Start attempts in the order of tasks, until every worker has one at work and one waiting."""
     running = sum(not job.done() for state in states for job in state.jobs)
     for state in states:
         while running < 2 * config.workers:
-            # A job that failed frees its place only when its turn comes: the order stays fixed.
+            # A failed attempt counts until its result is read in order: this keeps the order fixed.
             if state.successes + len(state.jobs) >= config.episodes:
                 break
             if state.seed - config.seed >= config.attempts:
@@ -313,14 +312,14 @@ def _result(job: Future[EncodedEpisode | None], task: str, seed: int) -> Encoded
 
 
 def _sentence(suite: Suite, task: str, number: int) -> str:
-    """Return what an episode is told: the task's sentences in turn, without the held-out ones."""
+    """Return the sentence of an episode: each of the task's in turn, held-out ones left out."""
     sentences = suite.instructions(task)
     told = (sentences.canonical, *sentences.training)
     return told[number % len(told)]
 
 
 def _start_worker(make_policy: Callable[[], Actor] | None) -> None:
-    """Let the parent alone answer to Ctrl-C, and do not outlive it."""
+    """Ignore Ctrl-C, which the parent handles, and end when the parent ends."""
     global _policy
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -332,7 +331,7 @@ def _start_worker(make_policy: Callable[[], Actor] | None) -> None:
 
     threading.Thread(target=follow, daemon=True).start()
     if make_policy is not None:
-        torch.set_num_threads(1)  # one process a core simulates already
+        torch.set_num_threads(1)  # every core is busy with a worker of its own
         _policy = make_policy()
 
 

@@ -4,11 +4,10 @@ A recording encodes in the processes that simulate, so that only small results t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
 
 from eyehand.data.columns import ACTION_MASK, LANDMARKS
 from eyehand.data.statistics import describe_pictures
@@ -16,9 +15,12 @@ from eyehand.data.video import encode_video
 from eyehand.types import Episode, InputError
 
 
-@dataclass(frozen=True)
-class EncodedEpisode:
-    """An episode whose pictures are videos already: what a worker process hands over."""
+@dataclass(frozen=True, kw_only=True)
+class EncodedEpisode(Episode):
+    """An episode whose pictures are videos already: what a worker process hands over.
+
+    It has no ``image``, and its landmarks and its action mask stand among its ``columns``.
+    """
 
     film: Mapping[str, bytes]
     """One mp4 file per camera."""
@@ -26,18 +28,6 @@ class EncodedEpisode:
     """Height and width per camera, pixels."""
     image_statistics: Mapping[str, Mapping[str, Any]]
     """LeRobot's statistics of the pictures, per camera."""
-    state: Float32[np.ndarray, "time state"]
-    """As in `Episode`."""
-    action: Float32[np.ndarray, "time action"]
-    """As in `Episode`."""
-    instruction: str
-    """As in `Episode`."""
-    task: str
-    """As in `Episode`."""
-    seed: int
-    """As in `Episode`."""
-    columns: Mapping[str, Shaped[np.ndarray, "time ..."]]
-    """Those of `Episode`, its landmarks and its action mask."""
 
 
 def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
@@ -64,14 +54,10 @@ def encode_episode(episode: Episode, *, fps: int) -> EncodedEpisode:
             )
     if episode.action.shape[1] and not episode.instruction.strip():
         raise InputError(f"{name} has no instruction.")
+    plain = replace(episode, image={}, landmarks=None, action_mask=None, columns=columns)
     return EncodedEpisode(
+        **vars(plain),
         film={camera: encode_video(film, fps=fps) for camera, film in episode.image.items()},
         shape={camera: film.shape[1:3] for camera, film in episode.image.items()},
         image_statistics={camera: describe_pictures(f) for camera, f in episode.image.items()},
-        state=episode.state,
-        action=episode.action,
-        instruction=episode.instruction,
-        task=episode.task,
-        seed=episode.seed,
-        columns=columns,
     )

@@ -59,7 +59,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Place:
+class EpisodeFile:
     """Where an episode begins in a file."""
 
     path: Path
@@ -84,9 +84,9 @@ class EpisodeRow:
     """Name of the task in its suite; empty where the recorder did not say."""
     seed: int
     """Seed of the start state; -1 where the recorder did not say."""
-    data: Place
+    data: EpisodeFile
     """Its states and actions."""
-    videos: Mapping[str, Place]
+    videos: Mapping[str, EpisodeFile]
     """Its films, by camera."""
 
 

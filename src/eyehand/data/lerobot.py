@@ -24,8 +24,8 @@ from eyehand.data.layout import (
     SEED_COLUMN,
     TASK_COLUMN,
     TASKS_PATH,
+    EpisodeFile,
     EpisodeRow,
-    Place,
     cameras_from_features,
     read_info,
     read_sentences,
@@ -192,13 +192,13 @@ class Dataset:
             columns=columns,
         )
 
-    def _checked(self, place: Place) -> Path:
+    def _checked(self, file: EpisodeFile) -> Path:
         """Return the path of a file after comparing it, once, with the checksum noted for it."""
-        path = self.folder / place.path
+        path = self.folder / file.path
         if path not in self._checked_paths:
             if not path.is_file():
                 raise InputError(f"{path} is missing. Restore the file.")
-            if place.checksum is not None and file_checksum(path) != place.checksum:
+            if file.checksum is not None and file_checksum(path) != file.checksum:
                 raise InputError(
                     f"{path} is not the file that was recorded (its checksum differs): it is "
                     "truncated or altered. Restore the file, or record the data set anew."
@@ -248,27 +248,23 @@ class Dataset:
                     file_index=row[f"videos/{key}/file_index"],
                 )
                 first = round(row[f"videos/{key}/from_timestamp"] * self.fps)
-                videos[name] = Place(Path(path), first, row.get(CHECKSUM_COLUMN + key))
+                videos[name] = EpisodeFile(Path(path), first, row.get(CHECKSUM_COLUMN + key))
         return EpisodeRow(
             index=row["episode_index"],
             start=row["dataset_from_index"],
             length=row["length"],
             task=row.get(TASK_COLUMN) or "",
             seed=-1 if (seed := row.get(SEED_COLUMN)) is None else seed,
-            data=Place(Path(data), row["dataset_from_index"], row.get(CHECKSUM_COLUMN + "data")),
+            data=EpisodeFile(
+                Path(data), row["dataset_from_index"], row.get(CHECKSUM_COLUMN + "data")
+            ),
             videos=videos,
         )
 
     def _vectors(self, table: pa.Table, name: str, dim: int) -> Float32[np.ndarray, "frame _"]:
         if dim == 0:
             return np.zeros((len(table), 0), np.float32)
-        values = flat_numbers(table[name])
-        if not pa.types.is_floating(values.type) or len(values) != len(table) * dim:
-            raise InputError(
-                f"feature {name!r} of {self.folder / 'data'} holds {table[name].type}; "
-                f"{dim} floating-point numbers a frame are expected."
-            )
-        vectors = values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
+        vectors = self._numbers(table, name, dim, "floating-point").astype(np.float32)
         self.check_finite(name, vectors)
         return vectors
 
@@ -279,20 +275,25 @@ class Dataset:
         used.
         """
         column, feature = self.columns[name], feature_name(name)
+        numbers = self._numbers(table, feature, column.size, column.dtype).astype(column.dtype)
+        if name == LANDMARKS:
+            self.check_finite(feature, numbers)
+        return numbers.reshape(len(table), *column.shape)
+
+    def _numbers(
+        self, table: pa.Table, feature: str, size: int, wanted: str
+    ) -> Shaped[np.ndarray, "frame size"]:
+        """Return a feature's numbers; only floating-point ones where those are ``wanted``."""
         values = flat_numbers(table[feature])
-        is_number = any(
-            kind(values.type)
-            for kind in (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
-        )
-        if not is_number or len(values) != len(table) * column.size:
+        known = [pa.types.is_floating]
+        if wanted != "floating-point":
+            known += [pa.types.is_integer, pa.types.is_boolean]
+        if not any(kind(values.type) for kind in known) or len(values) != len(table) * size:
             raise InputError(
                 f"feature {feature!r} of {self.folder / 'data'} holds {table[feature].type}; "
-                f"{column.size} numbers of type {column.dtype} a frame are expected."
+                f"{size} {wanted} numbers a frame are expected."
             )
-        numbers = values.to_numpy(zero_copy_only=False).astype(column.dtype)
-        if name == LANDMARKS:
-            self.check_finite(feature, numbers.reshape(len(table), -1))
-        return numbers.reshape(len(table), *column.shape)
+        return values.to_numpy(zero_copy_only=False).reshape(len(table), size)
 
     def check_finite(self, feature: str, values: Shaped[np.ndarray, "frame _"]) -> None:
         """Refuse numbers of a feature that are not finite.

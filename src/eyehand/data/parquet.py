@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing. Restore the file.")
-    try:
+    with _damage_named(path):
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "
-            "file, or record the data set anew."
-        ) from error
 
 
 def read_table(path: Path, columns: list[str] | None) -> pa.Table:
@@ -43,8 +39,14 @@ def read_table(path: Path, columns: list[str] | None) -> pa.Table:
     missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}; the data set's format asks for it.")
-    try:
+    with _damage_named(path):
         return file.read(columns=columns)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "

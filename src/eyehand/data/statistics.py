@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 
 from eyehand.data.columns import feature_name
 from eyehand.data.layout import STATISTICS_PATH
@@ -42,11 +42,9 @@ def describe(values: Shaped[np.ndarray, " frame *feature"]) -> dict[str, Any]:
     """
     values = values.astype(np.float64).reshape(len(values), *(values.shape[1:] or (1,)))
     quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
+    names = ("min", "max", "mean", "std")
     return {
-        "min": values.min(axis=0).tolist(),
-        "max": values.max(axis=0).tolist(),
-        "mean": values.mean(axis=0).tolist(),
-        "std": values.std(axis=0).tolist(),
+        **{name: getattr(values, name)(axis=0).tolist() for name in names},
         "count": [len(values)],
         **dict(zip(QUANTILES, quantiles.tolist(), strict=True)),
     }
@@ -130,7 +128,7 @@ def to_statistics(described: Mapping[str, Any]) -> Statistics:
         >>> to_statistics(describe(np.array([[0.0], [2.0]]))).mean
         array([1.], dtype=float32)
     """
-    return Statistics(**{f: _vector(described[k]) for f, k in _FIELDS.items()})
+    return Statistics(**{f: np.asarray(described[k], np.float32) for f, k in _FIELDS.items()})
 
 
 def _stored(path: Path) -> Mapping[str, Any]:
@@ -144,7 +142,3 @@ def _stored(path: Path) -> Mapping[str, Any]:
             f"{path} cannot be read as a LeRobot statistics file: it is truncated or altered. "
             "Delete it, and the statistics are computed anew."
         ) from error
-
-
-def _vector(values: Sequence[float]) -> Float32[np.ndarray, " feature"]:
-    return np.asarray(values, np.float32)

@@ -84,7 +84,7 @@ def join_videos(films: Sequence[bytes], path: Path, *, fps: int) -> None:
 
 
 def decode_video(
-    path: Path, *, fps: int, start: int = 0, threads: int = 1
+    path: Path, *, fps: int, start: int = 0
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
     """Yield the number of each frame from ``start`` on, counted from the file's begin, and it.
 
@@ -94,7 +94,6 @@ def decode_video(
         path: The video file.
         fps: Frames per second of the data set; frames are numbered by their time.
         start: First frame wanted; it is reached through the key frame before it.
-        threads: Threads of the decoder.
 
     Raises:
         InputError: If the file is missing, truncated or not a video.
@@ -104,7 +103,7 @@ def decode_video(
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            stream.codec_context.thread_count = threads
+            stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             assert stream.time_base is not None
             if start > 0:

@@ -1,1 +1,1 @@
-"""Simulators behind Gymnasium: one benchmark a file; rendering, vector workers, rollouts."""
+"""Simulators as Gymnasium environments: one benchmark a file; rendering, workers, rollouts."""

@@ -1,4 +1,4 @@
-"""The batteries that environments and suites pass: their contracts, run instead of read.
+"""Tests that every environment and every suite must pass: their contracts as code.
 
 The list of properties is that of dm_control's test suite (Tassa et al., 2018,
 https://arxiv.org/abs/1801.00690), with start states that do not depend on earlier episodes added.
@@ -26,15 +26,15 @@ def check_env(
 ) -> None:
     """Raise ``AssertionError`` with a sentence if an environment breaks Gymnasium's contract.
 
-    Spaces may be any. Checked are: observations are in their space and share no memory; everything
-    is finite; an episode is terminated or truncated, not both; the same seed gives the same
-    episode, other seeds other starts; and an episode is the same after a fresh start, a partial
-    episode, a failure and a success.
+    Any spaces are allowed. Checked are: observations are in their space and share no memory;
+    everything is finite; an episode is terminated or truncated, not both; the same seed gives the
+    same episode, other seeds other starts; and an episode is the same after a fresh start, a
+    partial episode, a failure and a success.
 
     Args:
         env: The environment, which stays open.
-        solve: Returns the next action of an expert; with it the start after a success is checked.
-        max_steps: Length of an episode that nothing ends.
+        solve: Returns the next action of an expert; with it, the start after a success is checked.
+        max_steps: Steps after which an episode must have ended.
     """
     seeds = (0, 1)
     first, other = (_episode(env, seed) for seed in seeds)
@@ -59,11 +59,11 @@ def check_env(
 def check_robot_env(
     env: RobotEnv, *, solve: Callable[[], np.ndarray] | None = None, max_steps: int = 500
 ) -> None:
-    """Raise ``AssertionError`` with a sentence if an environment is none for a VLA.
+    """Raise ``AssertionError`` with a sentence if an environment cannot be used with a VLA.
 
-    That is `check_env`, and: observations are images, a state and a sentence; actions are in
-    [-1, 1]; no picture is constant; the state changes; ``info["success"]`` is a bool, and a success
-    ends the episode.
+    Checked are what `check_env` checks, and: observations are images, a state and a sentence;
+    actions are in [-1, 1]; no picture is constant; the state changes; ``info["success"]`` is a
+    bool, and a success ends the episode.
 
     Args:
         env: The environment, which stays open.
@@ -85,8 +85,9 @@ def check_robot_env(
 def check_suite(suite: Suite) -> None:
     """Raise ``AssertionError`` with a sentence if a suite contradicts itself or its first task.
 
-    Names are unique and known, scenes and sets are of its tasks, every task has a sentence, and the
-    first task's environment has the suite's cameras, state, actions, time and landmarks.
+    Checked are: names are unique and known; scenes and sets contain tasks of the suite; every task
+    has a sentence; the first task's environment has the suite's cameras, state, actions, time and
+    landmarks.
     """
     assert len(set(suite.tasks)) == len(suite.tasks) > 0, (
         "a task is in two groups, or there is none."
@@ -98,39 +99,45 @@ def check_suite(suite: Suite) -> None:
     for scene in suite.scenes:
         sentences = {suite.instructions(task).canonical for task in scene}
         assert len(sentences) == len(scene), f"tasks of one scene share a sentence: {scene}."
-    assert suite.view in suite.cameras, f"the picture for people, {suite.view!r}, is no camera."
+    assert suite.view in suite.cameras, f"the picture for people, {suite.view!r}, is not a camera."
     env = suite.make(suite.tasks[0], cameras=dict.fromkeys(suite.cameras, 32))
     try:
         observation, _ = env.reset(seed=0)
-        assert set(observation["image"]) == set(suite.cameras), "pictures are not the cameras'."
+        assert set(observation["image"]) == set(suite.cameras), (
+            "the pictures are not those of the cameras."
+        )
         assert len(observation["state"]) == len(suite.state), "states have another length."
         assert env.action_dim == len(suite.action), "actions have another length."
-        assert env.metadata["render_fps"] == suite.fps, "the environment has another pace."
+        assert env.metadata["render_fps"] == suite.fps, (
+            "the environment has another number of steps per second."
+        )
         if suite.landmarks:
             assert isinstance(env, Landmarks), "there are no landmarks."
-            assert env.landmarks().shape == (len(suite.landmarks), 3), "landmarks do not fit."
+            assert env.landmarks().shape == (len(suite.landmarks), 3), (
+                "the landmarks have another shape."
+            )
     finally:
         env.close()
 
 
 def _check_spaces(env: RobotEnv) -> None:
     space = env.action_space
-    assert isinstance(space, gymnasium.spaces.Box), f"actions are a Box. Got {space}."
-    assert space.dtype == np.float32, f"actions are float32. Got {space.dtype}."
-    assert (space.low == -1).all(), f"actions begin at -1. Got {space.low}."
-    assert (space.high == 1).all(), f"actions end at 1. Got {space.high}."
+    assert isinstance(space, gymnasium.spaces.Box), f"actions must be a Box. Got {space}."
+    assert space.dtype == np.float32, f"actions must be float32. Got {space.dtype}."
+    assert (space.low == -1).all(), f"actions must begin at -1. Got {space.low}."
+    assert (space.high == 1).all(), f"actions must end at 1. Got {space.high}."
     assert isinstance(env.observation_space, gymnasium.spaces.Dict), (
-        f"observations are a Dict. Got {env.observation_space}."
+        f"observations must be a Dict. Got {env.observation_space}."
     )
     names = set(env.observation_space.spaces)
     assert names == {"image", "state", "instruction"}, (
-        f"observations are image, state, instruction. Got {sorted(names)}."
+        f"observations must be image, state, instruction. Got {sorted(names)}."
     )
 
 
 def _check_success(terminated: bool, info: Mapping[str, Any]) -> None:
     success = info.get("success")
-    assert isinstance(success, bool), f"`success` is a bool. Got {success!r}."
+    assert isinstance(success, bool), f"`success` must be a bool. Got {success!r}."
     assert terminated or not success, "a success does not end the episode."
 
 
@@ -159,7 +166,7 @@ def _episode(
 
 
 def _end(env: gymnasium.Env[Any, Any], act: Callable[[], Any], max_steps: int) -> bool:
-    """Run the present episode to its end; return whether it was solved, if it says so."""
+    """Run the present episode to its end; return whether it was solved."""
     for _ in range(max_steps):
         *_, terminated, truncated, info = env.step(act())
         if terminated or truncated:

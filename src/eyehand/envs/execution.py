@@ -1,4 +1,4 @@
-"""How a chunk of actions is executed: some of them, plain or averaged with earlier chunks."""
+"""How a chunk of actions is executed: how many of them, and whether averaged over chunks."""
 
 import math
 from collections import deque
@@ -18,20 +18,19 @@ class Execution:
     """How a chunk of actions is executed."""
 
     steps: int = 4
-    """Actions executed before the policy plans anew."""
+    """Actions executed before the policy plans again."""
     temporal_ensembling: float | None = None
-    """Average each action with what earlier chunks planned for the same moment, with this decay of
-    the weights from the oldest to the newest (ACT: 0.01, with ``steps`` 1); ``None`` does not."""
+    """Average each action with those that earlier chunks planned for the same moment; this is how
+    fast the weights decay from the oldest to the newest (ACT: 0.01, with ``steps`` 1). ``None``
+    switches it off."""
 
     def __post_init__(self) -> None:
-        """Check that the values can work."""
+        """Check that the numbers are in range."""
         if self.steps < 1:
             raise InputError(f"`steps` of Execution must be at least 1. Got {self.steps}.")
         decay = self.temporal_ensembling
         if decay is not None and not (math.isfinite(decay) and decay >= 0):
-            raise InputError(
-                f"`temporal_ensembling` of Execution is a decay of at least 0. Got {decay}."
-            )
+            raise InputError(f"`temporal_ensembling` of Execution must be at least 0. Got {decay}.")
 
 
 class Plan:

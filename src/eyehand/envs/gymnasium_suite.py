@@ -1,4 +1,4 @@
-"""Any Gymnasium environment as a suite: it gets a sentence, pictures, a state, actions in [-1, 1].
+"""A suite from any Gymnasium environments: adds sentence, pictures, state, actions in [-1, 1].
 
     SUITE = gymnasium_suite(
         "cart",
@@ -8,7 +8,7 @@
         max_steps=500,
     )
 
-In a module of yours, ``--suite my_module:SUITE`` names it on every command line.
+Every verb takes it as ``--suite my_module:SUITE``.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ Make = Callable[[str], gymnasium.Env[Any, Any]]
 
 
 def said_success(info: Mapping[str, Any]) -> bool:
-    """Return what ``info`` says of success, under either of the usual names; without one, False.
+    """Return the success in ``info`` under either of the usual names; False if there is none.
 
     Example:
         >>> said_success({"is_success": 1.0}), said_success({})
@@ -41,10 +41,10 @@ def said_success(info: Mapping[str, Any]) -> bool:
 
 
 class GymnasiumEnv(RobotEnv):
-    """One Gymnasium environment behind the contract of suites.
+    """A Gymnasium environment that keeps the contract of suites.
 
     The state is the flattened observation, one-hot where that is discrete. A Box of actions is
-    scaled to [-1, 1]; of discrete actions each has one number, and the largest is taken.
+    scaled to [-1, 1]. Each discrete action has one number, and the one with the largest is done.
 
     Args:
         task: Passed to ``make``.
@@ -97,7 +97,7 @@ class GymnasiumEnv(RobotEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin the episode that ``seed`` names; without a seed, a random one."""
+        """Begin the episode of a seed; without one, of a random seed."""
         found, info = self._env.reset(seed=self.seed_of_episode(seed), options=options)
         self._steps = 0
         return self.observation(self._state(found)), {**info, "success": False}
@@ -154,10 +154,10 @@ def gymnasium_suite(
     max_steps: int,
     success: Callable[[Mapping[str, Any]], bool] = said_success,
 ) -> Suite:
-    """Return Gymnasium environments as a suite; the first is made once, to see its spaces.
+    """Return Gymnasium environments as a suite; the first is made once, to read its spaces.
 
     Args:
-        name: What figures call it.
+        name: Name of the suite in results.
         make: Makes the environment of a task, with ``render_mode="rgb_array"``. Workers call it, so
             it is a function that can be imported by name, or a `functools.partial` of one.
         tasks: Sentences by task; all tasks have the same spaces.

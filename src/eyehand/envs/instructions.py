@@ -16,7 +16,7 @@ class Instructions:
     training: tuple[str, ...] = ()
     """Paraphrases that a policy may be trained on."""
     held_out: tuple[str, ...] = ()
-    """Paraphrases that no policy is trained on, for the evaluation's controls."""
+    """Paraphrases for the evaluation's controls; no policy is trained on them."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Pictures of robot scenes with a label for every pixel, which the simulator gives for free."""
+"""Pictures of robot scenes with a label for every pixel, which the simulator knows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,16 +10,16 @@ from eyehand.envs.suite import Suite
 from eyehand.types import InputError
 
 LONGEST_SECONDS = 1.0
-"""How long the expert moves before a picture is taken, at most."""
+"""Most steps that the expert does before a picture is taken."""
 
 
 def scene_masks(
     suite: Suite, tasks: Sequence[str], *, seeds: Sequence[int], image_size: int, camera: str
 ) -> Iterator[tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"]]]:
-    """Give one picture and its mask for every start state of every task.
+    """Yield one picture and its mask for every start state of every task.
 
-    The expert moves the robot for a while, as long as the seed decides, so that hand and objects
-    are met in many places. Each picture depends on its task and seed alone.
+    First the expert does a number of steps that the seed decides, so that hand and objects are in
+    many places. Each picture depends on its task and seed alone.
 
     Args:
         suite: The family of tasks.
@@ -32,14 +32,16 @@ def scene_masks(
         The picture, and the number of one of ``suite.masks`` per pixel.
 
     Raises:
-        InputError: If there is no such task or camera, no picture can be drawn, or the suite knows
-            no masks.
+        InputError: If there is no such task or camera, no picture can be drawn, or the suite has no
+            masks.
     """
     longest = round(LONGEST_SECONDS * suite.fps)
     for task in tasks:
         env = suite.make(task, cameras={camera: image_size}, render_observations=False)
         if not (isinstance(env, Masks) and isinstance(env, Expert)):
-            raise InputError(f"the suite {suite.name} does not know what a pixel shows.")
+            raise InputError(
+                f"the suite {suite.name} has no masks: it does not know what a pixel shows."
+            )
         try:
             for seed in seeds:
                 env.reset(seed=seed)

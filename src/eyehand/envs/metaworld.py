@@ -7,13 +7,13 @@ one camera, the hand's position and the gripper's opening as state, 500 steps, s
 Protocol ``metaworld-v1``:
 
 - the picture ``corner4`` (which is the ``corner2`` that LeRobot moves and turns), or a part of it,
-  ``work_area``, and the 4-D state of the hand (xyz, gripper opening). Object poses are *privileged*
-  and never leave the environment;
+  ``work_area``, and the 4-D state of the hand (xyz, gripper opening). Object poses are
+  *privileged*: only the environment knows them;
 - at most 500 steps of about 1/80 s; success at any step ends the episode as a success; actions are
   clipped to [-1, 1];
 - the start state depends on the task and the episode's seed alone;
 - LeRobot's sentence for each task, except that ``push`` and ``push-back``, which share one there,
-  have two here (``metaworld_instructions.toml``);
+  have one each here (``metaworld_instructions.toml``);
 - the score is the unweighted mean of the four tier rates (28 easy, 11 medium, 6 hard, 5 very hard
   tasks). The mean over tasks is given as well.
 """
@@ -73,7 +73,8 @@ CAMERAS: dict[str, rendering.Crop] = {
     # Everything that any of the fifty tasks needs, 1.5 times as large in the same pixels.
     "work_area": rendering.Crop(left=-0.9, right=0.4, bottom=-0.5, top=0.8),
 }
-"""Pictures that a policy can ask for: each a part of ``corner4``'s, which hangs upside down."""
+"""Pictures that a policy can read: each is a part of the picture of ``corner4``, which hangs upside
+down."""
 SCENES: tuple[tuple[str, ...], ...] = (
     ("assembly", "disassemble"),
     ("coffee-button", "coffee-push", "coffee-pull"),
@@ -94,19 +95,17 @@ SCENES: tuple[tuple[str, ...], ...] = (
 )
 """Tasks that show the same objects. In the first groups they are the same MuJoCo model."""
 MASK_CLASSES = ("background", "table", "robot", "hand", "object")
-"""What a pixel can show. The hand begins at the wrist; what a task is about are its objects; the
-mark of a goal is background."""
+"""What a pixel can show. The hand begins at the wrist; the objects are the things that a task is
+about; the mark of a goal is background."""
 
 
 class MetaWorldEnv(RobotEnv):
-    """One Meta-World task behind Gymnasium's contract.
+    """One Meta-World task as a Gymnasium environment.
 
-    The start state, and all that follows from it under the same actions, depends on the task and
-    on ``reset(seed=...)`` alone: every episode gets a new Meta-World object, new simulation data
-    and the model as it was loaded, because Meta-World leaves traces of an episode in all three.
-
-    What the robot may know is in the observation; object poses and the goal stay inside, where only
-    the scripted expert reads them.
+    An episode depends only on the task, on ``reset(seed=...)`` and on its actions. For this, every
+    episode gets a new Meta-World object, new simulation data and the model as it was loaded,
+    because Meta-World leaves traces of an episode in all three. The observation has what a robot
+    may know; object poses and the goal are read by the scripted expert only.
 
     Args:
         task: A name of ``TASKS``.
@@ -160,7 +159,7 @@ class MetaWorldEnv(RobotEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin the episode that ``seed`` names; without a seed, a random one."""
+        """Begin the episode of a seed; without one, of a random seed."""
         self._privileged = self._simulator.reset(self.seed_of_episode(seed))
         self._steps = 0
         return self.observation(self._privileged[:STATE_DIM]), {"success": False}
@@ -198,7 +197,7 @@ class MetaWorldEnv(RobotEnv):
     def picture(
         self, camera: str, *, size: int, quality: Quality | None = None
     ) -> UInt8[np.ndarray, "size size 3"]:
-        """Return a picture of the present state; the first of its kind takes longer.
+        """Return a picture of the present state; the first from each camera and size takes longer.
 
         Args:
             camera: A name of ``CAMERAS``.
@@ -222,7 +221,7 @@ class MetaWorldEnv(RobotEnv):
     def mask(self) -> UInt8[np.ndarray, "height width"]:
         """Return which of the ``MASK_CLASSES`` every pixel of the picture shows.
 
-        Privileged: no policy may see it. An observation's picture must have been drawn before.
+        Privileged: policies must not see it. A picture must have been drawn before.
 
         Raises:
             RuntimeError: If no picture has been drawn.
@@ -254,9 +253,9 @@ class MetaWorldEnv(RobotEnv):
         return np.stack([1 - 2 * x, 2 * y - 1, distance], axis=1)
 
     def landmarks(self) -> Float32[np.ndarray, "4 3"]:
-        """Return where the suite's landmarks are in the picture. Privileged: for training alone.
+        """Return where the suite's landmarks are in the picture. Privileged: for training only.
 
-        A task without a second object has the first one twice.
+        In a task with one object, the second object's landmark is that of the first.
 
         Returns:
             x to the right and y down, from -1 to 1 inside the picture, and the distance from the
@@ -272,7 +271,7 @@ class MetaWorldEnv(RobotEnv):
         return self.in_picture(np.stack(points), self.camera).astype(np.float32)
 
     def close(self) -> None:
-        """Free the renderers."""
+        """Close the renderers."""
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
@@ -285,11 +284,11 @@ def _model(path: str) -> Any:
 
 
 class _Simulator:
-    """Meta-World's own objects, made anew for every episode on one model.
+    """Meta-World's own environment, made anew for every episode on one model.
 
     Meta-World writes object places into the model, keeps arrays of the last episode as attributes,
-    and runs its reset twice, from where the hand was. Here each reset starts from the same three:
-    the model's arrays as loaded, new ``MjData``, and a new environment object.
+    and runs its reset twice, from where the hand was. Here each reset starts from the model's
+    arrays as loaded, new ``MjData``, and a new environment object.
     """
 
     def __init__(self, task: str) -> None:
@@ -338,7 +337,7 @@ class _Simulator:
         return np.array([MASK_CLASSES.index(name) for name in found], np.uint8)
 
     def seen_from(self, camera: str, points: np.ndarray) -> np.ndarray:
-        """Return points as a camera sees them: right and up in halves of its picture, distance."""
+        """Return points as a camera sees them: right and up in half pictures, and the distance."""
         place = self.data.camera(camera)
         moved = (points - place.xpos) @ place.xmat.reshape(3, 3)
         distance = -moved[:, 2:]
@@ -366,7 +365,7 @@ class _Simulator:
 
     def expert_action(self, observation: np.ndarray) -> Float32[np.ndarray, "4"]:
         with warnings.catch_warnings():
-            # It warns that its constants exceed the limits, which clipping deals with.
+            # It warns that its constants exceed the limits; they are clipped.
             warnings.filterwarnings("ignore", message="Constant", category=UserWarning)
             action = self._expert.get_action(observation)
         return np.clip(action, -1, 1).astype(np.float32)
@@ -402,12 +401,12 @@ METAWORLD = Suite(
     disturbances=(
         Disturbance(
             "camera moved by 2 cm",
-            "Its camera stands 2 cm to the side: near the unprobed rate if it is robust.",
+            "The camera is moved 2 cm to the side: a robust policy keeps its success rate.",
             {"camera_offset": 0.02},
         ),
         Disturbance(
             "light at 60 %",
-            "Its lamps are dimmed: near the unprobed rate if it is robust.",
+            "The lamps are dimmed to 60 %: a robust policy keeps its success rate.",
             {"light": 0.6},
         ),
     ),

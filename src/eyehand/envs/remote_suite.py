@@ -1,16 +1,16 @@
 """A suite whose simulator runs in another process or on another machine.
 
 ``--suite ws://HOST:PORT`` names it. The simulator's side is `eyehand.serving.simulator_server`: a
-WebSocket with the messages of the policy server (:mod:`eyehand.functional.wire`). It first says
-what the suite is; then each environment has a connection of its own and asks:
+WebSocket with the messages of the policy server (:mod:`eyehand.functional.wire`). It first
+sends a description of the suite; then each environment has a connection of its own and sends:
 
     {"do": "reset", "task": ..., "seed": ..., "cameras": {name: pixels}}   -> state, image
     {"do": "step", "action": ..., "cameras": ...}    -> state, image, reward, terminated, ...
     {"do": "pictures", "cameras": ...}               -> image
     {"do": "expert"}                                 -> action
 
-``cameras`` names the pictures that are wanted in the answer. A text instead of an answer says what
-was wrong.
+``cameras`` names the pictures that are wanted in the answer. If the answer is a text, it says why
+the message was refused.
 """
 
 import os
@@ -32,13 +32,13 @@ from eyehand.functional.wire import pack, unpack
 from eyehand.types import InputError
 
 MESSAGE_BYTES = 2**26
-"""Longest message of a simulator: several large pictures."""
+"""Longest message of a simulator, bytes: room for several large pictures."""
 SECONDS = 120.0
-"""Longest wait for an answer; a simulator may load a scene."""
+"""Longest wait for an answer, seconds; a simulator may have to load a scene."""
 
 
 class _Connection:
-    """One connection to a simulator; `description` is what it said first."""
+    """One connection to a simulator; `description` is its first message."""
 
     def __init__(self, address: str) -> None:
         self.address, self._open = address, ExitStack()
@@ -64,7 +64,7 @@ class _Connection:
             self._socket.send(pack(message))
             return self._receive()
         except (OSError, WebSocketException, TimeoutError) as error:
-            raise InputError(f"the simulator at {self.address} is lost: {error}.") from error
+            raise InputError(f"the connection to {self.address} is lost: {error}.") from error
 
     def _receive(self) -> dict[str, Any]:
         answer = self._socket.recv(SECONDS)
@@ -77,18 +77,18 @@ class _Connection:
 
 
 class RemoteEnv(RobotEnv):
-    """One task of a simulator elsewhere.
+    """One task of a simulator in another process or on another machine.
 
     Args:
         task: Name of the task.
         address: Such as ``ws://127.0.0.1:8001``.
         cameras: Height and width of the pictures in an observation, pixels, by camera.
-        quality: As the simulator understands it.
+        quality: Passed to the simulator.
         render_observations: Whether observations hold pictures.
-        disturbance: What is changed in the world, as the simulator understands it.
+        disturbance: Changes of the world, passed to the simulator.
 
     Raises:
-        InputError: If nobody answers there, or the simulator refuses.
+        InputError: If no simulator answers there, or it refuses.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class RemoteEnv(RobotEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin the episode that ``seed`` names; without a seed, a random one."""
+        """Begin the episode of a seed; without one, of a random seed."""
         answer = self._simulator.ask(
             do="reset",
             task=self.task,
@@ -139,7 +139,7 @@ class RemoteEnv(RobotEnv):
         return self._observation(answer), reward, terminated, truncated, {"success": success}
 
     def pictures(self) -> dict[str, Picture]:
-        """Return the pictures of an observation, asked for together."""
+        """Return the pictures of an observation, which come in one message."""
         return self._pictures(self._simulator.ask(do="pictures", cameras=self.cameras))
 
     def picture(self, camera: str, *, size: int, quality: Quality | None = None) -> Picture:
@@ -155,7 +155,7 @@ class RemoteEnv(RobotEnv):
         return np.array(self._simulator.ask(do="expert")["action"], np.float32)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._simulator.close()
 
     def _wanted(self) -> dict[str, int]:
@@ -173,7 +173,7 @@ class RemoteEnv(RobotEnv):
 
 
 def describe_suite(suite: Suite) -> dict[str, Any]:
-    """Return what a simulator says of its suite first, as a message can hold it."""
+    """Return the description of a suite that a simulator sends first, as values of a message."""
     return {
         "name": suite.name,
         "protocol": suite.protocol,
@@ -198,7 +198,7 @@ def _told(told: Instructions) -> tuple[tuple[str, ...], ...]:
 
 @dataclass(frozen=True)
 class _Sentences:
-    """Sentences by task, which reach another process by their value."""
+    """Sentences by task; picklable, so that workers get them too."""
 
     table: Mapping[str, Instructions]
 
@@ -230,7 +230,7 @@ def _described(simulator: _Connection) -> Suite:
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
-            f"what answers at {simulator.address} describes no suite: {error!r}."
+            f"the server at {simulator.address} does not describe a suite: {error!r}."
         ) from error
 
 
@@ -238,10 +238,10 @@ def _described(simulator: _Connection) -> Suite:
 def remote_suite(address: str) -> Suite:
     """Return the suite of the simulator at an address; it is asked once.
 
-    A token, if the simulator wants one, is the variable ``EYEHAND_TOKEN``.
+    If the simulator asks for a token, it is read from the variable ``EYEHAND_TOKEN``.
 
     Raises:
-        InputError: If nobody answers there, or what answers describes no suite.
+        InputError: If no simulator answers there, or its description is not that of a suite.
     """
     simulator = _Connection(address)
     try:

@@ -1,7 +1,7 @@
-"""Pictures of a MuJoCo simulation, fast on a CPU, without touching its physics.
+"""Pictures of a MuJoCo simulation, fast on a CPU, without changing its physics.
 
-Mesa draws on the CPU, so what costs time is passes (shadow map, reflection), samples per pixel and
-triangles. The fast renderer switches the passes off, takes one sample, and draws decimated meshes
+Mesa draws on the CPU, where passes (shadow map, reflection), samples per pixel and triangles cost
+time. The fast renderer switches the passes off, takes one sample, and draws decimated meshes
 (quadric simplification, Garland & Heckbert 1997, by fast-simplification). They are put into a copy
 of the model that only uploads geometry to OpenGL: the model that is simulated is never written to,
 so its trajectory cannot change. Decimated meshes are cached on disk by content hash.
@@ -34,7 +34,7 @@ LIBRARIES = {
     "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6"),
     "glfw": ("libGL.so.1",),
 }
-"""Ways to get an OpenGL context, best first, and the system libraries of which each needs one."""
+"""Ways to get an OpenGL context, best first; each needs one of the system libraries beside it."""
 
 
 def _loadable(backend: str) -> bool:
@@ -52,7 +52,7 @@ def _has_display() -> bool:
 
 
 def _choose_backend() -> str:
-    """Return a value of ``MUJOCO_GL`` with which mujoco can be imported, at best with pictures."""
+    """Return a value of ``MUJOCO_GL`` to import mujoco with: one that can draw, if any."""
     asked = os.environ.get("MUJOCO_GL", "").lower().strip()
     if asked:
         return asked if asked not in LIBRARIES or _loadable(asked) else "disabled"
@@ -69,7 +69,7 @@ os.environ.setdefault("LP_NUM_THREADS", "0")
 import mujoco  # noqa: E402  (after MUJOCO_GL is decided)
 
 MESH_FACES = 800
-"""Triangles that the fast renderer draws of one mesh at most. The robot's eleven links have 67,000
+"""Most triangles of one mesh that the fast renderer draws. The robot's eleven links have 67,000
 and keep about 9,000; the objects that are handled mostly have fewer and are drawn as they are."""
 AGGRESSIVENESS = range(2, 8)
 """How coarse the simplification's steps may be. Its default, 7, tears holes in the robot, but small
@@ -100,7 +100,7 @@ def decimate(
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return stored["vertices"], stored["faces"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # not there yet, or damaged: made anew
+        pass  # not in the cache, or damaged there: simplified again
     for aggressiveness in AGGRESSIVENESS:
         fewer_vertices, fewer_faces = fast_simplification.simplify(
             np.ascontiguousarray(vertices),
@@ -120,7 +120,7 @@ def decimate(
 def _normals(
     vertices: Float32[np.ndarray, "vertex 3"], faces: Int[np.ndarray, "face 3"], *, room: int
 ) -> tuple[Float32[np.ndarray, "normal 3"], Int[np.ndarray, "face 3"]]:
-    """Return at most ``room`` normals, and which of them each corner of each triangle uses.
+    """Return at most ``room`` normals, and the number of the normal of every triangle's corner.
 
     A corner uses the smooth normal of its vertex, or at a sharp edge the flat one of its triangle.
     """
@@ -140,7 +140,7 @@ def _normals(
 
 
 def _decimated(model: Any) -> Any:
-    """Return a copy of ``model`` to draw from, in which each mesh's slot holds fewer triangles."""
+    """Return a copy of ``model`` for drawing, with fewer triangles in every mesh."""
     model = copy(model)
     for mesh in range(model.nmesh):
         first, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
@@ -207,7 +207,7 @@ class Renderer:
         light: float = 1.0,
     ) -> None:
         if size < 1:
-            raise InputError(f"a picture is at least 1 pixel wide. Got image_size={size}.")
+            raise InputError(f"a picture must be at least 1 pixel wide. Got image_size={size}.")
         number = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
         if number < 0:
             raise InputError(f"the model has no camera {camera!r}.")
@@ -250,10 +250,10 @@ class Renderer:
         self._update_and_draw(data)
         if self._depth is not None and self._sky is not None:
             self._pixels[self._depth == 1] = self._sky
-        return self._pixels[::-1].copy()  # OpenGL's first row is the lowest
+        return self._pixels[::-1].copy()  # in OpenGL the first row is the lowest
 
     def render_bodies(self, data: Any) -> Int32[np.ndarray, "height width"]:
-        """Return which body of the model every pixel shows, 0 where the world itself or nothing.
+        """Return which body of the model every pixel shows; 0 is the world itself, or nothing.
 
         Privileged, as only a simulator knows it.
 
@@ -290,7 +290,7 @@ class Renderer:
         mujoco.mjr_readPixels(self._pixels, self._depth, self._viewport, self._context)
 
     def _change_scene(self) -> None:
-        """Point the cameras at the crop, move them, and dim the lamps: mujoco sets all anew."""
+        """Apply crop, offset and light to cameras and lamps, which mujoco sets at every update."""
         for camera in self._scene.camera:
             half = (camera.frustum_top - camera.frustum_bottom) / 2
             camera.frustum_bottom, camera.frustum_top = (
@@ -307,7 +307,7 @@ class Renderer:
                     part *= self._light
 
     def close(self) -> None:
-        """Free what was uploaded; a second call does nothing."""
+        """Free the memory of the renderer; a second call does nothing."""
         if self._context is not None:
             self._gl.make_current()
             self._context.free()
@@ -334,8 +334,8 @@ def _gl_context() -> Any:  # mujoco has a class per platform
                 "`eyehand doctor` tries every way and says what to install."
             )
         try:
-            # Not mujoco's own choice, which it made when it was imported, maybe before this module.
-            # The size is that of a window nobody looks at: mujoco draws to buffers of its own.
+            # By MUJOCO_GL as it is now: mujoco itself chose when it was imported, maybe before
+            # this module. The size does not matter: mujoco draws to buffers of its own.
             _thread.context = import_module(f"mujoco.{os.environ['MUJOCO_GL']}").GLContext(64, 64)
         except Exception as error:
             raise InputError(
@@ -351,7 +351,7 @@ def _gl_context() -> Any:  # mujoco has a class per platform
 
 def _close_all(context: Any) -> None:
     if context is not getattr(_thread, "context", None):
-        return  # the context of a thread that has ended, which took it along
+        return  # the context of a thread that has ended, and is gone with it
     for renderer in list(_open):
         if renderer._gl is context:
             renderer.close()
@@ -372,7 +372,7 @@ def _sky_colour(model: Any) -> UInt8[np.ndarray, "3"] | None:
 
 @dataclass(frozen=True)
 class Backend:
-    """Whether one way to draw works on this machine."""
+    """One way to draw, and whether it works on this machine."""
 
     name: str
     """What ``MUJOCO_GL`` would be."""

@@ -1,7 +1,7 @@
-"""An episode again: its start and its actions give every moment of it, bit for bit.
+"""Replays: an episode's start and actions give every moment of it again, bit for bit.
 
-Simulators here are deterministic, so an episode is stored as a start and its actions. Films, data
-sets and recordings are made of it afterwards, with whatever pictures they need.
+The simulators are deterministic, so a start and the executed actions are enough to store an
+episode. Films, data sets and recordings are made from them later, with the pictures they need.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def replay(
 ) -> Iterator[Moment]:
     """Yield every moment of an episode: before each action, and after the last.
 
-    Where the environment ends before the actions do, the rest of them is left out.
+    If the episode ends before the last action, the remaining actions are left out.
 
     Args:
         env: The environment of the episode's task.

@@ -1,7 +1,8 @@
-"""What every environment of a suite is: Gymnasium's contract, with pictures, a state, a sentence.
+"""The contract of every environment: that of Gymnasium, with pictures, a state and a sentence.
 
-Reward, terminated, truncated and success are four things. An episode is terminated when its task is
-over, well or badly; truncated when its time is; ``info["success"]`` alone says that it was solved.
+Reward, terminated, truncated and success are four separate things. An episode is terminated when
+its task is over, solved or failed, and truncated when its time is over. Only ``info["success"]``
+says that the task was solved.
 """
 
 from abc import abstractmethod
@@ -22,7 +23,7 @@ Picture = UInt8[np.ndarray, "height width 3"]
 class RobotEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, " action"]]):
     """One task of a suite; ``reset(seed=...)`` alone decides its start state.
 
-    What the robot may know is in the observation: ``image`` (one picture per camera), ``state``
+    The observation has what the robot may know: ``image`` (one picture per camera), ``state``
     and ``instruction``.
 
     Args:
@@ -33,10 +34,10 @@ class RobotEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, " action"]]):
         action_dim: Numbers in an action, each in [-1, 1].
         fps: Steps in one second.
         render_observations: Whether observations hold pictures; without, ``image`` is empty and
-            ``pictures`` draws them when they are wanted.
+            ``pictures`` draws them on request.
 
     Raises:
-        InputError: If no camera is named, or a picture has no pixel.
+        InputError: If no camera is named, or a picture's size is below 1.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (gymnasium's form)
@@ -54,7 +55,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, " action"]]):
         render_observations: bool = True,
     ) -> None:
         if not cameras or min(cameras.values()) < 1:
-            raise InputError(f"an environment has at least one picture of 1 pixel. Got {cameras}.")
+            raise InputError(f"an environment needs a camera, and 1 pixel or more. Got {cameras}.")
         self.task, self.instruction, self.cameras = task, instruction, dict(cameras)
         self.action_dim = action_dim
         self.metadata = {**self.metadata, "render_fps": fps}
@@ -91,7 +92,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, " action"]]):
         return self.picture(camera, size=size)
 
     def observation(self, state: Float[np.ndarray, " state"]) -> dict[str, Any]:
-        """Return what the robot may know now, given its state."""
+        """Return the observation of the present state."""
         return {
             "image": self.pictures() if self._render_observations else {},
             "state": np.array(state, np.float32),
@@ -102,38 +103,39 @@ class RobotEnv(gymnasium.Env[dict[str, Any], Float32[np.ndarray, " action"]]):
         """Return an action clipped to [-1, 1].
 
         Raises:
-            InputError: If it is not as many finite numbers as the robot takes.
+            InputError: If it does not have the robot's number of numbers, all finite.
         """
         action = np.asarray(action, dtype=np.float32)
         if action.shape != (self.action_dim,):
             raise InputError(
-                f"an action is {self.action_dim} numbers. Got an array of shape {action.shape}."
+                f"an action must be {self.action_dim} numbers. "
+                f"Got an array of shape {action.shape}."
             )
         if not np.isfinite(action).all():
-            raise InputError(f"an action is finite numbers. Got {action.tolist()}.")
+            raise InputError(f"an action must be finite numbers. Got {action.tolist()}.")
         return np.clip(action, -1, 1)
 
     def seed_of_episode(self, seed: int | None) -> int:
-        """Return the seed of the episode that begins: the one given, or a random one."""
+        """Return the seed of the next episode: the one given, or a random one."""
         super().reset(seed=seed)
         return int(self.np_random.integers(2**31)) if seed is None else seed
 
 
 @runtime_checkable
 class Expert(Protocol):
-    """An environment whose task a program can do."""
+    """An environment with a scripted expert that does the task."""
 
     def expert_action(self) -> Float32[np.ndarray, " action"]:
-        """Return what the expert would do now, in [-1, 1]."""
+        """Return the expert's action for the present state, in [-1, 1]."""
         ...
 
 
 @runtime_checkable
 class Landmarks(Protocol):
-    """An environment that knows where points that matter are in its first picture."""
+    """An environment that knows where its suite's landmarks are in its first picture."""
 
     def landmarks(self) -> Float32[np.ndarray, "landmark 3"]:
-        """Return where they are. Privileged: no policy may see them.
+        """Return where they are. Privileged: policies must not see them.
 
         Returns:
             x to the right and y down, from -1 to 1 inside the picture, and the distance from the
@@ -147,7 +149,7 @@ class Masks(Protocol):
     """An environment that knows what every pixel of its first picture shows."""
 
     def mask(self) -> UInt8[np.ndarray, "height width"]:
-        """Return the number of every pixel's class. Privileged: no policy may see it."""
+        """Return the number of every pixel's class. Privileged: policies must not see it."""
         ...
 
 

@@ -1,9 +1,10 @@
-"""Run a policy over many start states, and get the same outcomes however the work is divided.
+"""Rollouts: a policy on many start states, with the same outcomes for any number of workers.
 
-The policy is always called with ``ROWS`` robots, the last of them padding if fewer wait: matrix
-products round differently when the batch has another size, but not when its rows change places; and
-on one thread, because the number of threads changes the rounding too, and more than one spins
-against the simulators. While it thinks about some robots, the workers simulate the others.
+The policy is always called with ``ROWS`` robots, filled up with padding rows, because the rounding
+of matrix products depends on the size of the batch (but not on the order of its rows). It is
+called on one thread, because the rounding depends on the number of threads too, and because more
+threads compete with the simulators for the cores. While the policy computes for some robots, the
+workers simulate the others.
 """
 
 from collections import deque
@@ -25,10 +26,10 @@ from eyehand.envs.vector import VectorEnv
 from eyehand.types import Actor, InputError, Observation
 
 ROWS = 8
-"""Robots in one call of the policy. Another number is another protocol: it changes the rounding."""
+"""Robots in one call of the policy: part of the protocol, because it changes the rounding."""
 POLICY_THREADS = 1
-"""Threads of the policy on a CPU; part of the protocol as well. Measured on two cores beside two
-simulators: 627 steps/s on one thread, 218 to 513 on two."""
+"""Threads of the policy on a CPU: part of the protocol for the same reason. Measured on two cores
+beside two simulators: 627 steps/s on one thread, 218 to 513 on two."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,18 @@ class Start:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an episode went."""
+    """The result of an episode."""
 
     start: Start
     """Where it started."""
     success: bool
     """Whether the task was solved."""
     actions: Float32[np.ndarray, "time action"]
-    """What was executed, in [-1, 1]: replayed from the start it gives the same episode."""
+    """The executed actions, in [-1, 1]; a replay from the start gives the same episode."""
     reward: Float32[np.ndarray, " time"] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """Of every action, where it is known."""
+    """The reward of every action; empty where it is unknown."""
     terminated: bool = False
-    """Whether the task was over, well or badly; otherwise the time was."""
+    """True if the task was over, solved or failed; False if the time was over."""
 
     @property
     def steps(self) -> int:
@@ -66,7 +67,7 @@ class Outcome:
 
 @dataclass
 class _Episode:
-    """An episode in flight."""
+    """An episode under way."""
 
     index: int
     """Its place among the starts, which is also its ``env_id``."""
@@ -80,7 +81,7 @@ class _Episode:
 
 @contextmanager
 def policy_threads() -> Iterator[None]:
-    """Run torch on `POLICY_THREADS` threads inside, and on as many as before after."""
+    """Run torch on `POLICY_THREADS` threads in this block, afterwards on as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(POLICY_THREADS)
     try:
@@ -114,7 +115,7 @@ def rollout(
         execution: How chunks are executed.
         cameras: Height and width of the pictures that the policy reads, pixels, by camera.
         workers: Processes that simulate.
-        environments: Episodes in flight at a time.
+        environments: Episodes under way at the same time.
         disturbance: Arguments of ``suite.make`` that change the world, for controls.
         transform: Changes what the policy sees, for controls.
         on_outcome: Called after each episode, in the order in which they end.
@@ -155,7 +156,7 @@ def rollout(
         for slot in range(slots):
             begin(slot)
         while episodes:
-            # Think as soon as a call can be filled; half empty only if nobody else is on the way.
+            # Call the policy when all rows are filled, or when no other robot will come.
             idle = len(waiting) < min(ROWS, len(episodes))
             for reply in vector.receive(None if idle else 0.0):
                 episode = episodes[reply.slot]
@@ -168,7 +169,7 @@ def rollout(
                     continue
                 outcome = _outcome(episode, terminated=reply.terminated)
                 outcomes[episode.index] = outcome
-                policy.reset([episode.index])  # nobody asks for what it remembers any more
+                policy.reset([episode.index])  # its memory is not needed any more
                 del episodes[reply.slot]
                 begin(reply.slot)
                 if on_outcome is not None:
@@ -247,11 +248,11 @@ def drive(
     """Run one episode in this process, in an environment that is there already.
 
     Args:
-        policy: Who drives.
+        policy: What acts.
         env: The environment of ``start.task``; its observations need no pictures.
-        start: Where to start, and what is told.
+        start: Start state and sentence.
         execution: How chunks are executed.
-        most: Steps after which it is left; the episode may go on.
+        most: Steps after which the run stops, even if the episode is not over.
     """
     policy.reset([0])
     observation, _ = env.reset(seed=start.seed)
@@ -280,7 +281,7 @@ def drive(
 
 
 class _Queue:
-    """Deals the starts to the slots so that few slots change their task, which takes time."""
+    """Gives the starts to the slots so that slots rarely change their task, which takes time."""
 
     def __init__(self, starts: Sequence[Start]) -> None:
         self._left: dict[str, deque[int]] = {}
@@ -295,7 +296,7 @@ class _Queue:
             if not self._left:
                 return None
             busy = list(self._task.values())
-            # The task with the most episodes for each slot that is at it already.
+            # Take the task with the most episodes left for each slot that has it already.
             task = max(self._left, key=lambda name: len(self._left[name]) / (1 + busy.count(name)))
         self._task[slot] = task
         index = self._left[task].popleft()

@@ -1,6 +1,6 @@
-"""A suite: a family of tasks of one robot, and all that the rest of the house knows of a benchmark.
+"""A suite: a benchmark, that is a family of tasks of one robot, as the other rooms see it.
 
-Recording, evaluation, films and the live page read a `Suite`; none of them names a benchmark. A new
+Recording, evaluation, films and the live page read a `Suite`, and no benchmark's own code. A new
 benchmark is a file beside this one and a line in ``SUITES``. Any Gymnasium environment, and any
 simulator in another process or on another machine, becomes a suite by an adapter: docs/suites.md.
 """
@@ -18,7 +18,7 @@ SUITES = {
     "metaworld": "eyehand.envs.metaworld:METAWORLD",
     "two-ways": "eyehand.envs.two_ways:TWO_WAYS",
 }
-"""Name of a suite to where it is, ``module:object``; imported when asked for."""
+"""Name of a suite to the object that is imported for it, ``module:object``."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class Quantity:
     name: str
     """Such as ``hand x``."""
     unit: str
-    """Such as ``m``; what -1 and 1 mean where it has none."""
+    """Such as ``m``; for a number without a unit, the meaning of -1 and 1."""
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """A change of the world that a control of the evaluation makes."""
+    """A change of the world, for a control of the evaluation."""
 
     name: str
     question: str
-    """What the success rate under it tells."""
+    """What the success rate under this change shows."""
     arguments: Mapping[str, float]
     """Arguments of ``Suite.make``."""
 
 
 @dataclass(frozen=True)
 class Hand:
-    """Where the robot's hand is in states and actions, so that people can see and lead it."""
+    """The robot's hand in states and actions, so that people can see its path and lead it."""
 
     state: slice
     """Its x, y, z in a state, metres."""
@@ -53,7 +53,7 @@ class Hand:
     gripper: int
     """Place of the gripper's effort in an action; 1 closes."""
     metres: float
-    """How far it aims ahead per unit of an action."""
+    """Motion of the hand's target per unit of an action, metres."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Suite:
     """A family of tasks that share a robot: its cameras, states, actions, time and score."""
 
     name: str
-    """What the command line calls it."""
+    """Its name on the command line."""
     protocol: str
     """Name of its evaluation protocol, with a version: any change that can move a figure gets a
     new one."""
@@ -73,13 +73,13 @@ class Suite:
     sentences: Callable[[str], Instructions]
     """The sentences of a task."""
     cameras: tuple[str, ...]
-    """Pictures that a policy can ask for; the first is the usual one."""
+    """Pictures that a policy can read; the first is the usual one."""
     view: str
     """The picture for people."""
     state: tuple[Quantity, ...]
-    """What a policy feels of the robot."""
+    """The numbers of a state."""
     action: tuple[Quantity, ...]
-    """What it says; each number in [-1, 1]."""
+    """The numbers of an action, each in [-1, 1]."""
     fps: int
     """Steps in one second."""
     max_steps: int
@@ -89,19 +89,19 @@ class Suite:
     render_observations=...)``; a function or class that can be imported by name, because workers
     call it in their own process."""
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Other sets of tasks that have a name."""
+    """Other named sets of tasks."""
     scenes: tuple[tuple[str, ...], ...] = ()
-    """Tasks that show the same objects: only the sentence tells them apart."""
+    """Tasks that show the same objects, so that only the sentence tells them apart."""
     landmarks: tuple[str, ...] = ()
     """Names of the points whose places in the picture the simulator knows."""
     masks: tuple[str, ...] = ()
-    """What a pixel can show, where the simulator knows it."""
+    """What a pixel can show; empty where the simulator does not know it."""
     hand: Hand | None = None
-    """Where the hand is; None where people cannot lead the robot."""
+    """The hand; None if people cannot lead the robot."""
     disturbances: tuple[Disturbance, ...] = ()
     """Changes of the world that the evaluation can make."""
     packages: tuple[str, ...] = ()
-    """Packages whose version decides what happens, beside numpy."""
+    """Packages whose versions can change results, beside numpy."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ class Suite:
         return self.sentences(task)
 
     def select_tasks(self, text: str) -> tuple[str, ...]:
-        """Return the tasks that a person named: ``all``, sets, groups, tasks, with commas.
+        """Return the tasks that a text names: tasks, groups, sets or ``all``, separated by commas.
 
         Raises:
             InputError: If a name is none of these.

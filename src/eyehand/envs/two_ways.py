@@ -1,14 +1,14 @@
-"""Two ways: reach a goal past an obstacle, left or right, where the mean of both is a collision.
+"""Two ways: reach a goal past an obstacle on the left or the right; the mean of both collides.
 
-Demonstrations go around either side with equal probability, and nothing that a policy may see at
-the start says which. So the task tells action heads apart: one that regresses the mean of the
-demonstrations drives into the obstacle, a generative one takes a side and arrives. (Push-T has such
-a choice, too: Chi et al., 2023, https://arxiv.org/abs/2303.04137.) All is numpy, nothing OpenGL.
+Demonstrations pass on either side with equal probability, and the observation at the start does
+not say on which. This separates action heads: one that regresses the mean of the demonstrations
+drives into the obstacle, a generative one chooses a side and arrives. (Push-T has such a choice,
+too: Chi et al., 2023, https://arxiv.org/abs/2303.04137.) It needs numpy only, no OpenGL.
 
-A regressing policy that plans anew at every step may still come free, because off the middle its
-place says which side is nearer. Four things make that rare: the obstacle is hardly beside the line
-from start to goal, the two ways part at once, they pass with little room to spare, and few steps
-are left before the obstacle. Plan rarely to see the difference whole.
+A regressing policy that plans again at every step may still get past, because once it is off the
+middle, its position says which side is nearer. Four things make that rare: the obstacle is close
+to the line from start to goal, the two ways part at once, they pass close to the obstacle, and
+few steps are left before it. The difference is largest when the policy plans rarely.
 
 The square is 2 wide, x to the right and y up, its middle (0, 0). An action is two numbers, the
 velocity in x and y; there is no gripper.
@@ -26,15 +26,15 @@ from eyehand.envs.robot_env import Quality, RobotEnv
 from eyehand.envs.suite import Quantity, Suite
 
 TASK = "two-ways"
-"""Name of the task in recordings."""
+"""Name of the task."""
 INSTRUCTIONS = Instructions(
     canonical="Go to the green disc",
     training=("Move to the green disc", "Drive to the green circle", "Reach the green disc"),
     held_out=("Travel to the green spot",),
 )
-"""The sentences; none says which way."""
+"""The sentences; none names a side."""
 MAX_STEPS = 50
-"""Length of an episode that neither arrives nor hits; the expert needs less than half of it."""
+"""Longest episode; the expert needs less than half of it."""
 CAMERA = "top"
 """The only camera: the whole square from above."""
 SPEED = 0.1
@@ -59,7 +59,7 @@ class TwoWaysEnv(RobotEnv):
     ``reset(seed=...)`` alone decides the places and the side that the expert takes; the side is
     drawn on its own, so neither the picture nor the state tells it. An episode is terminated when
     the robot arrives (``info["success"]``) and also when it hits the obstacle (``info["hit"]``):
-    here ``terminated`` alone is no success.
+    here ``terminated`` alone does not mean success.
 
     Args:
         task: Always ``two-ways``.
@@ -80,7 +80,7 @@ class TwoWaysEnv(RobotEnv):
     start: np.ndarray
     """Where the robot starts."""
     robot: np.ndarray
-    """Where it is. This and the places below are for experts and plots, not for policies."""
+    """Where it is now. This and the places below are for experts and plots, not for policies."""
     goal: np.ndarray
     obstacle: np.ndarray
     """Middles of the two discs."""
@@ -111,7 +111,7 @@ class TwoWaysEnv(RobotEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin the episode that ``seed`` names; without a seed, a random one."""
+        """Begin the episode of a seed; without one, of a random seed."""
         self.seed_of_episode(seed)
         random = self.np_random
         self.start = np.array([0, -0.8]) + random.uniform(-1, 1, 2) * (0.1, 0.05)
@@ -145,10 +145,10 @@ class TwoWaysEnv(RobotEnv):
         return self.observation(self.robot), float(success), terminated, truncated, info
 
     def expert_action(self) -> Float32[np.ndarray, "2"]:
-        """Return what the expert would do now: follow an arch over one side of the obstacle.
+        """Return the expert's action: it follows an arch past the obstacle on one side.
 
-        The arch is half a period of a sine from start to goal, so the two ways part at once; the
-        expert returns to it from wherever the robot is.
+        The arch is half a period of a sine from start to goal, so the two ways part at once; from
+        any other place the expert returns to it.
 
         Raises:
             RuntimeError: If no episode has begun, or it is over.

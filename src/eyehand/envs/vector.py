@@ -2,8 +2,8 @@
 
 Each worker holds several slots, and each slot one environment. Commands go through a pipe and are
 answered in order; pictures and states are written to memory that both sides see. OpenGL is set up
-inside the worker, because a context does not survive a fork. A worker leaves as soon as its pipe
-closes, so none outlives its parent, however that ends.
+inside the worker, because a context does not survive a fork. A worker ends as soon as its pipe
+closes, so none is left when its parent ends in any way.
 """
 
 import ctypes
@@ -32,16 +32,16 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a slot answers to a command. Its pictures and state are in ``VectorEnv``'s arrays."""
+    """A slot's answer to a command. Its pictures and state are in ``VectorEnv``'s arrays."""
 
     slot: int
     """The slot that the command went to."""
     reward: tuple[float, ...] = ()
     """Reward of every action that was executed; none after a reset."""
     terminated: bool = False
-    """Whether the task is over, well or badly."""
+    """Whether the task is over, solved or failed."""
     truncated: bool = False
-    """Whether the time is over, though the task is not."""
+    """Whether the time is over and the task is not."""
     success: bool = False
     """Whether one of these actions solved the task."""
 
@@ -123,11 +123,11 @@ class VectorEnv:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close, whatever happened."""
+        """End the workers, also after an error."""
         self.close()
 
     def reset(self, slot: int, task: str, seed: int) -> None:
-        """Send: begin the episode that ``seed`` names, and draw its first pictures.
+        """Send: begin the episode of a seed, and draw its first pictures.
 
         Raises:
             WorkerError: If the worker is dead.
@@ -198,7 +198,7 @@ class VectorEnv:
             cause = f"ended with exit code {code}"
         slots = sorted(slot for slot in self._busy if slot % len(self._processes) == worker)
         doing = ", ".join(self._doing[slot] for slot in slots) or "nothing"
-        return WorkerError(f"simulator worker {worker} {cause} while it did {doing}.")
+        return WorkerError(f"simulator worker {worker} {cause} while it worked on {doing}.")
 
 
 def _arrays(
@@ -213,9 +213,9 @@ def _arrays(
 
 @contextmanager
 def _children_ignore_interrupt() -> Iterator[None]:
-    """Have processes started here ignore Ctrl-C, which a terminal sends to all of them at once.
+    """Let processes that start in this block ignore Ctrl-C, which a terminal sends to all of them.
 
-    The parent alone decides; its workers leave when it closes their pipes.
+    The parent alone handles it, and closes the pipes of its workers, which ends them.
     """
     if threading.current_thread() is not threading.main_thread():  # only that one may set signals
         yield
@@ -291,7 +291,7 @@ def _work(
                 answer: Reply | InputError | tuple[int, str] = commands[name](slot, *arguments)
             except InputError as error:
                 answer = error
-            except Exception:  # reported, with its traceback, where somebody reads it
+            except Exception:  # sent to the parent with its traceback
                 answer = slot, traceback.format_exc()
             connection.send(answer)
     for environment in held.environments.values():

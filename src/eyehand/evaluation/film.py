@@ -1,9 +1,10 @@
-"""Films: an episode again, by replaying its actions, with the sentence, the step and the actions.
+"""Films: an episode is replayed and drawn with its sentence, its step and a plot of its actions.
 
-The simulator is deterministic, so an episode is its start and its actions: it is measured with
-small pictures and filmed afterwards with large ones, and only the films that somebody will look at.
-Those of a report come from the fast renderer, a single one from the beautiful one, which takes ten
-times as long (7 instead of 83 pictures of 288 pixels a second on one core, measured).
+Simulators are deterministic, so a start and the executed actions give the episode again. It is
+measured with small pictures, and only the episodes that are to be shown are filmed with large
+ones. The films of a report are drawn by the fast renderer, a single film with shadows and all
+details, which takes ten times as long (7 instead of 83 pictures of 288 pixels a second on one core,
+measured).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,11 +25,11 @@ from eyehand.files import replacing
 from eyehand.types import Actor, InputError
 
 COLORS = ("#e8743b", "#19a979", "#5899da", "#c9a227", "#c678dd", "#56c8d8", "#b0b6c0")
-"""One per number of an action, in turn; told apart on black with any colour vision."""
+"""One per number of an action, in turn; distinct on black for any colour vision."""
 BACKGROUND, TEXT, FAINT = "#14161a", "#f2f2f0", "#8b9098"
 SUCCESS, FAILURE = "#3ecf6e", "#e8743b"
 HOLD_SECONDS = 1.0
-"""How long the last picture stays."""
+"""Seconds for which the last picture stays."""
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -44,16 +45,16 @@ class PlayConfig:
     suite: str = "metaworld"
     """The benchmark that the task is of."""
     instruction: str | None = None
-    """What the robot is told; left out, the task's own sentence."""
+    """The sentence that the robot is told; left out, the task's own."""
     seed: int = 1_000_000
-    """Decides the start state."""
+    """Seed of the start state."""
     size: int = 480
     """Width of the film in pixels, even."""
     execution: Execution = field(default_factory=Execution)
     """How chunks of actions are executed."""
 
     def __post_init__(self) -> None:
-        """Check that it can be filmed."""
+        """Check task, file, seed and size."""
         find_suite(self.suite).check_task(self.task)
         if self.out.suffix != ".mp4":
             raise InputError(f"--out must end in .mp4. Got {str(self.out)!r}.")
@@ -64,15 +65,15 @@ class PlayConfig:
 
 
 def play(policy: Actor, config: PlayConfig, *, cameras: Mapping[str, int]) -> Outcome:
-    """Let ``policy`` play one episode and film it.
+    """Let ``policy`` do one episode and film it.
 
     Args:
-        policy: Who plays.
+        policy: What acts.
         config: Task, seed, sentence, film.
         cameras: Height and width of the pictures that the policy reads, pixels, by camera.
 
     Returns:
-        What came of it. Success is that of ``config.task``, whatever was told.
+        The outcome. Success is that of ``config.task``, for any sentence.
     """
     suite = find_suite(config.suite)
     canonical = suite.instructions(config.task).canonical
@@ -102,7 +103,7 @@ def film_episode(
         outcome: The episode: start, executed actions, and whether it succeeded.
         file: The film, H.264 in MP4, which every browser plays.
         size: Width of the picture in pixels, even.
-        stride: Every how many steps a picture is taken.
+        stride: Steps from one picture to the next.
         quality: ``fast`` draws without shadows and with fewer triangles.
 
     Raises:
@@ -142,12 +143,12 @@ def film_frames(
 
 
 class FilmLayout:
-    """Where things are on a picture of a film.
+    """The layout of a film's pictures.
 
-    The sentence is above the robot; below it are the step and a plot of the actions that grows.
+    The sentence is above the robot; below are the step and a plot of the actions so far.
 
     Args:
-        suite: Names the actions, and says how long an episode is.
+        suite: Gives the names of the actions and the longest episode.
         sentence: What the robot was told.
         total: Steps of the episode, the width of the plot.
         size: Height and width of the picture in pixels.
@@ -242,8 +243,8 @@ def write_film(frames: Iterable[Picture], file: Path, *, fps: int) -> None:
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.options = {"crf": "27", "preset": "medium"}
-                stream.codec_context.thread_count = 1  # one process per core films already
+                stream.codec_context.thread_count = 1  # other cores film other episodes
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         if stream is None:
-            raise ValueError(f"there are no pictures for {file}.")
+            raise ValueError(f"a film needs at least one picture: {file}.")
         container.mux(stream.encode())

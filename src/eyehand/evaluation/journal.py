@@ -1,4 +1,4 @@
-"""The diary of an evaluation: every finished episode on disk at once, so that a kill loses none."""
+"""The journal of an evaluation: a finished episode is on disk at once, so a kill loses none."""
 
 import json
 import os
@@ -20,7 +20,8 @@ class Journal:
 
     The first line of ``episodes.jsonl`` says what the outcomes depend on, every other line is an
     :class:`EpisodeRecord`. The executed actions of unprobed episodes lie in ``actions/``, so that
-    any of them can be filmed by replaying it. A last line that a kill cut short is dropped.
+    any of them can be filmed by replaying it. A last line that is incomplete after a kill is
+    dropped.
 
     Args:
         folder: Folder of the evaluation, made if missing.
@@ -40,7 +41,7 @@ class Journal:
         if self.file.is_file():
             self._read(identity)
         if not self.records:
-            # A kill before the first line was whole leaves nothing to keep.
+            # After a kill during the first line there is nothing to keep.
             self.file.write_text(json.dumps(identity) + "\n", encoding="utf-8")
 
     def _read(self, identity: dict[str, Any]) -> None:
@@ -51,7 +52,7 @@ class Journal:
                 stream.truncate(len(whole))
         lines = whole.decode("utf-8", errors="replace").splitlines()
         if len(lines) == 1:
-            return  # killed before the first episode ended: nothing to keep, whatever it was of
+            return  # killed before the first episode ended: there is nothing to keep
         for number, line in enumerate(lines, start=1):
             try:
                 entry = json.loads(line)
@@ -82,7 +83,7 @@ class Journal:
         self.records[record.probe, record.task, record.seed] = record
 
     def holds(self, probe: str, start: Start) -> bool:
-        """Return whether the episode was run, with this very sentence."""
+        """Return whether the episode was run with this sentence."""
         record = self.records.get((probe, start.task, start.seed))
         return record is not None and record.instruction == start.instruction
 
@@ -96,7 +97,7 @@ class Journal:
         return sum(own) / len(own)
 
     def add(self, probe: str, outcome: Outcome) -> None:
-        """Write one outcome down; when this returns it survives a kill."""
+        """Store one outcome; once this returns, a kill does not lose it."""
         start, now = outcome.start, perf_counter()
         record = EpisodeRecord(
             probe=probe,

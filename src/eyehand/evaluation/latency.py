@@ -1,4 +1,4 @@
-"""How long a policy thinks about one robot, and how often its network runs for that."""
+"""The time of one call of a policy, and how often its network runs in it."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import nn
 from eyehand.types import Actor, Observation
 
 WARM_UP = 10
-"""Calls that are not timed; they also fill a policy's memory."""
+"""First calls, which are not timed; they fill caches and a policy's memory."""
 
 
 class Latency(NamedTuple):
@@ -23,15 +23,15 @@ class Latency(NamedTuple):
 
 
 def measure_latency(policy: Actor, observations: Sequence[Observation]) -> Latency:
-    """Time one call of ``act`` after the other, on one core.
+    """Time calls of ``act``, one after the other, on one core.
 
     Args:
         policy: Any policy, in evaluation mode.
-        observations: One robot each, the same one, as they follow each other; the first `WARM_UP`
+        observations: Successive observations of one robot; the first `WARM_UP`
             are not timed.
 
     Raises:
-        ValueError: If there are no more than `WARM_UP`.
+        ValueError: If there are only `WARM_UP` or fewer.
     """
     if len(observations) <= WARM_UP:
         raise ValueError(f"more than {WARM_UP} observations are needed; got {len(observations)}.")
@@ -52,8 +52,8 @@ def measure_latency(policy: Actor, observations: Sequence[Observation]) -> Laten
 def passes_per_call(policy: Actor, module: nn.Module, observations: Sequence[Observation]) -> float:
     """Return how often the busiest part of ``module`` runs in one call of ``act``, on average.
 
-    That is 1 where a chunk comes at once, the number of denoising steps where it is denoised, and
-    the number of tokens where it is spoken.
+    That is 1 for a chunk computed at once, the number of denoising steps for a denoised one, and
+    the number of tokens for one that is generated token by token.
 
     Args:
         policy: Any policy, in evaluation mode.
@@ -76,11 +76,11 @@ def passes_per_call(policy: Actor, module: nn.Module, observations: Sequence[Obs
 
 
 class StageTimer:
-    """Times the stages of one call of ``act``: seeing, bringing together, acting.
+    """Times the three stages of one call of ``act``: perceive, fuse, act.
 
     Args:
-        eyes: The part of a policy that sees; perceiving ends when it has run for the last time.
-        head: The part that acts; acting begins when something in it runs for the first time.
+        eyes: The part that reads pictures; perceiving ends with its last run.
+        head: The part that makes actions; acting begins with its first run.
 
     Example:
         >>> eyes, head = nn.Linear(2, 3), nn.Linear(3, 1)
@@ -104,7 +104,7 @@ class StageTimer:
         self._start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        """Stop it, and read it."""
+        """Stop the clock, and set ``milliseconds``."""
         marks = [self._start, self._seen or self._start]
         marks += [self._begun or marks[-1], time.perf_counter()]
         parts = [1000 * (after - before) for before, after in pairwise(marks)]

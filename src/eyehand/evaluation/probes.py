@@ -1,8 +1,8 @@
-"""Controls: the same starts again with one thing taken away or exchanged.
+"""Controls: the same starts again with one thing removed or exchanged.
 
-A success rate does not say what earned it. A policy that ignores the sentence can score well where
-the scene alone betrays the task, and one that replays an average path needs no picture. Each probe
-answers one such question, on the same start states as the evaluation itself.
+A success rate alone does not say what a policy used. A policy that ignores the sentence can succeed
+where the scene shows the task, and one that repeats an average path needs no picture. Each probe
+answers one such question, on the start states of the evaluation itself.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,10 +17,10 @@ from eyehand.types import Observation
 
 
 def scene_partner(suite: Suite, task: str, evaluated: Collection[str]) -> str | None:
-    """Return the task whose sentence ``task`` is told when instructions are swapped.
+    """Return the task whose sentence is told at ``task`` when instructions are swapped.
 
-    It is the next of the evaluated tasks in the scene, in a circle. A task of the scene that is not
-    evaluated does not count: the policy may never have been told its sentence.
+    It is the next evaluated task of the same scene, after the last one the first. Tasks of the
+    scene that are not evaluated are left out, because the policy may not know their sentences.
 
     Example:
         >>> from eyehand.envs.suite import find_suite
@@ -45,20 +45,20 @@ class Probe:
 
     name: str
     question: str
-    """What its success rate tells."""
+    """What its success rate shows."""
     starts: Callable[[Sequence[Start]], list[Start]]
-    """The starts of the evaluation, as this probe tells them; some may be left out."""
+    """Returns the evaluation's starts with this probe's sentences; it may leave some out."""
     transform: Callable[[Observation], Observation] | None = None
-    """What the policy sees instead."""
+    """Returns what the policy sees instead."""
     disturbance: Mapping[str, float] | None = None
-    """What is changed in the world: arguments of ``Suite.make``."""
+    """Changes of the world: arguments of ``Suite.make``."""
 
 
 def swap_instructions(suite: Suite, starts: Sequence[Start]) -> list[Start]:
     """Tell every robot the sentence of its scene partner; tasks without one are left out.
 
-    A start state can betray the task all the same (an open drawer wants closing): that is what the
-    probe is to reveal. Success is still that of the original task.
+    A start state may show the task without a sentence (an open drawer can only be closed): the
+    probe finds that. Success is still that of the original task.
     """
     evaluated = {start.task for start in starts}
     swapped = []
@@ -70,12 +70,12 @@ def swap_instructions(suite: Suite, starts: Sequence[Start]) -> list[Start]:
 
 
 def remove_sentence(starts: Sequence[Start]) -> list[Start]:
-    """Tell every robot nothing."""
+    """Tell every robot an empty sentence."""
     return [replace(start, instruction="") for start in starts]
 
 
 def paraphrase(suite: Suite, number: int, starts: Sequence[Start]) -> list[Start]:
-    """Tell every robot held-out sentence ``number``, counted from 0; tasks without are left out."""
+    """Tell every robot its held-out sentence ``number``, from 0; tasks without it are left out."""
     told = []
     for start in starts:
         sentences = suite.instructions(start.task).held_out
@@ -105,32 +105,32 @@ def probes_of(suite: Suite) -> tuple[Probe, ...]:
     return (
         Probe(
             SWAPPED,
-            "Told to do another task of the same scene: near 0 if it obeys, unchanged if it is "
-            "deaf.",
+            "Told to do another task of the same scene: near 0 if it follows the sentence, "
+            "unchanged if it ignores it.",
             partial(swap_instructions, suite),
         ),
         Probe(
             "instruction removed",
-            "Told nothing: what is left is earned without language.",
+            "Told nothing: the successes that remain need no language.",
             remove_sentence,
         ),
         *(
             Probe(
                 f"held-out paraphrase {number + 1}",
-                "Told the same in words it never saw: unchanged if it understands.",
+                "Told the same in words it was not trained on: unchanged if it understands them.",
                 partial(paraphrase, suite, number),
             )
             for number in range(paraphrases)
         ),
         Probe(
             "image blank",
-            "Sees grey: what is left is earned with closed eyes.",
+            "Sees a grey picture: the successes that remain need no picture.",
             list,
             blank_image,
         ),
         Probe(
             "state zeroed",
-            "Does not feel its own hand: unchanged if the picture is enough.",
+            "Gets zeros as the state: unchanged if the picture is enough.",
             list,
             zero_state,
         ),

@@ -1,10 +1,10 @@
-"""The evaluation: a policy meets start states it never saw, and a file says how often it succeeded.
+"""The evaluation: a policy's success rates on start states that it was not trained on.
 
-A suite (`eyehand.envs.suite`) says what is measured and what the score is called. Here stands what
-all suites share: which start states, which controls, what is written down.
+A suite (`eyehand.envs.suite`) defines the tasks and the score. This file has what all suites
+share: start states, controls, and the content of the results.
 
-Seeds tell the uses of start states apart: 0-9,999 demonstrations for training, 10,000-19,999
-validation (choosing checkpoints and settings), from 1,000,000 evaluation.
+The seed of a start state says what it may be used for: 0-9,999 demonstrations for training,
+10,000-19,999 validation (choosing checkpoints and settings), from 1,000,000 evaluation.
 """
 
 import hashlib
@@ -56,30 +56,30 @@ class EvalConfig:
     """What is measured, and how."""
 
     out: Path
-    """Folder for results.json, report.html and films. An unfinished evaluation there goes on."""
+    """Folder of results.json, report.html and films; an unfinished evaluation in it goes on."""
     suite: str = "metaworld"
     """The benchmark."""
     tasks: str = "all"
-    """all, groups or sets of the suite (Meta-World: easy, medium, hard, very-hard, mt10), or task
-    names, separated by commas."""
+    """Separated by commas: task names, groups or sets of tasks (Meta-World: easy, medium, hard,
+    very-hard, mt10), or all."""
     episodes: int = 20
     """Episodes per task."""
     seed: int = 1_000_000
     """Seed of the first episode of every task; the others follow. Reported figures use 1,000,000
-    and above; 0-9,999 belong to training and are refused."""
+    and above; 0-9,999 are for training and are refused here."""
     workers: int = 2
     """Simulator processes."""
     execution: Execution = field(default_factory=Execution)
     """How chunks of actions are executed."""
     probe: bool = False
-    """Also run the controls: other sentences or none, a blank picture, a zeroed state."""
+    """Also run the controls: another sentence, no sentence, a blank picture, a zeroed state."""
     probe_episodes: int | None = None
-    """Episodes per task of each control, the first ones; left out, as many as of the evaluation."""
+    """Episodes per task of each control, on the first seeds; left out, as many as ``episodes``."""
     films: int = 2
-    """Films per task, a success and a failure in turn; 0 for none."""
+    """Films per task, a success and a failure in turn; 0 makes none."""
 
     def __post_init__(self) -> None:
-        """Check that it can be measured."""
+        """Check that numbers are in range and that the tasks exist."""
         for name, value, least in [
             ("episodes", self.episodes, 1),
             ("workers", self.workers, 1),
@@ -91,16 +91,16 @@ class EvalConfig:
         find_suite(self.suite).select_tasks(self.tasks)
         if self.seed_range == "training":
             raise InputError(
-                f"--seed {self.seed} lies in 0-9999, the start states of training: "
+                f"--seed {self.seed} is in 0-9999, the start states of training: "
                 "use 1000000 and above (10000-19999 for validation)."
             )
 
     @property
     def seed_range(self) -> str:
-        """Name of the range that the seeds lie in.
+        """Name of the range of the seeds.
 
         Raises:
-            InputError: If they lie in no range, or in more than one.
+            InputError: If they are not all in one range.
         """
         for name, seeds in SEED_RANGES.items():
             if self.seed in seeds:
@@ -115,16 +115,16 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class EvaluatedPolicy:
-    """Who is measured: a checkpoint of ours, or a policy on a server."""
+    """The policy that is measured: a checkpoint, or a policy on a server."""
 
     name: str
     """Folder of the checkpoint, or address of the server."""
     sha256: str
-    """Hash of its configuration and weights, or of all that the server says of itself."""
+    """Hash of its configuration and weights, or of the server's metadata."""
     cameras: Mapping[str, int]
     """Height and width of the pictures that it reads, in pixels, by camera."""
     words: tuple[str, ...]
-    """What the command line calls it."""
+    """The arguments that name it on the command line."""
 
     @classmethod
     def checkpoint(cls, folder: Path, *, cameras: Mapping[str, int]) -> "EvaluatedPolicy":
@@ -138,7 +138,7 @@ class EvaluatedPolicy:
 
 
 def evaluation_starts(config: EvalConfig) -> list[Start]:
-    """Return the start states of an evaluation: every task with every seed, told its sentence."""
+    """Return the starts of an evaluation: every task with every seed and the task's sentence."""
     suite = find_suite(config.suite)
     return [
         Start(task, config.seed + number, suite.instructions(task).canonical)
@@ -150,16 +150,16 @@ def evaluation_starts(config: EvalConfig) -> list[Start]:
 def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> Results:
     """Measure ``policy`` and write ``results.json`` and films into ``config.out``.
 
-    Every finished episode is appended to ``episodes.jsonl``, so that an evaluation that was killed,
-    or that is asked for more episodes, tasks or probes, goes on without repeating one.
+    Every finished episode is appended to ``episodes.jsonl``. So an evaluation that was killed is
+    continued, and more episodes, tasks or probes are added without repeating finished ones.
 
     Args:
         policy: What is measured.
         config: Tasks, episodes, seeds, execution.
-        evaluated: Who ``policy`` is; part of the results.
+        evaluated: Says which policy it is; part of the results.
 
     Returns:
-        What was written to ``results.json``.
+        The content of ``results.json``.
 
     Raises:
         InputError: If ``config.out`` holds episodes of another policy, execution or version.
@@ -206,7 +206,7 @@ def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> R
 def _bookkeeper(
     journal: Journal, probe: str, progress: Progress, bar: Any
 ) -> Callable[[Outcome], None]:
-    """Return the function that writes an outcome down and moves the progress bar."""
+    """Return the function that stores an outcome and moves the progress bar."""
 
     def on_outcome(outcome: Outcome) -> None:
         journal.add(probe, outcome)
@@ -256,7 +256,7 @@ def checkpoint_sha256(checkpoint: Path) -> str:
 
 
 def films_to_make(records: Sequence[EpisodeRecord], number: int) -> list[EpisodeRecord]:
-    """Choose ``number`` episodes per task: success, failure, success, ... by seed, never by looks.
+    """Choose ``number`` episodes per task in the order of seeds: success, failure, success, ...
 
     Example:
         >>> def episode(seed, success):
@@ -271,7 +271,7 @@ def films_to_make(records: Sequence[EpisodeRecord], number: int) -> list[Episode
         kinds = [[r for r in own if r.success], [r for r in own if not r.success]]
         most = max(map(len, kinds))
         turns = [kind[turn] for turn in range(most) for kind in kinds if turn < len(kind)]
-        # One film of a task that never fails (or never succeeds) is enough.
+        # One film is enough of a task that always succeeds, or always fails.
         chosen += turns[:number] if all(kinds) else turns[: (number + 1) // 2]
     return chosen
 
@@ -307,7 +307,7 @@ def _results(
     config: EvalConfig,
     evaluated: EvaluatedPolicy,
 ) -> Results:
-    """Gather what was found."""
+    """Return the results of all episodes."""
     own = records[""]
     everything = [record for group in records.values() for record in group]
     steps = sum(record.steps for record in everything)
@@ -345,7 +345,7 @@ def _results(
 
 
 def _observation(suite: Suite, evaluated: EvaluatedPolicy) -> dict[str, str]:
-    """Say what the policy was allowed to see."""
+    """Return what the policy could see, in words."""
     state = ", ".join(one.name for one in suite.state)
     return {
         "camera": ", ".join(evaluated.cameras),
@@ -359,7 +359,7 @@ def _observation(suite: Suite, evaluated: EvaluatedPolicy) -> dict[str, str]:
 def _probe_result(
     suite: Suite, probe: Probe, probed: list[EpisodeRecord], unprobed: list[EpisodeRecord]
 ) -> ProbeResult:
-    """Put a probe beside the evaluation on the same starts."""
+    """Compare a probe with the evaluation on the same starts."""
     starts = {(record.task, record.seed) for record in probed}
     same = [record for record in unprobed if (record.task, record.seed) in starts]
     return ProbeResult(
@@ -373,7 +373,7 @@ def _probe_result(
 
 
 def reproducing_command(config: EvalConfig, evaluated: EvaluatedPolicy) -> str:
-    """Return the command line that measures the same again."""
+    """Return the command line that repeats the evaluation."""
     words = ["eyehand", "eval", *evaluated.words, "--suite", config.suite]
     words += ["--tasks", config.tasks]
     words += ["--episodes", str(config.episodes), "--seed", str(config.seed)]

@@ -1,4 +1,4 @@
-"""Recordings for the rerun viewer (https://rerun.io): what a robot sees, is told, and does.
+"""Recordings for the rerun viewer (https://rerun.io): what a robot sees, is told and does.
 
 A recording holds, by episode and step: the picture that the policy reads, where it looks in it, the
 state, the action, and the path of the hand in space.
@@ -20,11 +20,11 @@ from eyehand.envs.suite import Suite
 from eyehand.types import InputError, Observation
 
 AttentionFunction = Callable[[Observation], Float[Tensor, "batch row column"]]
-"""Tells how much each part of a picture counts, at least 0."""
+"""Returns how much each part of a picture counts, at least 0."""
 
 
 def check_recording(file: Path) -> None:
-    """Refuse what no recording can be written to, before anything is done that it would show.
+    """Check that a recording can be written, before the run that it is to show.
 
     Raises:
         InputError: If rerun is not installed, or the name does not end in ``.rrd``.
@@ -40,7 +40,7 @@ class RerunRecording:
 
     Args:
         file: The file; it is overwritten.
-        suite: The family of tasks; says where the hand is in a state.
+        suite: The benchmark; says where the hand is in a state.
 
     Raises:
         InputError: If rerun is not installed, or the file cannot be written.
@@ -70,7 +70,7 @@ class RerunRecording:
         self._stream.disconnect()
 
     def begin(self, start: Start) -> None:
-        """Begin an episode; it is found under its task and seed."""
+        """Begin an episode; its name in the viewer is its task and seed."""
         self._episode, self._path = f"{start.task}/{start.seed}", []
 
     def step(
@@ -83,13 +83,13 @@ class RerunRecording:
         action: Float32[np.ndarray, " action"],
         look: Float[np.ndarray, "row column"] | None = None,
     ) -> None:
-        """Write one step: what was seen and told, and what was done then.
+        """Write one step: observation, sentence, and the action that follows.
 
         Args:
             number: Steps of the episode before this one.
             sentence: What is told.
             picture: What the policy reads.
-            state: What the robot feels of itself.
+            state: The robot's state.
             action: What is executed.
             look: How much each part of the picture counts, if known.
         """
@@ -135,8 +135,8 @@ def record_episodes(
         episodes: Starts and executed actions.
         cameras: Height and width of the pictures that the policy reads, pixels, by camera; the
             first is recorded.
-        look: Tells where the policy looks, if it can.
-        every: Every how many steps it is asked.
+        look: Returns where the policy looks; None if it cannot tell.
+        every: Steps from one call of ``look`` to the next.
 
     Raises:
         InputError: If rerun is not installed, or the file cannot be written.

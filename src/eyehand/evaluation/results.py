@@ -1,4 +1,4 @@
-"""What an evaluation found: the content of ``results.json``, how it is computed, written and read.
+"""Results of an evaluation: the content of ``results.json``, how it is computed and read.
 
 A suite's score is the unweighted mean of the success rates of its groups, such as Meta-World's four
 tiers of difficulty, and not the mean over its tasks; both are given.
@@ -35,7 +35,7 @@ class EpisodeRecord:
     steps: int
     """Actions executed until success or the time limit."""
     seconds: float
-    """Wall time since the episode finished before it (many run at once)."""
+    """Seconds since the episode before it finished (many run at the same time)."""
     commit: str
     """Commit of the code that ran it; empty outside a git checkout."""
 
@@ -53,18 +53,18 @@ class Rate:
 
 @dataclass(frozen=True)
 class TaskResult(Rate):
-    """What one task came to."""
+    """The result of one task."""
 
     group: str
     instruction: str
     mean_steps: float
     mean_steps_of_successes: float | None
-    """None without a success."""
+    """None if no episode succeeded."""
 
 
 @dataclass(frozen=True)
 class GroupResult(Rate):
-    """The tasks of one group that were evaluated, taken together."""
+    """The result of the evaluated tasks of one group."""
 
     tasks: int
     """Tasks evaluated."""
@@ -84,10 +84,10 @@ class Mean:
 
 @dataclass(frozen=True)
 class ProbeResult(Rate):
-    """One control, beside the same starts without it."""
+    """The result of one control, and of the same starts without it."""
 
     question: str
-    """What the figure tells."""
+    """What the figure shows."""
     unprobed: Rate
     """The evaluation itself on the same starts."""
     tasks: list[str]
@@ -114,7 +114,7 @@ class Results:
 
     protocol: str
     command: str
-    """Reproduces the figures."""
+    """The command that reproduces the figures."""
     checkpoint: str
     checkpoint_sha256: str
     tasks: dict[str, TaskResult]
@@ -125,11 +125,11 @@ class Results:
     seeds: tuple[int, int]
     """First and last seed of every task."""
     seed_range: str
-    """Which range they come from, e.g. ``evaluation``."""
+    """Name of the range of the seeds, such as ``evaluation``."""
     observation: dict[str, str]
     """What the policy saw."""
     execution: dict[str, Any]
-    """How a chunk of actions was executed."""
+    """How chunks of actions were executed."""
     probes: dict[str, ProbeResult]
     films: list[Film]
     steps: int
@@ -143,9 +143,9 @@ class Results:
     suite: str = "metaworld"
     """The benchmark; files of the version before are of this one."""
     score_name: str = "tier mean"
-    """What the published score is called."""
+    """Name of the published score."""
     policy_threads: int | None = None
-    """Threads of the policy; files of the version before do not say."""
+    """Threads of the policy; None in files of the version before."""
 
 
 def rate(records: Sequence[EpisodeRecord]) -> Rate:
@@ -214,7 +214,7 @@ def _mean(tasks: Mapping[str, TaskResult], weight: np.ndarray) -> Mean:
 
 
 def write_results(results: Results, file: Path) -> None:
-    """Write ``results`` to ``file``: after a kill it is the old one or the new one, whole."""
+    """Write ``results`` to ``file``; after a kill the file is the old or the new one, complete."""
     replace_text(file, json.dumps(asdict(results), indent=1, ensure_ascii=False))
 
 
@@ -229,8 +229,9 @@ def read_results(file: Path) -> Results:
     """
     file = file / "results.json" if file.is_dir() else file
     if not file.is_file():
-        unfinished = file.with_name("episodes.jsonl").is_file()
-        hint = "that evaluation is not finished: run it again to go on" if unfinished else "no file"
+        hint = "there is no such file"
+        if file.with_name("episodes.jsonl").is_file():
+            hint = "that evaluation is not finished: run it again to continue it"
         raise InputError(f"cannot read {file}: {hint}.")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -324,7 +325,7 @@ def results_table(results: Results) -> Table:
 
 
 def mean_rows(results: Results) -> list[tuple[str, Mean | None]]:
-    """Return both means with the names that say what they are means over."""
+    """Return both means with names that say what they are taken over."""
     number = results.task_mean.tasks
     return [
         (f"mean over the {number} task{'s' * (number > 1)} evaluated", results.task_mean),

@@ -1,6 +1,6 @@
 """Convolution arithmetic: output sizes, parameter counts, and the matrix that a convolution is.
 
-Sizes are per axis: ask once for the height and once for the width.
+Sizes are per axis: call once for the height and once for the width.
 
 Source: Dumoulin and Visin, 2016, "A guide to convolution arithmetic for deep learning",
 https://arxiv.org/abs/1603.07285.
@@ -201,7 +201,7 @@ def convolution_matrix(
     padding: int = 0,
     dilation: int = 1,
 ) -> Float[Tensor, "cell pixel"]:
-    r"""Return the sparse matrix that a convolution is (Dumoulin and Visin, 2016, sec. 4.1).
+    r"""Return the sparse matrix that equals a convolution (Dumoulin and Visin, 2016, sec. 4.1).
 
     ``matrix @ image.flatten()`` is ``F.conv2d(image, weight)``, flattened; ``matrix.T @ map`` is
     ``F.conv_transpose2d(map, weight)``, which is also the gradient of the convolution with respect
@@ -272,7 +272,7 @@ def convolution_matrix(
 
 
 def _check_size_stride_padding(size: int, stride: int, padding: int) -> None:
-    """Say what is wrong with the arguments that both directions share."""
+    """Check the arguments that both directions share."""
     if size < 1 or stride < 1 or padding < 0:
         raise ValueError(
             "`size` and `stride` must be at least 1 and `padding` at least 0. "

@@ -1,4 +1,4 @@
-"""Temporal ensembling: average what several overlapping plans say about the same moment.
+"""Temporal ensembling: average the actions that overlapping plans have for the same moment.
 
 Source: Zhao et al., 2023, "Learning Fine-Grained Bimanual Manipulation with Low-Cost Hardware"
 (ACT), sec. IV-A and algorithm 2, https://arxiv.org/abs/2304.13705.
@@ -18,7 +18,7 @@ def temporal_ensemble(
 
     .. math:: \bar a = \sum_i w_i a_i / \sum_i w_i, \qquad w_i = e^{-m i}
 
-    Prediction ``i = 0`` is the *oldest*: with a positive decay, what was planned first weighs most.
+    Prediction ``i = 0`` is the *oldest*: with a positive decay, the first plan weighs most.
 
     Args:
         predictions: Oldest first, at least one.

@@ -1,16 +1,16 @@
-"""Names that a person types: the sentence for one that does not exist, and the nearest one."""
+"""The sentence for a name that does not exist; it suggests the nearest one."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the sentence that says that ``name`` is none of the ``known`` names.
+    """Return the sentence that says that ``name`` is not among the ``known`` names.
 
     Args:
         kind: What the name stands for, as in "no <kind> 'x'".
-        name: What came.
-        known: Every name that would be right.
+        name: The name that was given.
+        known: Every name that exists.
 
     Example:
         >>> unknown_name("task", "drawer-opn", ["drawer-open", "reach"])

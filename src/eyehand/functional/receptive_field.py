@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from eyehand.functional.convolution import effective_kernel_size
 
 
-class Window(NamedTuple):
+class Kernel(NamedTuple):
     """A convolution or pooling layer along one axis, as far as geometry goes."""
 
     kernel_size: int
@@ -48,7 +48,7 @@ class ReceptiveField(NamedTuple):
         return int(self.centre - (self.size - 1) / 2)
 
 
-def receptive_field(windows: Sequence[Window]) -> ReceptiveField:
+def receptive_field(kernels: Sequence[Kernel]) -> ReceptiveField:
     r"""What a cell sees through a chain of layers (Araujo et al., 2019, single-path networks).
 
     With size 1, jump 1 and centre 0 for the picture itself, each layer of stride :math:`s` makes
@@ -65,7 +65,7 @@ def receptive_field(windows: Sequence[Window]) -> ReceptiveField:
     Where branches meet, the field is the union of theirs: ask for each path from the input.
 
     Args:
-        windows: Layers from the input on; none is the picture itself.
+        kernels: Those of the layers, from the input on; without any, the field of a pixel.
 
     Returns:
         The field of the last layer's cells.
@@ -74,22 +74,22 @@ def receptive_field(windows: Sequence[Window]) -> ReceptiveField:
         ValueError: If a kernel, stride or dilation is less than 1, or a padding negative.
 
     Example:
-        >>> stem = [Window(7, stride=2, padding=3), Window(3, stride=2, padding=1)]
+        >>> stem = [Kernel(7, stride=2, padding=3), Kernel(3, stride=2, padding=1)]
         >>> receptive_field(stem)
         ReceptiveField(size=11, jump=4, centre=0.0)
         >>> receptive_field(stem).start
         -5
     """
     size, jump, centre = 1, 1, 0.0
-    for window in windows:
-        reach = effective_kernel_size(window.kernel_size, dilation=window.dilation) - 1
-        if window.stride < 1 or window.padding < 0:
+    for kernel in kernels:
+        reach = effective_kernel_size(kernel.kernel_size, dilation=kernel.dilation) - 1
+        if kernel.stride < 1 or kernel.padding < 0:
             raise ValueError(
-                f"A window needs a stride of at least 1 and no negative padding. Got {window}."
+                f"A kernel needs a stride of at least 1 and a padding of at least 0. Got {kernel}."
             )
         size += reach * jump
-        centre += (reach / 2 - window.padding) * jump
-        jump *= window.stride
+        centre += (reach / 2 - kernel.padding) * jump
+        jump *= kernel.stride
     return ReceptiveField(size, jump, centre)
 
 
@@ -132,7 +132,7 @@ def usage_map(dilations: Sequence[int], *, kernel_size: int) -> Int64[np.ndarray
 
 
 def has_gridding(dilations: Sequence[int], *, kernel_size: int) -> bool:
-    """Say whether a stack of dilated convolutions leaves out pixels of its receptive field.
+    """Return whether a stack of dilated convolutions leaves out pixels of its receptive field.
 
     The exact verdict: whether `usage_map` holds a zero, a hole or a missing edge. The rule of Wang
     et al. (2018) is a bound; `hybrid_dilation` says where the two part.
@@ -155,7 +155,7 @@ def has_gridding(dilations: Sequence[int], *, kernel_size: int) -> bool:
 
 
 def unused_share(dilations: Sequence[int], *, kernel_size: int) -> float:
-    """Say how much of its receptive field a stack of dilated convolutions leaves out.
+    """Return the share of its receptive field that a stack of dilated convolutions leaves out.
 
     The share of zeros in `usage_map`, of a stack of any depth: no paths are counted.
 

@@ -1,4 +1,4 @@
-"""How well pixels are told apart: the figures of Long et al., 2015, from a confusion matrix."""
+"""How well pixels are classified: the measures of Long et al., 2015, from a confusion matrix."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class SegmentationScores(NamedTuple):
-    """The figures of Long et al., 2015, sec. 5, each in [0, 1]."""
+    """The measures of Long et al., 2015, sec. 5, each in [0, 1]."""
 
     pixel_accuracy: float
-    """Share of the pixels that are told rightly."""
+    """Share of the pixels whose class is right."""
     mean_accuracy: float
     """The same for each class, averaged over classes."""
     mean_iou: float
@@ -28,7 +28,7 @@ def confusion_matrix(
     Matrices of several pictures add up; means of their scores do not.
 
     Raises:
-        ValueError: If a number is no class.
+        ValueError: If a number is not that of a class.
 
     Example:
         >>> confusion_matrix(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]), classes=2).tolist()
@@ -51,8 +51,8 @@ def segmentation_scores(confusion: Int64[Tensor, "classes classes"]) -> Segmenta
               \frac{1}{\sum_k t_k} \sum_i \frac{t_i n_{ii}}{u_i}, \qquad
               u_i = t_i + \sum_j n_{ji} - n_{ii}
 
-    A class that no pixel is does not count in the means, as the mean has no value for it; taken for
-    such a class, a pixel is wrong all the same.
+    A class without a pixel is left out of the means, because it has no value. A pixel that is taken
+    for such a class still counts as wrong.
 
     Args:
         confusion: Pixels by class (row) and by what they were taken for (column), at least one.

@@ -1,4 +1,4 @@
-"""Messages on the wire: msgpack with arrays as openpi writes them, and bounds on all of it.
+"""Messages between client and server: msgpack with arrays as openpi writes them, and size limits.
 
 An array is a map of four, ``{b"__ndarray__": True, b"data": ..., b"dtype": ..., b"shape": ...}``
 (openpi-client 0.1.2, ``msgpack_numpy.py``). Only plain numbers are decoded; nothing is ever
@@ -27,7 +27,7 @@ REFUSALS = (
     OverflowError,
     RecursionError,
 )
-"""What decoding raises on bytes that are no message."""
+"""The errors of decoding bytes that are not a message."""
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -45,7 +45,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     """Return the message in ``data``. Arrays are read-only.
 
     Raises:
-        InputError: If it is none, or holds what a message may not.
+        InputError: If it is not a message, or contains something that a message must not.
     """
     try:
         message = msgpack.unpackb(
@@ -56,7 +56,9 @@ def unpack(data: bytes) -> dict[str, Any]:
             max_ext_len=0,
         )
     except REFUSALS as error:
-        raise InputError(f"the message is no msgpack that openpi writes: {error!r:.200}.") from None
+        raise InputError(
+            f"the message is not msgpack as openpi writes it: {error!r:.200}."
+        ) from None
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
         raise InputError(f"a message is a map with names as keys. Got {type(message).__name__}.")
     return message

@@ -1,7 +1,7 @@
-"""The live page: a robot in the browser that anybody may watch and one may talk to.
+"""The server of the live page: many visitors watch a robot in the browser, one of them drives it.
 
-A visitor that drives sends commands, all see the same pictures. What a visitor sends is checked by
-the robot; what makes no sense is answered by a note on the page, and changes nothing.
+The driver's page sends commands, and every page shows the same pictures. The robot checks every
+command; a command that cannot be done is answered by a note on the page, and changes nothing.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ FOLDER = Path(__file__).parent / "page"
 """The page itself."""
 COOKIE = "eyehand_token"
 MESSAGE_BYTES = 16_384
-"""Longest message of a visitor."""
+"""Longest message of a visitor, bytes."""
 MOST_VISITORS = 32
 TAKE_SECONDS = 5.0
-"""Longest wait for the robot to hand over what it recorded."""
+"""Longest wait for the robot's recorded episode."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:"
@@ -56,12 +56,12 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class LiveConfig:
-    """Where the page is, and how it begins."""
+    """Where the page is served, and its first episode."""
 
     host: str = "127.0.0.1"
-    """Address to listen at; others than this machine's own need a token."""
+    """Address to listen on; one that other machines can reach needs a token."""
     port: int = 7860
-    """Port to listen at; 0 takes any that is free."""
+    """Port to listen on; 0 chooses one that is free."""
     token: str | None = None
     """What visitors must have in the address (?token=...)."""
     suite: str = "metaworld"
@@ -71,10 +71,10 @@ class LiveConfig:
     seed: int = 1_000_000
     """Its start state."""
     rerun: Path | None = None
-    """Also write what the robot does into a recording for the rerun viewer, an .rrd file."""
+    """Also record the robot for the rerun viewer, into this .rrd file."""
 
     def __post_init__(self) -> None:
-        """Check that it can be served."""
+        """Check port, token, task and recording."""
         if not 0 <= self.port < 65536:
             raise InputError(f"--port must be in 0 to 65535. Got {self.port}.")
         check_exposure(self.host, self.token)
@@ -89,7 +89,7 @@ class Visitor:
 
     number: int
     latest: Shown | None = None
-    """What it has to be shown next; older pictures are left out if its line is slow."""
+    """What is sent to it next; on a slow connection older pictures are skipped."""
     notes: list[Note] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -99,8 +99,8 @@ class LivePage:
 
     Args:
         make_policy: Makes policy, description and timer in the robot's process.
-        live: The same description.
-        looks: How the policy says where it looks: attention, saliency, or not at all.
+        live: The same description, for the pages.
+        looks: How the policy shows where it looks: attention, saliency, or None.
         config: Task, seed, token.
     """
 
@@ -156,7 +156,7 @@ class LivePage:
             self._files.cleanup()
 
     def _hear(self, message: Shown | Note | Take) -> None:
-        """Pass on what the robot says."""
+        """Pass a message of the robot on to those who wait for it."""
         if isinstance(message, Take):
             for future in self._takes:
                 if not future.done():
@@ -190,7 +190,7 @@ class LivePage:
 
     async def _serve_visitor(self, socket: WebSocket) -> None:
         if not is_same_site(socket) or not self._is_allowed(socket):
-            await socket.close(code=1008, reason="a token is needed, and no other site's page")
+            await socket.close(code=1008, reason="a token is needed, or the page is another site's")
             return
         if len(self.visitors) >= MOST_VISITORS:
             await socket.close(code=1013, reason=f"{MOST_VISITORS} people watch already")
@@ -204,7 +204,7 @@ class LivePage:
         sending = asyncio.create_task(self._show(socket, visitor))
         try:
             while True:
-                self._obey(visitor, await socket.receive())
+                self._handle(visitor, await socket.receive())
         except (WebSocketDisconnect, RuntimeError):
             pass  # the tab was closed
         finally:
@@ -215,7 +215,7 @@ class LivePage:
             self._refresh()
 
     async def _show(self, socket: WebSocket, visitor: Visitor) -> None:
-        """Send what is new, as fast as the visitor's line takes it."""
+        """Send a visitor everything new, as fast as the connection takes it."""
         await socket.send_text(json.dumps(self._hello(visitor)))
         visitor.news.set()
         while True:
@@ -233,13 +233,13 @@ class LivePage:
                     await socket.send_bytes(bytes([number]) + picture)
 
     def _refresh(self) -> None:
-        """Show everybody who is there now."""
+        """Tell every page who drives and how many watch."""
         for visitor in self.visitors.values():
             visitor.latest = visitor.latest or self.shown
             visitor.news.set()
 
-    def _obey(self, visitor: Visitor, event: Mapping[str, Any]) -> None:
-        """Do what a visitor sent, or tell it why not."""
+    def _handle(self, visitor: Visitor, event: Mapping[str, Any]) -> None:
+        """Do a visitor's command, or tell the visitor why it is not done."""
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
         try:
@@ -247,14 +247,15 @@ class LivePage:
             if not isinstance(command, dict):
                 raise ValueError
         except (ValueError, RecursionError):
-            self._tell(visitor, "the page sent something that is no command.")
+            self._tell(visitor, "the page sent something that is not a command.")
             return
         what = command.get("do")
         if what == "drive" and self.driver is None:
             self.driver = visitor.number
             self._refresh()
         elif self.driver != visitor.number:
-            self._tell(visitor, "somebody else drives." if self.driver else "nobody drives yet.")
+            nobody = "nobody drives: press Drive first."
+            self._tell(visitor, "somebody else drives." if self.driver else nobody)
         elif what == "leave":
             self.driver = None
             self._refresh()
@@ -287,10 +288,10 @@ class LivePage:
         }
 
     async def _take(self) -> Take:
-        """Return what the robot has done so far in this episode.
+        """Return the robot's episode up to now.
 
         Raises:
-            InputError: If it has done nothing, or does not answer.
+            InputError: If there is no action yet, or the robot does not answer.
         """
         future: asyncio.Future[Take] = asyncio.get_running_loop().create_future()
         self._takes.append(future)
@@ -301,7 +302,7 @@ class LivePage:
         except TimeoutError:
             raise InputError("the robot does not answer: try again.") from None
         if not take.actions:
-            raise InputError("nothing has been done yet in this episode.")
+            raise InputError("this episode has no actions yet: run it first.")
         return take
 
     async def _film(self, request: Request) -> Response:
@@ -337,31 +338,31 @@ class LivePage:
 
 
 def sentences_of(suite: Suite, task: str) -> list[str]:
-    """Return what may be said in the scene of a task, its own sentence first."""
+    """Return the sentences that the page suggests for a task, the canonical one first."""
     told = suite.instructions(task)
     return [told.canonical, *told.training]
 
 
 def write_film_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Film a take."""
+    """Film an episode of the live robot."""
     start = Start(take.task, take.seed, take.sentence)
     outcome = Outcome(start, take.success, np.stack(take.actions))
     film_episode(find_suite(suite), outcome, file, size=480, stride=4)
 
 
 def write_episode_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Write a take as a data set."""
+    """Write an episode of the live robot as a data set."""
     _write_episode(find_suite(suite), take, live, file, action_mask=None)
 
 
 def write_correction_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Write a take as a data set in which only a person's actions are to be learnt.
+    """Write an episode as a data set in which only the person's actions are to be learned.
 
     Raises:
-        InputError: If it was nothing.
+        InputError: If there is no such part.
     """
     if not any(take.human):
-        raise InputError("no person has driven the hand in this episode.")
+        raise InputError("no person has led the hand in this episode: take over first.")
     _write_episode(find_suite(suite), take, live, file, action_mask=take.human)
 
 

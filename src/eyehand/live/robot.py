@@ -1,7 +1,7 @@
-"""The robot of the live page: one simulated robot, a policy, and whoever talks to them.
+"""The robot of the live page: one simulated robot, moved by a policy or by a person.
 
-It runs in a process of its own (:mod:`eyehand.live.worker`), does what it is told by small
-messages, and shows itself by others: docs/serving.md has the list of both.
+It runs in a process of its own (:mod:`eyehand.live.worker`), receives commands, and sends frames
+and pictures; docs/serving.md lists the messages of both kinds.
 """
 
 import base64
@@ -28,26 +28,26 @@ from eyehand.types import Actor, InputError
 VIEW_SIZE = 480
 """Height and width of the picture for people, pixels."""
 PATH_STEPS = 100
-"""Executed steps of which path and actions are shown."""
+"""Executed steps whose path and actions are shown."""
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 HAND_SPEED = 0.6
-"""What a held key asks for, of an action's range."""
+"""Size of the motion while a key is held, as a share of an action's range."""
 LONGEST_SENTENCE = 200
 SEEDS = range(2**31)
 KEYS = ("up", "down", "left", "right", "rise", "sink", "grip")
-"""What a person can hold down."""
+"""The keys that a person leads the hand with."""
 
 
 @dataclass(frozen=True)
 class LivePolicy:
-    """What the robot must know of its policy."""
+    """What the robot knows of its policy."""
 
     name: str
     cameras: dict[str, int]
     """Height and width of the pictures that it reads, pixels, by camera; the first is shown."""
     horizon: int
     executed: int
-    """Actions executed before it plans anew."""
+    """Actions of a chunk that are executed before the policy plans again."""
 
     @property
     def camera(self) -> str:
@@ -71,13 +71,13 @@ class Robot:
     """One robot at one task; every method is called from one thread.
 
     Args:
-        suite: The family of tasks; people can lead the hand where the suite says where it is.
-        policy: Who acts, unless a person does.
-        live: What it reads and says.
-        timer: Times its stages.
+        suite: The benchmark; a person can lead the hand if the suite says where the hand is.
+        policy: Acts while no person has taken over.
+        live: What the policy takes and returns.
+        timer: Times the policy's stages.
         task: The first task.
         seed: Its start state.
-        recording: Where every step is written too.
+        recording: If given, every step is written to it too.
 
     Raises:
         InputError: If there is no such task.
@@ -107,10 +107,10 @@ class Robot:
         self.start(task, seed)
 
     def do(self, command: Mapping[str, Any]) -> None:
-        """Obey one message of the driver.
+        """Do one command of the driver.
 
         Raises:
-            InputError: If it makes no sense; nothing has changed then.
+            InputError: If it is not a valid command; nothing has changed then.
         """
         known: dict[Any, Callable[[Mapping[str, Any]], None]] = {
             "run": self._run,
@@ -126,20 +126,22 @@ class Robot:
         }
         what = command.get("do")
         if not isinstance(what, str) or what not in known:
-            raise InputError(f"the robot cannot {what!r:.40}.")
+            raise InputError(f"the robot has no command {what!r:.40}.")
         known[what](command)
 
     def start(self, task: Any, seed: Any) -> None:
-        """Begin an episode; whether it runs stays as it is.
+        """Begin an episode; a robot that was running goes on running, a paused one stays paused.
 
         Raises:
             InputError: If there is no such task or seed.
         """
         if not isinstance(task, str):
-            raise InputError(f"a task is a name such as {self.suite.tasks[0]}. Got {task!r:.60}.")
+            name = self.suite.tasks[0]
+            raise InputError(f"a task must be a name such as {name}. Got {task!r:.60}.")
         self.suite.check_task(task)
         if not isinstance(seed, int) or isinstance(seed, bool) or seed not in SEEDS:
-            raise InputError(f"a seed is a whole number from 0 to {SEEDS[-1]}. Got {seed!r:.40}.")
+            last = SEEDS[-1]
+            raise InputError(f"a seed must be a whole number, 0 to {last}. Got {seed!r:.40}.")
         if self._env is None or self._env.task != task:
             if self._env is not None:
                 self._env.close()
@@ -162,14 +164,14 @@ class Robot:
         self._grip = -1.0
 
     def say(self, sentence: Any) -> None:
-        """Tell it something else, from the next plan on.
+        """Change the sentence; the policy reads the new one when it plans next.
 
         Raises:
-            InputError: If it is no sentence.
+            InputError: If it is not a text of at most `LONGEST_SENTENCE` characters.
         """
         if not isinstance(sentence, str) or len(sentence) > LONGEST_SENTENCE:
             raise InputError(
-                f"a sentence has at most {LONGEST_SENTENCE} characters. Got {sentence!r:.60}."
+                f"a sentence must have at most {LONGEST_SENTENCE} characters. Got {sentence!r:.60}."
             )
         self.sentence = " ".join(sentence.split())
 
@@ -193,7 +195,7 @@ class Robot:
                 self.successes += self.take.success
 
     def frame(self) -> dict[str, Any]:
-        """Return the message that shows the robot, without its pictures."""
+        """Return the robot's present state as a message for the page, without pictures."""
         low_high = None
         if self.episodes:
             wilson = binomtest(self.successes, self.episodes)
@@ -227,13 +229,13 @@ class Robot:
         }
 
     def pictures(self) -> tuple[bytes, bytes]:
-        """Return what the policy reads and what people see, as JPEG."""
+        """Return the picture that the policy reads and the one for people, as JPEG."""
         assert self._env is not None
         read = self._observation["image"][self.live.camera]
         return jpeg(read), jpeg(self._env.picture(self.suite.view, size=VIEW_SIZE))
 
     def close(self) -> None:
-        """Free the simulator's pictures."""
+        """Close the environment."""
         if self._env is not None:
             self._env.close()
 
@@ -252,19 +254,20 @@ class Robot:
     def _change_speed(self, command: Mapping[str, Any]) -> None:
         speed = command.get("value")
         if speed not in SPEEDS:
-            raise InputError(f"speed is one of {SPEEDS}. Got {speed!r:.40}.")
+            raise InputError(f"speed must be one of {SPEEDS}. Got {speed!r:.40}.")
         self.speed = float(speed)
 
     def _hand_over(self, command: Mapping[str, Any]) -> None:
         on = command.get("on")
         if not isinstance(on, bool):
-            raise InputError(f"`on` is true or false. Got {on!r:.40}.")
+            raise InputError(f"`on` must be true or false. Got {on!r:.40}.")
         if on and self.suite.hand is None:
-            raise InputError(f"the robot of {self.suite.name} cannot be led by hand.")
+            name = self.suite.name
+            raise InputError(f"{name} does not say where its hand is: nobody can take over.")
         self.human, self.keys, self._left = on, frozenset(), 0
 
     def _hand(self) -> Float[np.ndarray, " axis"]:
-        """Return where the hand is, metres; nothing where the suite does not say."""
+        """Return where the hand is, metres; empty if the suite does not say."""
         if self.suite.hand is None:
             return np.zeros(0)
         return np.asarray(self._observation["state"][self.suite.hand.state], dtype=np.float64)
@@ -284,7 +287,7 @@ class Robot:
             self._planned.next_actions(chunk, step=len(self.take.actions))
         except InputError as error:
             self.running = False
-            raise InputError(f"{error} The robot stands still.") from error
+            raise InputError(f"{error} The robot is paused.") from error
         self.latency = self._timer.milliseconds
         self.chunk = np.clip(chunk.numpy(), -1, 1)
         self.chunk_step, self._left = len(self.take.actions), self.live.executed
@@ -304,7 +307,7 @@ class Robot:
             )
 
     def _human_action(self) -> Float32[np.ndarray, " action"]:
-        """Return what the held keys ask for; left and right are those of the picture."""
+        """Return the action of the keys that are held; left and right are as in the picture."""
         ahead = float("up" in self.keys) - float("down" in self.keys)
         right = float("right" in self.keys) - float("left" in self.keys)
         rise = float("rise" in self.keys) - float("sink" in self.keys)
@@ -312,14 +315,14 @@ class Robot:
         motion = np.zeros(3)
         motion[:2] = right * to_right + ahead * away
         motion[2] = rise
-        assert self.suite.hand is not None  # nobody is given the hand otherwise
+        assert self.suite.hand is not None  # checked in _hand_over
         action = np.zeros(len(self.suite.action), np.float32)
         action[self.suite.hand.action] = HAND_SPEED * motion
         action[self.suite.hand.gripper] = self._grip
         return action
 
     def _table_axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the directions on the table that go right and up in the picture, of length 1."""
+        """Return the directions on the table that look right and up in the picture, of length 1."""
         assert isinstance(self._env, Projects)
         assert self.suite.hand is not None
         places = self._hand() + self.suite.hand.metres * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]])
@@ -330,14 +333,14 @@ class Robot:
     def _hold(self, command: Mapping[str, Any]) -> None:
         keys = command.get("keys")
         if not isinstance(keys, list) or not set(map(str, keys)) <= set(KEYS):
-            raise InputError(f"`keys` are some of {KEYS}. Got {keys!r:.80}.")
+            raise InputError(f"`keys` must be a list of {KEYS}. Got {keys!r:.80}.")
         held = frozenset(keys)
         if "grip" in held - self.keys:
             self._grip = -self._grip
         self.keys = held
 
     def _planned_places(self) -> list[np.ndarray]:
-        """Return where the hand goes if it follows the rest of the chunk exactly."""
+        """Return the hand's places if it follows the rest of the chunk exactly."""
         rest, lead = self.chunk[len(self.take.actions) - self.chunk_step :], self.suite.hand
         if self.human or not len(rest) or lead is None:
             return []
@@ -355,9 +358,9 @@ class Robot:
     def _look(self, command: Mapping[str, Any]) -> None:
         on, word = command.get("on"), command.get("word")
         if not isinstance(on, bool) or not (word is None or isinstance(word, int)):
-            raise InputError("`on` is true or false, and `word` a number or null.")
+            raise InputError("`on` must be true or false, and `word` a number or null.")
         if word is not None and not 0 <= word < len(self.words):
-            raise InputError(f"there are {len(self.words)} words. Got number {word}.")
+            raise InputError(f"`word` must be 0 to {len(self.words) - 1}. Got {word}.")
         self.look_on, self.look_word = on, word
         self._refresh_look()
 
@@ -365,7 +368,7 @@ class Robot:
         self.look = None
         if self.look_on and len(self.chunk):
             word = self.look_word if self.look_word in range(len(self.words)) else None
-            look: Any = getattr(self.policy, "look")  # noqa: B009  (policies need not have it)
+            look: Any = getattr(self.policy, "look")  # noqa: B009  (not every policy has it)
             self.look = look(self._seen, word=word)[0].numpy()
 
     def _look_message(self) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
-"""The live robot in a process of its own, begun again when it dies.
+"""The live robot in a process of its own, which is started again when it dies.
 
-A simulator is a library in C with a graphics driver below it: it can take its process with it. The
-page's server must go on then, so the robot lives elsewhere and only messages pass.
+A simulator is a C library on top of a graphics driver, and a fault in either ends the process. The
+page's server must survive that, so the robot has its own process and exchanges messages with it.
 """
 
 import multiprocessing
@@ -22,29 +22,29 @@ from eyehand.live.robot import LivePolicy, Robot, Take
 from eyehand.types import Actor, InputError
 
 FRAMES_PER_SECOND = 20
-"""How often the robot shows itself while it runs."""
+"""Pictures a second while the robot runs."""
 PATIENCE = 1.0
-"""Seconds before a robot that died is begun again."""
+"""Seconds before a robot that died is started again."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the robot shows at one moment."""
+    """The robot at one moment, for the pages."""
 
     frame: dict[str, Any]
     pictures: tuple[bytes, bytes]
-    """What the policy reads, and what people see."""
+    """The picture that the policy reads and the one for people, as JPEG."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something to tell people."""
+    """A sentence for the visitors."""
 
     text: str
     error: bool
 
 
-def live(
+def run_robot(
     pipe: Connection,
     make_policy: Callable[[], tuple[Actor, LivePolicy, StageTimer]],
     suite: str,
@@ -52,10 +52,10 @@ def live(
     seed: int,
     rerun: Path | None,
 ) -> None:
-    """Run a robot until the pipe is closed; the body of the process.
+    """Run a robot until the pipe is closed: the function that the process runs.
 
     It reads commands (maps, see :meth:`Robot.do`) and ``"take"``, and sends `Shown`, `Note`, and
-    the `Take` that was asked for. What the robot does is written into ``rerun`` too, if given.
+    the `Take` that was asked for. If ``rerun`` is given, every step is recorded there too.
     """
     policy, described, timer = make_policy()
     family = find_suite(suite)
@@ -66,13 +66,13 @@ def live(
         try:
             _show(robot, pipe, fps=family.fps)
         except (EOFError, OSError, KeyboardInterrupt):
-            pass  # nobody is there any more
+            pass  # the server has closed the pipe
         finally:
             robot.close()
 
 
 def _show(robot: Robot, pipe: Connection, *, fps: int) -> None:
-    """Do commands, move the robot and show it, until the pipe is closed."""
+    """Read commands, move the robot and send pictures, until the pipe is closed."""
     due, measured, shown = time.monotonic(), 0.0, deque[float](maxlen=FRAMES_PER_SECOND)
     changed = True
     while True:
@@ -81,12 +81,12 @@ def _show(robot: Robot, pipe: Connection, *, fps: int) -> None:
             wait = 0.0
         while pipe.poll(wait):
             wait = 0.0
-            changed = _obey(robot, pipe, pipe.recv()) or changed
+            changed = _handle(robot, pipe, pipe.recv()) or changed
             due = time.monotonic()
         if robot.running and time.monotonic() >= due:
             steps = max(1, round(robot.speed * fps / FRAMES_PER_SECOND))
             due = max(due + steps / (robot.speed * fps), time.monotonic())
-            _tell_errors(pipe, robot, steps)
+            _advance(pipe, robot, steps)
             changed = True
         if changed:
             if robot.running:
@@ -94,14 +94,14 @@ def _show(robot: Robot, pipe: Connection, *, fps: int) -> None:
                 if len(shown) > 1:
                     measured = (len(shown) - 1) / (shown[-1] - shown[0])
             else:
-                shown.clear()  # nobody waits for pictures of a robot that stands still
+                shown.clear()  # the rate is measured while the robot runs
             frame = robot.frame() | {"measured": round(measured, 1)}
             pipe.send(Shown(frame, robot.pictures()))
             changed = False
 
 
-def _obey(robot: Robot, pipe: Connection, command: Any) -> bool:
-    """Do one command; return whether there is something new to show."""
+def _handle(robot: Robot, pipe: Connection, command: Any) -> bool:
+    """Do one command; return whether the robot has changed."""
     if command == "take":
         pipe.send(robot.take)
         return False
@@ -113,7 +113,7 @@ def _obey(robot: Robot, pipe: Connection, command: Any) -> bool:
     return True
 
 
-def _tell_errors(pipe: Connection, robot: Robot, steps: int) -> None:
+def _advance(pipe: Connection, robot: Robot, steps: int) -> None:
     try:
         robot.advance(steps)
     except InputError as error:
@@ -122,14 +122,14 @@ def _tell_errors(pipe: Connection, robot: Robot, steps: int) -> None:
 
 
 class Worker:
-    """Keeps a robot alive, and hands its messages on.
+    """Starts the robot's process, starts it again when it dies, and passes its messages on.
 
     Args:
         make_policy: Makes the policy in the robot's process.
         suite: Name of the family of tasks.
         task: The first task.
         seed: Its start state.
-        rerun: A recording of what the robot does; one that is begun again has a number in its name.
+        rerun: File for a recording; each time the robot has died, the next file is numbered.
         on_message: Called, in a thread, with every `Shown`, `Note` and `Take`.
     """
 
@@ -150,19 +150,19 @@ class Worker:
         self._closing = threading.Event()
         self._pipe: Connection | None = None
         self.process: Any = None
-        """The robot's process; None before it is begun."""
+        """The robot's process; None before it is started."""
         self._thread = threading.Thread(target=self._keep_alive, name="robot", daemon=True)
         self._thread.start()
 
     def send(self, command: Mapping[str, Any] | str) -> None:
-        """Tell the robot something; while there is none it is lost."""
+        """Send the robot a command; while there is no robot, the command is lost."""
         with self._lock:
             if self._pipe is not None:
-                with suppress(OSError):  # it has just died: the thread says so
+                with suppress(OSError):  # it has just died: the thread reports it
                     self._pipe.send(command)
 
     def close(self) -> None:
-        """End the robot."""
+        """End the robot's process."""
         self._closing.set()
         if self.process is not None:
             self.process.terminate()
@@ -177,7 +177,7 @@ class Worker:
             if rerun is not None and self._deaths:
                 rerun = rerun.with_stem(f"{rerun.stem}-{self._deaths}")
             self.process = context.Process(
-                target=live,
+                target=run_robot,
                 args=(far, self._make_policy, self._suite, *self._last.values(), rerun),
                 daemon=True,
             )
@@ -193,12 +193,12 @@ class Worker:
             if not self._closing.is_set():
                 self._deaths += 1
                 code = self.process.exitcode
-                text = f"The robot's process died (exit code {code}) and is begun again."
+                text = f"The robot's process died (exit code {code}) and is started again."
                 self._on_message(Note(text, error=True))
                 self._closing.wait(PATIENCE)
 
     def _pass_on(self, pipe: Connection) -> None:
-        """Hand messages on until the robot is gone."""
+        """Pass the robot's messages on until its process ends."""
         while True:
             try:
                 message = pipe.recv()

@@ -31,7 +31,7 @@ Kind = Literal["classifier", "dense network", "encoder", "language model"]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RandomPictures:
     """Makes random square pictures, as a network that sees was published for."""
 
     size: int = 224
@@ -48,7 +48,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class RandomTokens:
     """Makes random text."""
 
     vocabulary: int
@@ -71,7 +71,7 @@ class Network:
     """The function that makes it, as ``module:function``."""
     kind: Kind
     """What comes out of it."""
-    example: Callable[..., tuple[Any, ...]] = Pictures()
+    example: Callable[..., tuple[Any, ...]] = RandomPictures()
     """Called with a generator and ``batch``, returns the arguments of the network's call."""
     fixed_size: bool = False
     """Whether it reads pictures of one size only, which ``image_size`` tells the factory."""
@@ -80,8 +80,12 @@ class Network:
 _VISION = "eyehand.models.vision"
 _PRETRAINED = "eyehand.models.language.pretrained"
 NETWORKS = {
-    "lenet5": Network(f"{_VISION}.lenet:lenet5", "classifier", Pictures(32, 1), fixed_size=True),
-    "alexnet": Network(f"{_VISION}.alexnet:alexnet", "classifier", Pictures(227), fixed_size=True),
+    "lenet5": Network(
+        f"{_VISION}.lenet:lenet5", "classifier", RandomPictures(32, 1), fixed_size=True
+    ),
+    "alexnet": Network(
+        f"{_VISION}.alexnet:alexnet", "classifier", RandomPictures(227), fixed_size=True
+    ),
     "vgg11": Network(f"{_VISION}.vgg:vgg11", "classifier"),
     "vgg13": Network(f"{_VISION}.vgg:vgg13", "classifier"),
     "vgg16": Network(f"{_VISION}.vgg:vgg16", "classifier"),
@@ -103,9 +107,9 @@ NETWORKS = {
     "fcn16s": Network(f"{_VISION}.fcn:fcn16s", "dense network"),
     "fcn8s": Network(f"{_VISION}.fcn:fcn8s", "dense network"),
     "unet": Network(f"{_VISION}.unet:unet", "dense network"),
-    "small": Network(f"{_VISION}.patch_encoder:small", "encoder", Pictures(96)),
-    "minilm": Network(f"{_PRETRAINED}:minilm", "language model", Tokens(30_522)),
-    "smollm2": Network(f"{_PRETRAINED}:smollm2", "language model", Tokens(49_152)),
+    "small": Network(f"{_VISION}.patch_encoder:small", "encoder", RandomPictures(96)),
+    "minilm": Network(f"{_PRETRAINED}:minilm", "language model", RandomTokens(30_522)),
+    "smollm2": Network(f"{_PRETRAINED}:smollm2", "language model", RandomTokens(49_152)),
 }
 """Published name to network."""
 

@@ -8,15 +8,12 @@ from torch import Tensor
 
 
 def rotary(
-    x: Float[Tensor, "*batch position dim"],
-    position: Int64[Tensor, " position"],
-    *,
-    base: float = 10_000.0,
+    x: Float[Tensor, "*batch position dim"], position: Int64[Tensor, " position"]
 ) -> Float[Tensor, "*batch position dim"]:
     r"""Turn pairs of channels by angles that grow with the position (Su et al., 2021, sec. 3.2).
 
     .. math:: (x_i, x_{i + d/2}) \mapsto R(p\,\theta_i)\,(x_i, x_{i + d/2}), \qquad
-              \theta_i = \mathrm{base}^{-2i/d}
+              \theta_i = 10000^{-2i/d}
 
     Queries and keys that are turned this way have a product that depends on how far apart they
     stand, not on where. Channel ``i`` is paired with ``i + d/2``, as in Llama, not with its
@@ -25,7 +22,6 @@ def rotary(
     Args:
         x: Queries or keys of one head; ``dim`` is even.
         position: Of each row, counted in tokens.
-        base: Sets the longest wave, ``2 pi base`` tokens.
 
     Raises:
         ValueError: If ``dim`` is odd.
@@ -40,7 +36,7 @@ def rotary(
     dim = x.shape[-1]
     if dim % 2:
         raise ValueError(f"`dim` of rotary positions must be even; got {dim}.")
-    wave = base ** (-torch.arange(0, dim, 2, device=x.device, dtype=torch.float64) / dim)
+    wave = 10_000.0 ** (-torch.arange(0, dim, 2, device=x.device, dtype=torch.float64) / dim)
     angle = position[:, None] * wave
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     first, second = x.chunk(2, dim=-1)

@@ -14,9 +14,6 @@ from torch.nn import functional as F
 EPSILON = 1e-5
 """Added to every count before it divides (Laplace smoothing), as in the authors' code (Sonnet)."""
 
-USAGE_DECAY = 0.99
-"""Decay of the count of uses where the codebook itself is not an average (SoundStream)."""
-
 
 class Quantized(NamedTuple):
     """What comes out of a quantizer: vectors, their codes, and the loss to add to the task's."""
@@ -42,11 +39,11 @@ class ResidualQuantized(NamedTuple):
 class VectorQuantizer(nn.Module):
     r"""Replace each vector by the nearest of a learned codebook (van den Oord et al., 2017, eq. 3).
 
-    .. math:: L = \|\mathrm{sg}[x] - e\|^2 + \beta \|x - \mathrm{sg}[e]\|^2
+    .. math:: L = \beta \|x - \mathrm{sg}[e]\|^2
 
     Squares are averaged over all numbers. The gradient of what comes out passes to ``x`` unchanged
-    (straight-through). With a ``decay`` the first term is left out: every code is the moving
-    average of the inputs that chose it (appendix A.1), and no optimizer touches it.
+    (straight-through). Every code is the moving average of the inputs that chose it (appendix A.1),
+    in place of the paper's other term of the loss: no optimizer touches it.
 
     The codebook begins as inputs of the first training batch, far apart (the seeds of k-means++).
     Random vectors begin where no inputs are: the nearest of them takes all inputs, and the others,
@@ -62,8 +59,7 @@ class VectorQuantizer(nn.Module):
     Args:
         dim: Width of the vectors.
         codes: Number of vectors in the codebook.
-        decay: Share of the old average kept at each batch, in [0, 1); ``None`` learns the codebook
-            by the loss, with the optimizer.
+        decay: Share of the old average kept at each batch, in [0, 1).
         commitment: Weight of the term that keeps inputs near their codes, at least 0.
         dead_below: Share of the mean use below which a code is dead, in [0, 1); 0 replaces none.
 
@@ -94,15 +90,15 @@ class VectorQuantizer(nn.Module):
         dim: int,
         *,
         codes: int,
-        decay: float | None = 0.99,
+        decay: float = 0.99,
         commitment: float = 0.25,
         dead_below: float = 0.05,
     ) -> None:
         super().__init__()
         if dim < 1 or codes < 1:
             raise ValueError(f"`dim` and `codes` must be at least 1. Got dim={dim}, codes={codes}.")
-        if decay is not None and not 0 <= decay < 1:
-            raise ValueError(f"`decay` must be None or in [0, 1). Got {decay}.")
+        if not 0 <= decay < 1:
+            raise ValueError(f"`decay` must be in [0, 1). Got {decay}.")
         if not commitment >= 0:
             raise ValueError(f"`commitment` must be at least 0. Got {commitment}.")
         if not 0 <= dead_below < 1:
@@ -110,12 +106,8 @@ class VectorQuantizer(nn.Module):
         self.decay = decay
         self.commitment = commitment
         self.dead_below = dead_below
-        codebook = torch.randn(codes, dim)
-        if decay is None:
-            self.codebook = nn.Parameter(codebook)
-        else:
-            self.register_buffer("codebook", codebook)
-            self.register_buffer("total", torch.zeros(codes, dim))
+        self.register_buffer("codebook", torch.randn(codes, dim))
+        self.register_buffer("total", torch.zeros(codes, dim))
         self.register_buffer("count", torch.zeros(codes))
         self.register_buffer("initialized", torch.tensor(False))
 
@@ -129,9 +121,7 @@ class VectorQuantizer(nn.Module):
             self._begin(rows.detach())
         codes = self._nearest(rows)
         nearest = self.codebook[codes]
-        loss = self.commitment * F.mse_loss(rows, nearest.detach())
-        if self.decay is None:
-            loss = loss + F.mse_loss(nearest, rows.detach())
+        loss = self.commitment * F.mse_loss(rows, nearest)
         quantized = _straight_through(x, nearest.reshape(x.shape))
         if self.training:
             self._learn(rows.detach(), codes)
@@ -166,13 +156,12 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _learn(self, x: Float[Tensor, "row dim"], codes: Int64[Tensor, " row"]) -> None:
         size = len(self.count)
-        share = 1 - (USAGE_DECAY if self.decay is None else self.decay)
+        share = 1 - self.decay
         self.count.lerp_(torch.bincount(codes, minlength=size).to(self.count), share)
-        if self.decay is not None:
-            self.total.lerp_(torch.zeros_like(self.total).index_add_(0, codes, x), share)
-            uses = self.count.sum()
-            smooth = (self.count + EPSILON) / (uses + size * EPSILON) * uses
-            self.codebook.copy_(self.total / smooth[:, None])
+        self.total.lerp_(torch.zeros_like(self.total).index_add_(0, codes, x), share)
+        uses = self.count.sum()
+        smooth = (self.count + EPSILON) / (uses + size * EPSILON) * uses
+        self.codebook.copy_(self.total / smooth[:, None])
         fair = self.count.mean()
         dead = self.count < self.dead_below * fair
         if dead.any():
@@ -182,8 +171,7 @@ class VectorQuantizer(nn.Module):
     def _place(self, which: Bool[Tensor, " code"], vectors: Tensor, count: Tensor) -> None:
         self.codebook[which] = vectors
         self.count[which] = count
-        if self.decay is not None:
-            self.total[which] = vectors * count
+        self.total[which] = vectors * count
 
 
 class ResidualQuantizer(nn.Module):
@@ -196,9 +184,6 @@ class ResidualQuantizer(nn.Module):
         dim: Width of the vectors.
         depth: Number of quantizers; 2 in VQ-BeT.
         codes: Number of vectors in each codebook.
-        decay: As in ``VectorQuantizer``, like the next two.
-        commitment: Weight of the commitment of each layer.
-        dead_below: Share of the mean use below which a code is dead.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -214,25 +199,11 @@ class ResidualQuantizer(nn.Module):
         (torch.Size([5, 64, 8]), torch.Size([5, 64, 2]), torch.Size([5, 64, 2, 8]))
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        depth: int,
-        codes: int,
-        decay: float | None = 0.99,
-        commitment: float = 0.25,
-        dead_below: float = 0.05,
-    ) -> None:
+    def __init__(self, dim: int, *, depth: int, codes: int) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"`depth` must be at least 1. Got {depth}.")
-        self.layers = nn.ModuleList(
-            VectorQuantizer(
-                dim, codes=codes, decay=decay, commitment=commitment, dead_below=dead_below
-            )
-            for _ in range(depth)
-        )
+        self.layers = nn.ModuleList(VectorQuantizer(dim, codes=codes) for _ in range(depth))
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> ResidualQuantized:
         """Return the sum of the layers' vectors, their codes, the loss, and the vectors."""

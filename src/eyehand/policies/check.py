@@ -2,9 +2,10 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ def check_rows(policy: PolicyModule, observation: Observation) -> None:
     other = _fresh(policy, replace(observation, image=image, state=state, instruction=sentences))
     assert torch.equal(other[0], chunk[0]), "a row's chunk depends on what other rows see"
     order = list(reversed(range(len(chunk))))
-    turned = _fresh(policy, _reorder(observation, order))
+    turned = _fresh(policy, _rows(observation, order))
     _same(turned[order], chunk, "a row's chunk depends on the order of rows")
 
 
@@ -136,7 +137,7 @@ def check_draws(policy: PolicyModule, observation: Observation) -> None:
 
     Without a generator the noise follows from the observation, so rows of one state are the same.
     """
-    twins = replace(_reorder(observation, [0, 0]), env_ids=observation.env_ids[:2])
+    twins = replace(_rows(observation, [0, 0]), env_ids=observation.env_ids[:2])
     plain = _fresh(policy, twins)
     _same(plain[1], plain[0], "without a generator two rows of one state differ")
     drawn = [_fresh(policy, twins, seed=seed) for seed in range(4)]
@@ -197,29 +198,13 @@ def _halves(size: int) -> tuple[list[int], list[int]]:
     return list(range(size // 2)), list(range(size // 2, size))
 
 
-def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
-    return replace(
-        batch,
-        image=_pick(batch.image, rows),
-        state=batch.state[rows],
-        action=batch.action[rows],
-        action_mask=batch.action_mask[rows],
-        history_mask=batch.history_mask[rows],
-        instruction=[batch.instruction[row] for row in rows],
-        landmarks=None if batch.landmarks is None else batch.landmarks[rows],
-        extra=_pick(batch.extra, rows),
-        extra_mask=_pick(batch.extra_mask, rows),
-    )
-
-
-def _reorder(observation: Observation, rows: Sequence[int]) -> Observation:
-    return Observation(
-        image=_pick(observation.image, rows),
-        state=observation.state[rows],
-        instruction=[observation.instruction[row] for row in rows],
-        env_ids=[observation.env_ids[row] for row in rows],
-    )
-
-
-def _pick(image: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
-    return {name: picture[rows] for name, picture in image.items()}
+def _rows(whole: Any, rows: Sequence[int]) -> Any:
+    """Return some rows of a batch or an observation, and of everything in it."""
+    if isinstance(whole, Batch | Observation):
+        parts = {field.name: getattr(whole, field.name) for field in fields(whole)}
+        return replace(whole, **_rows(parts, rows))
+    if isinstance(whole, Mapping):
+        return {name: _rows(part, rows) for name, part in whole.items()}
+    if isinstance(whole, Tensor):
+        return whole[rows]
+    return whole if whole is None else [whole[row] for row in rows]

@@ -1,4 +1,4 @@
-"""What a comparison varies: a field with its values, or the range that it is searched in."""
+"""An axis of a comparison: a field with its values, or with a range to search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from eyehand.types import InputError
 
 @dataclass(frozen=True)
 class Axis:
-    """A field, and the values that it takes; or the range that it is searched in."""
+    """A field, and its values or the range in which it is searched."""
 
     field: str
     values: tuple[str, ...] = ()
@@ -20,11 +20,11 @@ class Axis:
 
     @property
     def is_range(self) -> bool:
-        """Whether it is searched."""
+        """Whether the field is searched in a range."""
         return not self.values
 
     def suggest(self, trial: optuna.Trial) -> str:
-        """Let a sampler choose: whole numbers evenly, others on a logarithmic scale."""
+        """Return the trial's value: whole numbers evenly, others on a logarithmic scale."""
         if self.values:
             return str(trial.suggest_categorical(self.field, self.values))
         if self.low == int(self.low) and self.high == int(self.high):
@@ -47,7 +47,7 @@ def parse_axis(text: str) -> Axis:
     field, equals, values = text.partition("=")
     if not (field and equals and values):
         raise InputError(
-            f"{text!r} is no axis: write field=value,value, such as policy.head=mlp,flow, a range "
+            f"{text!r} is not an axis: write field=value,value, as policy.head=mlp,flow, a range "
             "field=low..high, or the name of a comparison, such as heads."
         )
     if ".." not in values:
@@ -56,9 +56,9 @@ def parse_axis(text: str) -> Axis:
     try:
         axis = Axis(field, low=float(low), high=float(high))
     except ValueError as error:
-        raise InputError(f"{text!r}: the ends of a range are numbers ({error}).") from error
+        raise InputError(f"{text!r}: the ends of a range must be numbers ({error}).") from error
     if not 0 < axis.low < axis.high:
-        raise InputError(f"{text!r}: a range grows from above 0, such as 1e-4..1e-2.")
+        raise InputError(f"{text!r}: a range must begin above 0 and grow, such as 1e-4..1e-2.")
     return axis
 
 

@@ -1,4 +1,4 @@
-"""Any checkpoint of eyehand: its ``config.json`` says of which kind the network is."""
+"""Any checkpoint of eyehand: its ``config.json`` says which kind of network it is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ READERS: dict[str, Callable[[Path], nn.Module]] = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a folder holds."""
+    """The content of a checkpoint."""
 
     kind: str
     """A key of :data:`READERS`."""
@@ -32,7 +32,7 @@ class Checkpoint:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Return the network that a folder holds, whatever its kind.
+    """Return the network in a folder, of any kind.
 
     Raises:
         InputError: If the folder holds none, or a file of it is damaged.
@@ -41,4 +41,4 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     for kind, read in READERS.items():
         if kind in config:
             return Checkpoint(kind, read(folder), config)
-    raise InputError(f"{folder / CONFIG} describes none of what can be loaded: {list(READERS)}.")
+    raise InputError(f"{folder / CONFIG} must describe one of {list(READERS)}, and does not.")

@@ -1,4 +1,4 @@
-"""Train a vision network to say what a picture shows, and measure it on pictures it never saw."""
+"""Train a vision network to classify pictures, and measure it on other pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ from eyehand.runs.picture_run import (
 from eyehand.types import InputError
 
 SIZES = {"alexnet": 67, "spp-net": 96, "vit-b-16": 64, "vit-tiny": 64}
-"""Networks that see nothing, or next to nothing, of 32 pixels, and the size that they are given."""
+"""Networks that need more than 32 pixels, and the size that they are given."""
 
 
 @dataclass(frozen=True)
 class ClassifyConfig(PictureTraining):
-    """The pictures that a network learns to tell apart, and how."""
+    """The pictures that a network learns to classify, and how it learns."""
 
     data: str = "fashion-mnist"
     """Set of pictures: fashion-mnist or digits."""

@@ -1,4 +1,4 @@
-"""The demo: the released policy obeys, then five tasks from nothing to a report, in 20 minutes.
+"""The demo: films of the released policy, then five tasks from recording to report, in 20 minutes.
 
 Two of the tasks, ``faucet-open`` and ``faucet-close``, share a scene: only the sentence tells them
 apart.
@@ -22,8 +22,8 @@ SHOWN = (
     ("faucet-open", "Rotate the faucet counter-clockwise"),
     ("faucet-close", "Rotate the faucet clockwise"),
 )
-"""What the released policy is filmed at: a task, and the sentence that it is told. The last two
-share a scene, so that only the sentence tells them apart."""
+"""Tasks in the films of the released policy, and the sentences that it is told. The last two share
+a scene, so that only the sentence tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DemoConfig:
     demonstrations: int = 50
     """Recorded episodes per task."""
     minutes: float = 6.0
-    """Time for training."""
+    """Minutes of training."""
     episodes: int = 20
     """Evaluated episodes per task."""
     workers: int = 2
@@ -47,9 +47,9 @@ class DemoConfig:
 
 
 def demo(config: DemoConfig, recipe: TrainingRun) -> None:
-    """Record, train ``recipe``, evaluate and report; what is done already is not done again."""
+    """Record, train ``recipe``, evaluate and report; finished work is kept."""
     console = Console(highlight=False)
-    console.rule("the released policy obeys three sentences")
+    console.rule("the released policy, told three sentences")
     show_released(config.out / "released", console)
     data, policy, evaluation = (config.out / name for name in ("data", "policy", "evaluation"))
     console.rule("1 of 3: record demonstrations")
@@ -66,7 +66,7 @@ def demo(config: DemoConfig, recipe: TrainingRun) -> None:
     console.rule("2 of 3: train")
     training = replace(recipe.training, minutes=config.minutes, steps=None)
     run_training(replace(recipe, training=training), [data], policy, resume=True)
-    console.rule("3 of 3: evaluate on start states it never saw")
+    console.rule("3 of 3: evaluate on new start states")
     measure(
         policy,
         EvalConfig(
@@ -80,7 +80,7 @@ def demo(config: DemoConfig, recipe: TrainingRun) -> None:
     task = config.tasks.split(",")[0]
     words = find_suite(config.suite).instructions(task).held_out[0]
     console.print(
-        "Talk to it, in words it was not trained on: "
+        "Next, tell it a sentence that it was not trained on: "
         f'eyehand play {policy} --task {task} --instruction "{words}"',
         soft_wrap=True,
     )

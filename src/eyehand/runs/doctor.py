@@ -1,4 +1,4 @@
-"""Checks that this machine can run the recipes; each failure says the command that mends it."""
+"""Checks that this machine can run the recipes; a failure comes with the command that fixes it."""
 
 import os
 import shutil
@@ -24,16 +24,16 @@ FREE_DISK_GB = 5
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check."""
+    """One check and its result."""
 
     name: str
     passed: bool
     found: str
-    """What is there, with its figure."""
+    """What was found, with a figure."""
     mend: str = ""
-    """The command that mends a failure."""
+    """The command that fixes a failure."""
     required: bool = True
-    """False where the main job runs without it."""
+    """False if recording, training and evaluation work without it."""
 
 
 def _python() -> Iterator[Check]:
@@ -73,7 +73,7 @@ def _graphics() -> Iterator[Check]:
     yield Check(
         "graphics",
         any(backend.works for backend in backends),
-        "a frame was rendered" if any(b.works for b in backends) else "no backend renders",
+        "a frame was rendered" if any(b.works for b in backends) else "no way to draw works",
         "sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri libosmesa6",
     )
 
@@ -103,8 +103,8 @@ def _disk() -> Iterator[Check]:
     yield Check(
         "free disk",
         free >= FREE_DISK_GB,
-        f"{free:.0f} GB (the demo wants {FREE_DISK_GB})",
-        "free some space, or name a folder elsewhere: make demo OUT=/elsewhere/demo",
+        f"{free:.0f} GB (the demo needs {FREE_DISK_GB})",
+        "free some space, or use a folder on another disk: make demo OUT=/elsewhere/demo",
     )
 
 

@@ -1,6 +1,6 @@
-"""What can be inspected: a name of eyehand, a checkpoint, a model of timm, or any torch module.
+"""What can be inspected: a model of eyehand, a checkpoint, a timm model, or any torch module.
 
-Costs are those of the whole, as it is trained; what is seen is seen by the part that takes
+Costs are those of the whole model. Maps and receptive fields are those of the part that takes
 pictures, which for a policy is its encoder.
 """
 
@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from eyehand.functional.names import unknown_name
 from eyehand.functional.picture import scale_image
-from eyehand.models.registry import NETWORKS, Pictures, build_network
+from eyehand.models.registry import NETWORKS, RandomPictures, build_network
 from eyehand.models.vision.pretrained import build_timm
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.normalization import blank_statistics
@@ -28,24 +28,24 @@ from eyehand.runs.checkpoint import Checkpoint, load_checkpoint
 from eyehand.types import Batch, InputError
 
 Scenes = Callable[[int, int], UInt8[Tensor, "count size size 3"]]
-"""Gives pictures of a size, pixels, and as many as are asked for."""
+"""Returns ``count`` pictures of ``size`` pixels."""
 SENTENCE = "pull the drawer towards you"
 
 
 @dataclass(frozen=True)
 class InspectedModel:
-    """A network and what it is run on."""
+    """A network, and the inputs that it is run on."""
 
     module: nn.Module
-    """The whole."""
+    """The whole model."""
     inputs: tuple[Any, ...]
-    """What the whole is called with."""
+    """The arguments of its call."""
     call: Callable[..., Any]
     """What is run, given the whole and the inputs: the whole itself, or the loss of a policy."""
     eye: nn.Module
     """The part that takes pictures."""
     eye_name: str
-    """Name of that part in the whole; empty where it is the whole."""
+    """Name of that part in the model; empty where it is the whole model."""
     image: Float[Tensor, "batch channel height width"]
     """Pictures as that part takes them."""
 
@@ -53,12 +53,12 @@ class InspectedModel:
 def find_inspected(
     name: str, *, pictures: Scenes, image_size: int | None, channels: int | None, batch: int
 ) -> InspectedModel:
-    """Return what ``name`` means, with random weights unless it is a checkpoint.
+    """Return the model of a name; its weights are random unless it is a checkpoint.
 
     Args:
         name: A policy (bcz), a released one (mt50), a network (resnet18, unet), the folder of a
             checkpoint, ``timm:NAME``, or ``module:factory``, where ``factory()`` returns a module.
-        pictures: Gives pictures of a size, pixels, and as many as are asked for.
+        pictures: Returns pictures of a given size and number.
         image_size: Height and width of the pictures; a network of ours has its published one
             where not said, a policy and a checkpoint always their own.
         channels: Channels of the pictures of a network; 3, of lenet5 1, where not said.
@@ -69,7 +69,9 @@ def find_inspected(
     """
     released = [path.name for path in RELEASED.iterdir() if path.is_dir()]
     examples = {name: made.example for name, made in NETWORKS.items()}
-    sees = {name: example for name, example in examples.items() if isinstance(example, Pictures)}
+    sees = {
+        name: example for name, example in examples.items() if isinstance(example, RandomPictures)
+    }
     known = [*POLICIES, *released, *sees]
     folder = RELEASED / name if name in released else Path(name)
     is_folder = folder.is_dir() and (name in released or name not in known)
@@ -84,7 +86,7 @@ def find_inspected(
         blank = blank_statistics(state_dim=config.state_dim, action_dim=config.action_dim)
         return _of_policy(build_policy(config, statistics=blank), pictures, batch)
     kind, separator, rest = name.partition(":")
-    example = sees.get(name, Pictures())
+    example = sees.get(name, RandomPictures())
     if name in sees:
         changed: dict[str, Any] = {} if channels is None else {"channels": channels}
         module = build_network(name, image_size=image_size, **changed)
@@ -130,7 +132,7 @@ def _of_network(
             "make it outside."
         )
     number = next((weight for weight in weights if weight.is_floating_point()), image)
-    image = image.to(number).contiguous()  # of the same precision, on the same device
+    image = image.to(number).contiguous()  # with the same precision, on the same device
     return InspectedModel(module.eval(), (image,), operator.call, module, "", image)
 
 
@@ -169,7 +171,7 @@ def _imported(module: str, factory: str) -> nn.Module:
         sys.path.insert(0, folder)
     try:
         made = getattr(import_module(module), factory)()
-    except (Exception, SystemExit) as error:  # any that the imported code raises
+    except (Exception, SystemExit) as error:  # whatever the imported code raises
         raise InputError(
             f"{module}:{factory} cannot be made: {type(error).__name__}: {error}. It must be a "
             "function, or a class, that takes no arguments."

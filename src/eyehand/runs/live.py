@@ -1,4 +1,4 @@
-"""The live page from a checkpoint."""
+"""The live page of a checkpoint."""
 
 import sys
 from functools import partial
@@ -18,7 +18,7 @@ from eyehand.types import Actor
 
 
 def live_policy(policy: PolicyModule) -> LivePolicy:
-    """Return what the robot must know of a policy."""
+    """Return the description of a policy for the robot."""
     config = policy.config
     return LivePolicy(
         name=config.name,
@@ -30,7 +30,7 @@ def live_policy(policy: PolicyModule) -> LivePolicy:
 
 def make_live_policy(checkpoint: Path) -> tuple[Actor, LivePolicy, StageTimer]:
     """Load a policy in the robot's own process."""
-    torch.set_num_threads(1)  # the other core draws the pictures and shows them
+    torch.set_num_threads(1)  # the other core draws the pictures
     policy = load_policy(checkpoint)
     warm_up(policy)
     stages = policy.stages()
@@ -42,9 +42,9 @@ def show_live(checkpoint: Path, config: LiveConfig) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
-        InputError: If the checkpoint is broken, or the address cannot be had.
+        InputError: If the checkpoint is broken, or the address cannot be used.
     """
-    policy = load_policy(checkpoint)  # refused here, in one sentence, not in the robot's process
+    policy = load_policy(checkpoint)  # here too, so that a broken checkpoint is found at once
     page = LivePage(
         partial(make_live_policy, checkpoint),
         live_policy(policy),

@@ -125,7 +125,7 @@ def describe_episode(
     Args:
         dataset: Its data set.
         row: The episode.
-        ranges: LeRobot's statistics of state and action, by which curves are scaled.
+        ranges: LeRobot's statistics of state and action, for the scale of the curves.
         films: Names of its films by camera.
     """
     stride, fps = film_rhythm(row.length, dataset.fps)
@@ -151,7 +151,7 @@ def describe_episode(
         "film_fps": fps,
         "speed": stride * fps / dataset.fps,
         "curves": curves,
-        # With several cameras nobody says in whose picture the landmarks are.
+        # With several cameras it is unknown in which picture the landmarks are.
         "points": points if len(dataset.cameras) == 1 else [],
     }
 

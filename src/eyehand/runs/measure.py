@@ -51,21 +51,20 @@ def measure_server(
     image_size: int,
     rerun: Path | None = None,
 ) -> Results:
-    """Measure the policy on a server as `measure` does one of ours.
+    """Measure the policy on a server, as `measure` does with a checkpoint.
 
     Args:
         address: Such as ``ws://127.0.0.1:8000``; any server that speaks openpi's protocol and takes
             our names of the fields (docs/serving.md).
         config: What is measured.
-        token: What the server asks for, if it does.
-        camera: The picture for a server that does not say what it reads; None, the suite's usual
-            one.
-        image_size: Height and width of that picture, pixels.
+        token: The server's token, if it asks for one.
+        camera: Camera for a server that does not name its own; None is the suite's usual one.
+        image_size: Height and width of that server's pictures, pixels.
         rerun: As of `measure`.
 
     Raises:
-        InputError: If nobody answers, the server's policy does not fit the robot, or ``config.out``
-            holds another evaluation.
+        InputError: If no policy server answers, its policy does not fit the robot, or
+            ``config.out`` holds another evaluation.
     """
     if rerun is not None:
         check_recording(rerun)
@@ -75,7 +74,7 @@ def measure_server(
         numbers = len(suite.action)
         if told.get("action_dim", numbers) != numbers:
             raise InputError(
-                f"the policy at {address} says actions of {told['action_dim']} numbers; this robot "
+                f"the policy at {address} has actions of {told['action_dim']} numbers; this robot "
                 f"takes {numbers}."
             )
         names = tuple(told.get("cameras", [camera or suite.camera]))

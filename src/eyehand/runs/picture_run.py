@@ -1,4 +1,4 @@
-"""One run of a vision network: trained on labelled pictures, measured on others, written down."""
+"""One run of a vision network: train on labelled pictures, measure on others, write results."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,21 +29,21 @@ from eyehand.types import InputError, PictureBatch
 TEST_BATCH = 100
 """Pictures in a batch when a network is measured."""
 NORMALIZATION_BATCHES = 20
-"""Training batches from which batch normalization takes its statistics in the end."""
+"""Training batches for the final statistics of batch normalization."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A network of ``eyehand.models.registry``, and what it reads and tells apart."""
+    """A network of ``eyehand.models.registry``, its pictures and its classes."""
 
     name: str
     """Name of the network."""
     classes: int
-    """How many classes it tells apart."""
+    """Number of classes."""
     channels: int
     """Channels of the pictures."""
     image_size: int | None
-    """Height and width that pictures are scaled to; none leaves them as they are."""
+    """Height and width that pictures are scaled to; None leaves them as they are."""
 
     def __post_init__(self) -> None:
         """Check the size.
@@ -109,7 +109,7 @@ def train_network(
         test: What it is measured on.
         learning: How it learns.
         out: Folder of the run.
-        data: What the pictures are, as config.json is to say it.
+        data: Description of the pictures, for config.json.
         resume: Go on from the last checkpoint in ``out``.
 
     Returns:
@@ -133,7 +133,7 @@ def train_network(
         )
 
     check_reads(config, pictures.image.shape[1:], batch_size=learning.batch_size)
-    batches(0)  # refuses what cannot be, before the run has a folder
+    batches(0)  # finds sizes that do not fit, before the run has a folder
     torch.manual_seed(learning.training.seed)
     classifier = config.build()
 
@@ -173,8 +173,8 @@ def train_network(
 def _renew_statistics(classifier: Classifier, batches: Iterable[PictureBatch]) -> None:
     """Measure batch normalization's statistics for the averaged weights.
 
-    Those of the training belong to other weights; with EfficientNet's momentum of 0.01 they are,
-    after a hundred steps, still a third of what they began with.
+    The statistics of the training belong to other weights. With EfficientNet's momentum of 0.01,
+    after a hundred steps a third of them is still the initial value.
     """
     update_bn((batch.image for batch in batches), classifier)
 

@@ -1,8 +1,9 @@
-"""A published result from nothing: record, train, correct, evaluate with controls.
+"""A published result repeated: record, train, correct, evaluate with controls.
 
-First demonstrations, recorded with pushes that the expert makes good. Then rounds of corrections
-(DAgger, Ross et al., 2011, https://arxiv.org/abs/1011.0686): the policy drives to a random moment,
-the expert takes over. After each round it trains on, on all that there is.
+First demonstrations are recorded, with pushes from which the expert recovers, and a policy is
+trained on them. Then come rounds of corrections (DAgger, Ross et al., 2011,
+https://arxiv.org/abs/1011.0686): the policy acts up to a random moment, then the expert takes over.
+After each round the policy trains further, on all recordings.
 """
 
 from dataclasses import dataclass, replace
@@ -27,17 +28,17 @@ class ReproduceConfig:
     suite: str
     """The benchmark."""
     tasks: str
-    """all, groups or sets of the suite, or task names, separated by commas."""
+    """Separated by commas: task names, groups or sets of tasks, or all."""
     cameras: tuple[str, ...]
     """The pictures that are recorded."""
     perturbation: float
-    """Strength of the pushes while demonstrations are recorded, in action units."""
+    """Strength of the random pushes during the recording of demonstrations, in action units."""
     demonstrations: int
     """Recorded episodes per task."""
     corrections: int
     """Attempted corrections per task and round."""
     minutes: tuple[float, ...]
-    """Time for training: on the demonstrations alone, then after each round of corrections."""
+    """Minutes of training: first on the demonstrations, then after each round of corrections."""
     episodes: int = 20
     """Evaluated episodes per task."""
     probe_episodes: int = 5
@@ -48,14 +49,14 @@ class ReproduceConfig:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A recipe of `reproduce`: its stages, and what is trained."""
+    """A result of `reproduce`: its stages, and the training run."""
 
     stages: ReproduceConfig
     run: TrainingRun
 
 
 def reproduce(config: ReproduceConfig, run: TrainingRun) -> None:
-    """Record, train, correct, evaluate and report; what is done already is not done again."""
+    """Record, train, correct, evaluate and report; finished work is kept."""
     console = Console(highlight=False)
     data: list[Path] = []
     policy: Path | None = None
@@ -82,7 +83,7 @@ def reproduce(config: ReproduceConfig, run: TrainingRun) -> None:
         run_training(replace(run, training=training), data, trained, resume=True, initial=policy)
         policy = trained
     for name, probe in (("policy-0", False), (f"policy-{len(config.minutes) - 1}", True)):
-        console.rule(f"{name}: evaluate on start states it never saw")
+        console.rule(f"{name}: evaluate on new start states")
         evaluation = EvalConfig(
             out=config.out / f"evaluation-{name}",
             suite=config.suite,

@@ -34,7 +34,7 @@ from eyehand.training.processes import processes
 from eyehand.types import InputError
 
 FIRST_TRAINING, FIRST_TEST = 0, 1_000_000
-"""Seeds of the first pictures: start states that are trained on are never measured on."""
+"""Seeds of the first pictures: training and test have different start states."""
 COLOURS = np.array(
     [[40, 40, 46], [150, 112, 66], [200, 62, 62], [246, 200, 66], [62, 158, 246]], np.uint8
 )
@@ -45,7 +45,7 @@ DRAWN = 6
 
 @dataclass(frozen=True)
 class SegmentConfig(PictureTraining):
-    """The scenes whose pixels a network learns to tell apart, and how."""
+    """The scenes whose pixels a network learns to classify, and how it learns."""
 
     training: TrainConfig = field(
         default_factory=lambda: TrainConfig(minutes=5.0, learning_rate=3e-4)
@@ -54,7 +54,7 @@ class SegmentConfig(PictureTraining):
     batch_size: int = 16
     """Pictures in a batch."""
     tasks: str = "mt10"
-    """Tasks with commas, tiers, mt10 or all."""
+    """Separated by commas: task names, groups or sets of tasks such as mt10, or all."""
     suite: str = "metaworld"
     """The benchmark."""
     camera: str = "work_area"
@@ -99,11 +99,11 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
     network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
-    # Before minutes of drawing.
+    # Checked before the pictures are drawn, which takes minutes.
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
     if out.exists() and not out.is_dir():
-        raise InputError(f"--out: {out} is no folder.")
-    with processes().main_process_first():  # it draws, and the others read what it drew
+        raise InputError(f"--out: {out} is a file; name a folder.")
+    with processes().main_process_first():  # the main process draws, and the others read its file
         train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
         test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)
     data = {"tasks": list(tasks), "camera": config.camera, "image_size": config.image_size}
@@ -114,7 +114,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     union = counts.sum(0) + counts.sum(1) - counts.diagonal()
     results |= {
         **segmentation_scores(confusion)._asdict(),
-        # A class that is neither there nor found has none.
+        # A class without a pixel, in label and answer, has no IoU.
         "iou": {
             name: shared / both if both else None
             for name, shared, both in zip(
@@ -144,14 +144,14 @@ def _draw(
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
             found, image, label = str(held["identity"]), held["image"], held["label"]
     except FileNotFoundError:
-        pass  # not there yet
+        pass  # no file yet
     except Exception as error:  # whatever NumPy and the decompression raise
         raise InputError(
-            f"{file} is damaged, or none of ours ({error}): remove it, or name another folder."
+            f"{file} is damaged, or not eyehand's ({error}): remove it, or choose another folder."
         ) from error
     else:
         if found != identity:
-            raise InputError(f"{file} holds pictures of another run; name another folder.")
+            raise InputError(f"{file} has pictures of another run: choose another folder.")
         return LabelledPictures(image, label.astype(np.int64), find_suite(config.suite).masks)
     scenes = scene_masks(
         find_suite(config.suite),
@@ -180,7 +180,7 @@ def _picture(
     label: Integer[np.ndarray, "picture height width"],
     answer: Integer[np.ndarray, "picture height width"],
 ) -> Image.Image:
-    """Draw rows of a picture, what is there, and what the network says is there."""
+    """Draw rows of a picture, its mask, and the network's answer."""
     rows = np.concatenate([image, COLOURS[label], COLOURS[answer]], axis=2)
     drawing = Image.fromarray(np.concatenate(list(rows)))
     return drawing.resize((2 * drawing.width, 2 * drawing.height), Image.Resampling.NEAREST)

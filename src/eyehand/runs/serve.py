@@ -15,7 +15,7 @@ from eyehand.types import Observation
 
 
 def interface_of(policy: PolicyModule, checkpoint: Path) -> PolicyInterface:
-    """Return what a policy reads and says; its limits are those of its training data."""
+    """Return what a policy takes and returns; the limits are those of its training data."""
     config, units = policy.config, policy.units
     return PolicyInterface(
         name=config.name,
@@ -35,7 +35,7 @@ def serve_checkpoint(checkpoint: Path, config: ServeConfig) -> None:
     """Load a checkpoint and serve it until Ctrl-C.
 
     Raises:
-        InputError: If the checkpoint is broken, or the address cannot be had.
+        InputError: If the checkpoint is broken, or the address cannot be used.
     """
     policy = load_policy(checkpoint)
     interface = interface_of(policy, checkpoint)
@@ -48,7 +48,7 @@ def serve_checkpoint(checkpoint: Path, config: ServeConfig) -> None:
 
 
 def warm_up(policy: PolicyModule) -> None:
-    """Let the policy answer once, so that the first client does not wait for what is made once."""
+    """Call the policy once, so that the first client does not wait for its slower first call."""
     config = policy.config
     size = config.image_size
     picture = torch.from_numpy(np.zeros((1, size, size, 3), np.uint8))

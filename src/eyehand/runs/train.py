@@ -1,4 +1,4 @@
-"""One training run: a policy, how its batches are cut, and how it learns, brought together."""
+"""One training run: a policy, the batches it is trained on, and how it learns."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError
 
 FITTED_CHUNKS = 20_000
-"""Chunks that a policy is shown before training, for what gradients do not teach."""
+"""Chunks for the parts of a policy that are fitted to data before training, not by gradients."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TrainingRun:
     """Everything that decides a training run, except the data and the folder it goes to."""
 
     policy: PolicyConfig
-    """The policy and its sizes; cameras and dimensions are read off the data."""
+    """The policy and its sizes; cameras and dimensions are read from the data."""
     training: TrainConfig
     """How long and how the policy learns."""
     batch_size: int = 128

@@ -23,10 +23,10 @@ from eyehand.runs.train import TrainingRun, run_training
 from eyehand.types import InputError, Observation
 
 PARTS = {f"policy.{name}": parts for kind in policy_configs() for name, parts in kind.parts.items()}
-"""Fields whose value is the name of a part, such as ``policy.head``, and the names. All other
-fields are numbers, words or nothing."""
+"""Fields whose value is the name of a part, such as ``policy.head``, and the names. Other fields
+are numbers, texts or None."""
 ACTING = ("execution.", *{f"policy.{name}" for kind in policy_configs() for name in kind.acting})
-"""Beginnings of fields that training does not depend on: the same weights serve every value."""
+"""Beginnings of the names of fields that training does not depend on."""
 OBSERVATIONS = 60
 """Frames that latency is measured on."""
 
@@ -42,7 +42,7 @@ class Trial:
 
 
 def training_part(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return those of ``changes`` that need a training of their own.
+    """Return the changes that need a training of their own.
 
     Example:
         >>> training_part({"policy.head": "flow", "policy.head.steps": "5", "execution.steps": "1"})
@@ -52,15 +52,15 @@ def training_part(changes: Mapping[str, str]) -> dict[str, str]:
 
 
 def acting_part(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return those of ``changes`` that need none."""
+    """Return the changes that need no training."""
     return {name: value for name, value in changes.items() if name.startswith(ACTING)}
 
 
 def choose_parts(run: TrainingRun, chosen: Mapping[str, str]) -> TrainingRun:
     """Return ``run`` with other parts of the policy at their default sizes.
 
-    Where a part wants another number of frames in a window, there are as many frames in a batch as
-    before.
+    If a part uses another number of frames in a window, the batch size changes so that a batch
+    keeps its number of frames.
 
     Args:
         run: What is changed.
@@ -109,7 +109,7 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
         if name not in PARTS
         for word in (f"--{name}", value)
     ]
-    # A flag is a field like any other here: `--x True`, not `--x`.
+    # Flags are written like other fields here: `--x True`, not `--x`.
     return tyro.cli(
         Trial,
         default=trial,
@@ -135,7 +135,7 @@ def check_trial(trial: Trial, changes: Mapping[str, str]) -> Trial:
     if policy.history > 1 and trial.execution.steps != policy.history_stride:
         raise InputError(
             f"frames of the history lie policy.history-stride={policy.history_stride} steps apart, "
-            f"and execution.steps={trial.execution.steps} would show others: make them equal."
+            f"and execution.steps={trial.execution.steps} does not match: make them equal."
         )
     return trial
 
@@ -149,7 +149,7 @@ def run_trial(
     *,
     watch: Callable[[float, float], None] | None = None,
 ) -> list[ComparedRun]:
-    """Train once, time it, and measure every way of execution; what is done is not done again.
+    """Train once, time the policy, and measure every way of execution; finished work is kept.
 
     Args:
         trial: What is changed.
@@ -218,7 +218,7 @@ def _with_field(config: Any, name: str, value: object) -> Any:
 
 
 def _costs(checkpoint: Path, data: Path) -> dict[str, Any]:
-    """Return what a policy weighs, and how long it thinks, as fields of a `ComparedRun`."""
+    """Return the size and the latency of a policy, as fields of a `ComparedRun`."""
     policy = load_policy(checkpoint)
     observations = _observations(open_store(data, image_size=policy.config.image_size))
     policy.reset([0])

@@ -5,8 +5,8 @@
     vla-eval run --config BENCHMARK.yaml --server-url ws://127.0.0.1:8000
 
 The harness (https://github.com/allenai/vla-evaluation-harness, 0.8.0) brings its own benchmarks and
-robots; the checkpoint must have been trained for the one that is run. It knows no token: whoever
-reaches the port can ask for actions.
+robots; the checkpoint must have been trained for the one that is run. It has no token: everybody
+who reaches the port can ask for actions.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,14 @@ from vla_eval.specs import IMAGE_RGB, LANGUAGE, RAW, DimSpec
 from eyehand.envs.execution import Execution
 from eyehand.policies.registry import find_checkpoint, load_policy
 from eyehand.runs.serve import interface_of, warm_up
-from eyehand.serving.observation import PROMPT, STATE, Bounds, Seen, read_observation, stack
+from eyehand.serving.observation import (
+    PROMPT,
+    STATE,
+    Bounds,
+    CheckedObservation,
+    read_observation,
+    stack,
+)
 from eyehand.types import InputError
 
 
@@ -66,14 +73,14 @@ class CheckpointServer(PredictModelServer):  # type: ignore[misc]
         """Return the chunks of several robots.
 
         Raises:
-            InputError: If an observation does not fit the policy, or actions are no numbers.
+            InputError: If an observation does not fit the policy, or actions are not finite.
         """
         seen = [self._seen(observation) for observation in observations]
         robots = [self._robot(context) for context in contexts]
         with torch.inference_mode():
             chunks = self.policy.act(stack(seen, robots)).to("cpu", torch.float32).numpy()
         if not np.isfinite(chunks).all():
-            raise InputError("the policy said actions that are no numbers.")
+            raise InputError("the policy returned actions that are not finite.")
         return [{"actions": np.clip(chunk, self._low, self._high)} for chunk in chunks]
 
     async def on_episode_start(self, config: dict[str, Any], context: SessionContext) -> None:
@@ -82,15 +89,15 @@ class CheckpointServer(PredictModelServer):  # type: ignore[misc]
         await super().on_episode_start(config, context)
 
     def get_action_spec(self) -> dict[str, DimSpec]:
-        """Say that actions are as the robot's data had them."""
+        """Return that actions are in the units of the robot's data."""
         return {"actions": RAW}
 
     def get_observation_spec(self) -> dict[str, DimSpec]:
-        """Say what is read."""
+        """Return which observations are read."""
         return {"image": IMAGE_RGB, "state": RAW, "language": LANGUAGE}
 
     def get_observation_params(self) -> dict[str, Any]:
-        """Ask for the state, which benchmarks send only if they are asked to."""
+        """Ask for the state, which benchmarks send on request only."""
         return {"send_state": True}
 
     def _robot(self, context: SessionContext) -> int:
@@ -98,7 +105,7 @@ class CheckpointServer(PredictModelServer):  # type: ignore[misc]
             self._robots[context.session_id] = next(self._numbers)
         return self._robots[context.session_id]
 
-    def _seen(self, observation: dict[str, Any]) -> Seen:
+    def _seen(self, observation: dict[str, Any]) -> CheckedObservation:
         keys = self.interface.picture_keys
         pictures = observation.get("images", {})
         names = self.cameras or list(pictures)

@@ -1,1 +1,1 @@
-"""Use: a server that drives any robot over the wire, and a page to talk to one."""
+"""The policy server, which gives any robot its actions over the network, and its clients."""

@@ -11,45 +11,45 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from eyehand.serving.observation import Seen, stack
+from eyehand.serving.observation import CheckedObservation, stack
 from eyehand.types import Actor, InputError
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the policy said to one robot."""
+    """The policy's answer to one robot."""
 
     chunk: Float32[np.ndarray, "horizon action"]
-    """As it came, before any limits."""
+    """As the policy returned it, before limits are applied."""
     batch: int
     """Robots that were answered by the same call."""
     waited_ms: float
-    """Time until the call began."""
+    """Time from the request to the start of the call."""
     policy_ms: float
     """Time of the call."""
 
 
 @dataclass
 class _Request:
-    seen: Seen
+    seen: CheckedObservation
     env_id: int
     answer: "asyncio.Future[Answer]"
     since: float = field(default_factory=time.perf_counter)
 
 
 class Batcher:
-    """Calls a policy from one thread, for as many robots at once as ask at the same time.
+    """Calls a policy from one thread; every call answers all robots that have asked by then.
 
-    While the policy thinks, requests queue up, and the next call takes all of them. Only when the
-    policy is idle and fewer robots have asked than are connected it waits, at most ``window``: a
-    lone robot never does.
+    While a call runs, requests queue up, and the next call takes all of them. When the policy is
+    idle and fewer robots have asked than are connected, it waits up to ``window`` for the others;
+    where one robot is connected there is no wait.
 
     Args:
         policy: Any policy.
         window: Longest wait for others, seconds.
         most: Most robots in one call.
         queue: Most requests that wait; those beyond it are refused.
-        connected: Tells how many robots there are.
+        connected: Returns how many robots are connected.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Batcher:
         """Requests that wait."""
         return self._queue.qsize()
 
-    async def ask(self, seen: Seen, env_id: int) -> Answer:
-        """Return what the policy says to one robot.
+    async def ask(self, seen: CheckedObservation, env_id: int) -> Answer:
+        """Return the policy's answer to one robot.
 
         Raises:
             InputError: If too many wait already, or the policy refuses the observation.
@@ -123,7 +123,7 @@ class Batcher:
         return [request for request in requests if not request.answer.done()]
 
     async def _answer_alone(self, requests: Sequence[_Request], error: Exception) -> None:
-        """Find out whose observation it was; the others get their answers."""
+        """Call for each robot alone: where that fails it gets the error, else its answer."""
         loop = asyncio.get_running_loop()
         for request in requests:
             if len(requests) > 1:
@@ -157,6 +157,6 @@ def _answer(
 
 
 def _settle(request: _Request, answer: Answer) -> None:
-    """Hand over the answer, unless its client has gone."""
+    """Deliver the answer, unless its client has disconnected."""
     if not request.answer.done():
         request.answer.set_result(answer)

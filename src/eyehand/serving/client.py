@@ -1,8 +1,8 @@
-"""The other end of the wire: a policy that runs elsewhere, and chunks that overlap.
+"""Clients of a policy server: a policy that runs elsewhere, and chunks that overlap.
 
-Needs nothing of the policy but its address; the server may be ours or any that speaks openpi's
-protocol and takes our names of the fields (:mod:`eyehand.serving.observation`). What only ours
-understands (episodes, clocks) is sent to no other.
+A client needs only the server's address. The server may be eyehand's, or any other that speaks
+openpi's protocol and takes our names of the fields (:mod:`eyehand.serving.observation`). Messages
+about episodes and clocks are sent to eyehand's server only, because others do not know them.
 """
 
 import time
@@ -23,21 +23,21 @@ from eyehand.serving.session import CONTROL, END, SILENCE, START, TIME
 from eyehand.types import ActionChunk, InputError, Observation
 
 ANSWER_BYTES = 2**24
-"""Longest answer of a server."""
+"""Longest answer of a server, bytes."""
 MOST_AT_ONCE = 16
-"""Robots that are asked for at the same time."""
+"""Most robots whose requests are under way at the same time."""
 
 
-class Connection:
+class PolicyConnection:
     """One robot's connection to a policy server.
 
     Args:
         address: Such as ``ws://127.0.0.1:8000``.
-        token: What the server asks for, if it does.
+        token: The server's token, if it asks for one.
         timeout: Longest wait for an answer, seconds.
 
     Raises:
-        InputError: If nobody answers there, or not as a policy server does.
+        InputError: If no policy server answers there.
     """
 
     def __init__(self, address: str, *, token: str | None = None, timeout: float = 60.0) -> None:
@@ -83,11 +83,11 @@ class Connection:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the server is an eyehand."""
+        """Whether the server is eyehand's own."""
         return self.metadata.get("server") == "eyehand"
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._open.close()
 
     def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,33 +102,35 @@ class Connection:
 
 
 class RemotePolicy:
-    """A policy on a server, for our own rollouts: a connection per robot, so that each is its own.
+    """A policy on a server, called like one in this process; each robot has its own connection.
 
-    ``reset`` gives a robot's connection back; the next robot that acts takes it over.
+    The server keeps one episode per connection. ``reset`` frees a robot's connection, and the next
+    robot that acts takes it over.
 
     Args:
         address: Such as ``ws://127.0.0.1:8000``.
-        token: What the server asks for, if it does.
+        token: The server's token, if it asks for one.
 
     Raises:
-        InputError: If nobody answers.
+        InputError: If no policy server answers there.
+
     """
 
     def __init__(self, address: str, *, token: str | None = None) -> None:
         self.address, self._token = address, token
-        first = Connection(address, token=token)
+        first = PolicyConnection(address, token=token)
         self.metadata = first.metadata
-        self._free, self._held = [first], dict[int, Connection]()
+        self._free, self._held = [first], dict[int, PolicyConnection]()
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE)
 
     def act(
         self, observation: Observation, *, generator: torch.Generator | None = None
     ) -> ActionChunk:
-        """Return the chunks of all robots; they are asked for at the same time.
+        """Return the chunks of all robots, which are requested at the same time.
 
         Raises:
-            InputError: If the server refuses, or says what is no chunk; or with a generator, which
-                cannot be sent.
+            InputError: If the server refuses, if its answer is not a chunk, or if a generator is
+                given, which cannot be sent.
         """
         if generator is not None:
             raise InputError("a policy on a server draws its own noise: leave out the generator.")
@@ -136,7 +138,7 @@ class RemotePolicy:
         asked: dict[int, Future[dict[str, Any]]] = {}
         for row, env_id in enumerate(observation.env_ids):
             if env_id < 0:
-                continue  # padding: nobody waits for its actions
+                continue  # a padding row: its actions are not used
             message = {
                 **{key: observation.image[camera][row].numpy() for camera, key in keys.items()},
                 STATE: observation.state[row].numpy(),
@@ -157,15 +159,15 @@ class RemotePolicy:
                 self._free.append(self._held.pop(env_id))
 
     def close(self) -> None:
-        """Hang up all connections."""
+        """Close all connections."""
         self._threads.shutdown()
         for connection in [*self._free, *self._held.values()]:
             connection.close()
 
-    def _connection(self, env_id: int) -> Connection:
+    def _connection(self, env_id: int) -> PolicyConnection:
         if env_id not in self._held:
             if not self._free:
-                self._free.append(Connection(self.address, token=self._token))
+                self._free.append(PolicyConnection(self.address, token=self._token))
             self._held[env_id] = self._free.pop()
             self._held[env_id].begin()
         return self._held[env_id]
@@ -174,22 +176,22 @@ class RemotePolicy:
         chunk = answer.get("actions")
         if not isinstance(chunk, np.ndarray) or chunk.ndim != 2 or chunk.dtype.kind != "f":
             raise InputError(
-                f"the server at {self.address} must say `actions`, floats (horizon, action). "
+                f"the server at {self.address} must answer `actions`, floats (horizon, action). "
                 f"Got {chunk!r:.80}."
             )
         return chunk.astype(np.float32)
 
 
 class OverlappedChunks:
-    """Acts without pause: the next chunk is asked for while the present one is still executed.
+    """Acts without pause: the next chunk is requested while the present one is still executed.
 
-    A chunk says what to do from the moment of its observation on, so by the time it is here its
-    first actions are over; it is entered where time has got to (Black et al., 2025, real-time
-    chunking, https://arxiv.org/abs/2506.07339, the simple form without inpainting).
+    A chunk begins at the moment of its observation. When it arrives, the time of its first actions
+    has passed, so these are skipped (Black et al., 2025, real-time chunking,
+    https://arxiv.org/abs/2506.07339, the simple form without inpainting).
 
     Args:
         connection: To the server.
-        ahead: Actions that are left when the next chunk is asked for.
+        ahead: The next chunk is requested when this many actions are left.
 
     Example:
         chunks = OverlappedChunks(connection, ahead=8)
@@ -197,10 +199,10 @@ class OverlappedChunks:
             robot.do(chunks.next_action(observe()))  # observe() is called at every control step
     """
 
-    def __init__(self, connection: Connection, *, ahead: int) -> None:
+    def __init__(self, connection: PolicyConnection, *, ahead: int) -> None:
         self.connection, self.ahead = connection, ahead
         self.waited = 0
-        """Steps that had no action ready, and waited for one."""
+        """Steps at which no action was ready, so that they had to wait for a chunk."""
         self._thread = ThreadPoolExecutor(1)
         self._asked: Future[dict[str, Any]] | None = None
         self._asked_at = 0
@@ -209,7 +211,7 @@ class OverlappedChunks:
         self._chunk_at = 0
 
     def next_action(self, observation: Mapping[str, Any]) -> Float32[np.ndarray, " action"]:
-        """Return the action of this control step; wait only if there is none.
+        """Return the action of this control step; wait only if none is ready.
 
         Raises:
             InputError: If the server refuses, or its answers come too late to act on.
@@ -225,13 +227,16 @@ class OverlappedChunks:
             self._take()
             left = self._chunk_at + len(self._chunk) - self._step
             if left <= 0:
-                raise InputError("the server's chunk is shorter than the time that it took.")
+                raise InputError(
+                    "the answer took longer than its chunk lasts: ask for chunks earlier "
+                    "(`ahead`), or use a faster server."
+                )
         action = self._chunk[self._step - self._chunk_at]
         self._step += 1
         return action
 
     def reset(self, *, silence: float | None = None) -> None:
-        """Begin a new episode; what was asked for is thrown away."""
+        """Begin a new episode; a chunk that is still under way is discarded."""
         if self._asked is not None:
             self._asked.exception()
         self._asked = None

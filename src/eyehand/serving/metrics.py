@@ -20,7 +20,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "eyehand_requests",
-            "Messages, by what came of them",
+            "Messages, by outcome",
             ["outcome"],
             registry=self.registry,
         )
@@ -39,7 +39,9 @@ class Metrics:
         self.clients = Gauge("eyehand_clients", "Connected clients", registry=self.registry)
         self.queue = Gauge("eyehand_queue", "Observations that wait", registry=self.registry)
         self.clipped = Counter(
-            "eyehand_clipped_actions", "Numbers of actions beyond limits", registry=self.registry
+            "eyehand_clipped_actions",
+            "Numbers of actions that were clipped",
+            registry=self.registry,
         )
         self.stopped = Counter(
             "eyehand_stopped_episodes", "Episodes that the watchdog stopped", registry=self.registry

@@ -1,4 +1,4 @@
-"""What a client says it sees, checked and brought into the shape that the policy reads."""
+"""A client's observation, checked and brought into the shape that the policy reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ PICTURE = "observation/image"
 
 @dataclass(frozen=True)
 class PolicyInterface:
-    """What a policy reads and what it says, beside its weights; sent to every client."""
+    """What a policy takes and what it returns; sent to every client that connects."""
 
     name: str
     cameras: tuple[str, ...]
@@ -30,10 +30,10 @@ class PolicyInterface:
     history_stride: int
     """Actions to execute before asking again, for a policy with memory."""
     checkpoint_sha256: str
-    """Hash of configuration and weights: evaluations of the same policy can be told."""
+    """Hash of configuration and weights, by which an evaluation knows the policy again."""
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    """Limits: what the policy says beyond them is clipped, and counted."""
+    """Limits of the actions: numbers beyond them are clipped, and counted in the metrics."""
 
     @property
     def picture_keys(self) -> dict[str, str]:
@@ -45,7 +45,7 @@ class PolicyInterface:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Most that a message may hold."""
+    """Limits of the size of a message."""
 
     message_bytes: int = 16_000_000
     """Bytes of one message."""
@@ -56,7 +56,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Seen:
+class CheckedObservation:
     """One robot's observation, checked."""
 
     image: Mapping[str, UInt8[np.ndarray, "height width 3"]]
@@ -66,32 +66,32 @@ class Seen:
 
 def read_observation(
     message: Mapping[str, Any], interface: PolicyInterface, bounds: Bounds
-) -> Seen:
-    """Return what a message shows; pictures of another size are scaled with a box filter.
+) -> CheckedObservation:
+    """Return the observation in a message; pictures of another size are scaled with a box filter.
 
     Raises:
         InputError: If something is missing, of a wrong type or shape, too large, or not finite.
     """
     instruction = _field(message, PROMPT)
     if not isinstance(instruction, str) or not instruction.strip():
-        raise InputError(f"{PROMPT!r} is a sentence. Got {_shown(instruction)}.")
+        raise InputError(f"{PROMPT!r} must be a sentence. Got {_shown(instruction)}.")
     if len(instruction) > bounds.sentence:
         raise InputError(
-            f"{PROMPT!r} has at most {bounds.sentence} characters. Got {len(instruction)}."
+            f"{PROMPT!r} must have at most {bounds.sentence} characters. Got {len(instruction)}."
         )
     state = _field(message, STATE)
     if not isinstance(state, np.ndarray) or state.shape != (interface.state_dim,):
-        raise InputError(f"{STATE!r} is {interface.state_dim} numbers. Got {_shown(state)}.")
+        raise InputError(f"{STATE!r} must be {interface.state_dim} numbers. Got {_shown(state)}.")
     if state.dtype.kind not in "fiu" or not np.isfinite(state).all():
-        raise InputError(f"{STATE!r} is finite numbers. Got {state.tolist()}.")
+        raise InputError(f"{STATE!r} must be finite numbers. Got {state.tolist()}.")
     image = {
         camera: _picture(key, _field(message, key), interface.image_size, bounds.image_side)
         for camera, key in interface.picture_keys.items()
     }
-    return Seen(image, state.astype(np.float32), instruction)
+    return CheckedObservation(image, state.astype(np.float32), instruction)
 
 
-def stack(seen: list[Seen], env_ids: list[int]) -> Observation:
+def stack(seen: list[CheckedObservation], env_ids: list[int]) -> Observation:
     """Return several robots' observations as one batch."""
     return Observation(
         image={
@@ -119,7 +119,7 @@ def _picture(key: str, picture: Any, size: int, most: int) -> UInt8[np.ndarray, 
         or not 1 <= min(picture.shape) <= max(picture.shape) <= most
     ):
         raise InputError(
-            f"{key!r} is a uint8 picture (height, width, 3) of at most {most} pixels a side. "
+            f"{key!r} must be a uint8 picture (height, width, 3) of at most {most} pixels a side. "
             f"Got {_shown(picture)}."
         )
     if picture.shape[:2] == (size, size):

@@ -1,8 +1,8 @@
 """The policy server: openpi's protocol over a WebSocket, many robots, one policy.
 
 The client (openpi-client, or :mod:`eyehand.serving.client`) connects, gets the metadata, and from
-then on sends one observation after the other and gets a chunk of actions for each. What cannot be
-answered is answered by a text that says why; the connection stays, and nothing else changes.
+then on sends one observation after the other and gets a chunk of actions for each. A message that
+cannot be used is answered by a text that says why, and the connection stays open.
 
 ``/healthz`` says that the server is up, ``/metrics`` is for Prometheus.
 """
@@ -36,7 +36,7 @@ from eyehand.serving.session import CONTROL, END, START, Session
 from eyehand.types import Actor, InputError
 
 CHECK_SECONDS = 0.25
-"""How often the watchdog looks."""
+"""Seconds between two checks by the watchdog."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class ServeConfig:
     token: str | None = None
     """What clients must send as ``Authorization: Api-Key TOKEN``."""
     window_ms: float = 5.0
-    """Longest wait for other robots' observations, so that one call answers all."""
+    """Longest wait for other robots' observations, so that one call answers all; milliseconds."""
     most_robots: int = 16
-    """Robots in one call of the policy."""
+    """Most robots in one call of the policy."""
     most_clients: int = 64
-    """Clients at the same time; others are refused."""
+    """Most clients at the same time; more are refused."""
     most_waiting: int = 64
-    """Observations that wait for the policy; others are refused."""
+    """Most observations that wait for the policy; more are refused."""
     max_age_ms: float = 1000.0
-    """Oldest observation, by the client's clock, that is answered by actions."""
+    """Greatest age, by the client's clock, of an observation that gets actions; milliseconds."""
     bounds: Bounds = field(default_factory=Bounds)
-    """Most that a message may hold."""
+    """Limits of the size of a message."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be served."""
+        """Check that all numbers are in range, and that an open address has a token."""
         for name in ("most_robots", "most_clients", "most_waiting", "max_age_ms"):
             if not getattr(self, name) > 0:
                 flag = name.replace("_", "-")
@@ -76,10 +76,10 @@ class ServeConfig:
 
 
 def check_exposure(host: str, token: str | None) -> None:
-    """Refuse to listen beyond this machine without a token.
+    """Check that an address that other machines can reach has a token.
 
     Raises:
-        InputError: If so.
+        InputError: If it has none.
     """
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -87,16 +87,16 @@ def check_exposure(host: str, token: str | None) -> None:
         local = False
     if not local and not token:
         raise InputError(
-            f"--host {host} can be reached from other machines: set --token, or listen at "
+            f"--host {host} can be reached from other machines: set --token, or listen on "
             "127.0.0.1."
         )
 
 
 def only_known_hosts(host: str, token: str | None) -> list[Middleware]:
-    """Return what refuses requests that name another host than this machine's own.
+    """Return the middleware that refuses requests to a host name other than this machine's own.
 
-    A page elsewhere can give its own name this machine's address (DNS rebinding); its requests
-    would look like those of a page from here. A token protects from that as well.
+    Another site can make its own name point to this machine (DNS rebinding); requests from its
+    page would then look like those of our own page. A token protects from that as well.
     """
     if token:
         return []
@@ -104,7 +104,7 @@ def only_known_hosts(host: str, token: str | None) -> list[Middleware]:
 
 
 def is_same_site(connection: HTTPConnection) -> bool:
-    """Tell whether no browser sent this, or one that shows a page from here."""
+    """Return whether a request comes from our own page, or from a program that is no browser."""
     origin = connection.headers.get("origin")
     return origin is None or origin.split("://")[-1] == connection.headers.get("host")
 
@@ -114,8 +114,8 @@ class PolicyServer:
 
     Args:
         policy: Any policy, in evaluation mode.
-        interface: What it reads and says.
-        config: Bounds and waits.
+        interface: What it takes and returns.
+        config: Limits and waiting times.
     """
 
     def __init__(self, policy: Actor, interface: PolicyInterface, config: ServeConfig) -> None:
@@ -162,7 +162,7 @@ class PolicyServer:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     def _is_allowed(self, connection: HTTPConnection) -> bool:
-        """Check the token; and that no page of another site talks through its visitor's browser."""
+        """Check the token, and that the request does not come from another site's page."""
         if not is_same_site(connection):
             return False
         if self.config.token is None:
@@ -172,35 +172,35 @@ class PolicyServer:
 
     async def _serve_client(self, socket: WebSocket) -> None:
         if not self._is_allowed(socket):
-            await socket.close(code=1008, reason="a token is needed, and no other site's page")
+            await socket.close(code=1008, reason="a token is needed, or the page is another site's")
             return
         if len(self.sessions) >= self.config.most_clients:
-            await socket.close(code=1013, reason="the server has as many clients as it takes")
+            await socket.close(code=1013, reason="the server has no room for another client")
             return
         await socket.accept()
         session = Session(next(self._numbers), max_age=self.config.max_age_ms / 1000)
         self.sessions[session.number] = session
         self.metrics.clients.inc()
         try:
-            await socket.send_bytes(pack(describe(self.interface)))
+            await socket.send_bytes(pack(metadata_of(self.interface)))
             while True:
                 await self._answer(socket, session, await socket.receive())
         except (WebSocketDisconnect, RuntimeError):
-            pass  # it has gone, or went while it was answered
+            pass  # it disconnected, maybe while it was answered
         finally:
             del self.sessions[session.number]
             self.metrics.clients.dec()
             await self.batcher.forget(session.number)
 
     async def _answer(self, socket: WebSocket, session: Session, event: Mapping[str, Any]) -> None:
-        """Answer one message: by bytes, or by a text that says what is wrong with it."""
+        """Return the answer to one message: bytes, or a text that says what is wrong with it."""
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
         begun = time.perf_counter()
         try:
             data = event.get("bytes")
             if data is None:
-                raise InputError("a message is msgpack in bytes. Got text.")
+                raise InputError("a message must be msgpack in bytes. Got text.")
             answer = await self._reply(session, unpack(data), begun)
         except InputError as error:
             self.metrics.requests.labels("refused").inc()
@@ -224,7 +224,7 @@ class PolicyServer:
                 f"the observation waited {answer.waited_ms:.0f} ms for the policy and is stale."
             )
         if not np.isfinite(answer.chunk).all():
-            raise InputError("the policy said actions that are no numbers: nothing is sent.")
+            raise InputError("the policy returned actions that are not finite: none are sent.")
         actions = np.clip(answer.chunk, self._low, self._high)
         clipped = int((actions != answer.chunk).sum())
         self.metrics.clipped.inc(clipped)
@@ -241,7 +241,7 @@ class PolicyServer:
 
     async def _control(self, session: Session, message: dict[str, Any]) -> dict[str, Any]:
         wanted = message[CONTROL]
-        if not isinstance(wanted, str):  # an array would not even compare
+        if not isinstance(wanted, str):  # an array cannot be compared with a text
             wanted = type(wanted).__name__
         if wanted == START:
             session.begin(message, now=time.monotonic())
@@ -249,11 +249,11 @@ class PolicyServer:
         elif wanted == END:
             session.end()
         else:
-            raise InputError(f"{CONTROL!r} is {START!r} or {END!r}. Got {wanted!r:.40}.")
+            raise InputError(f"{CONTROL!r} must be {START!r} or {END!r}. Got {wanted!r:.40}.")
         return {"status": "ok"}
 
     async def _watch(self) -> None:
-        """Stop the episodes of clients that have fallen silent."""
+        """Stop the episodes of clients that have sent nothing for too long."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             for session in list(self.sessions.values()):
@@ -262,8 +262,8 @@ class PolicyServer:
                     await self.batcher.forget(session.number)
 
 
-def describe(interface: PolicyInterface) -> dict[str, Any]:
-    """Return the metadata that every client gets first, as msgpack can hold it."""
+def metadata_of(interface: PolicyInterface) -> dict[str, Any]:
+    """Return the metadata that every client gets first, as values that msgpack can hold."""
     described = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(interface).items()
@@ -272,16 +272,16 @@ def describe(interface: PolicyInterface) -> dict[str, Any]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a socket that listens on an address.
 
     Raises:
-        InputError: If the address cannot be had.
+        InputError: If the address cannot be used.
     """
     try:
         return socket.create_server((host, port))
     except OSError as error:
         raise InputError(
-            f"cannot listen at {host}:{port} ({error.strerror}): choose another --port, 0 for any "
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another --port, 0 for any "
             "that is free."
         ) from error
 

@@ -19,10 +19,10 @@ LONGEST_SILENCE = 3600.0
 class Session:
     """What the server knows of one client.
 
-    A client that does not speak for longer than the silence that it set has lost its episode: the
-    next observation is answered by an error, and by no motion, until it begins a new one. An
-    observation is stale if it was on its way for longer than ``max_age``, by the client's own
-    clock; where that clock stands is learned from the fastest message so far.
+    A client that sends nothing for longer than the silence that it set loses its episode: until it
+    begins a new one, its observations are answered by an error and get no actions. An observation
+    is stale if it was under way for longer than ``max_age`` by the client's own clock; what that
+    clock shows is learned from the fastest message so far.
 
     Args:
         number: Tells the clients apart; the policy's ``env_id``.
@@ -47,31 +47,31 @@ class Session:
         """Begin an episode.
 
         Raises:
-            InputError: If the silence is no number of seconds.
+            InputError: If the silence is not a number of seconds.
         """
         silence = message.get(SILENCE)
         if silence is not None and not (
             isinstance(silence, int | float) and 0 < silence <= LONGEST_SILENCE
         ):
             raise InputError(
-                f"{SILENCE!r} is a number of seconds up to {LONGEST_SILENCE:g}. "
+                f"{SILENCE!r} must be a number of seconds up to {LONGEST_SILENCE:g}. "
                 f"Got {silence!r:.40}."
             )
         self.silence, self.stopped, self._heard = silence, False, now
 
     def end(self) -> None:
-        """End the episode: silence is no failure any more."""
+        """End the episode; from now on the client may be silent."""
         self.silence, self.stopped = None, False
 
     def is_silent(self, *, now: float) -> bool:
-        """Tell whether the watchdog must stop the episode; it does so once."""
+        """Return whether the watchdog must stop the episode now; True once per episode."""
         if self.silence is None or self.stopped or now - self._heard <= self.silence:
             return False
         self.stopped = True
         return True
 
     def check(self, message: Mapping[str, Any], *, now: float) -> None:
-        """Hear an observation.
+        """Note that an observation has come, and check its age.
 
         Raises:
             InputError: If the episode was stopped, or the observation is stale.
@@ -87,7 +87,7 @@ class Session:
         if sent is None:
             return
         if not isinstance(sent, int | float) or not math.isfinite(sent):
-            raise InputError(f"{TIME!r} is the client's clock in seconds. Got {sent!r:.40}.")
+            raise InputError(f"{TIME!r} must be the client's clock in seconds. Got {sent!r:.40}.")
         self._offset = min(self._offset, now - sent)
         age = now - sent - self._offset
         if age > self.max_age:

@@ -1,4 +1,4 @@
-"""A suite for others: its environments over the wire, one a connection.
+"""A server of simulators: every client gets an environment of a suite over the network.
 
 Run beside a simulator that eyehand cannot import, on this machine or another:
 
@@ -52,7 +52,7 @@ def suite_server(
         if token and not hmac.compare_digest(said.encode(), f"Api-Key {token}".encode()):
             return connection.respond(401, "a token is needed\n")
         if request.headers.get("Origin"):
-            return connection.respond(403, "a page of a browser is not admitted\n")
+            return connection.respond(403, "pages in a browser are not admitted\n")
         return None
 
     def talk(connection: ServerConnection) -> None:
@@ -62,7 +62,7 @@ def suite_server(
             for data in connection:
                 connection.send(client.answer(data))
         except ConnectionClosed:
-            pass  # the client has gone
+            pass  # the client has disconnected
         finally:
             client.close()
 
@@ -78,7 +78,7 @@ def serve_suite(
 
 
 class _Client:
-    """What one connection asks, and its environment."""
+    """One client: its environment, and the answers to its messages."""
 
     def __init__(self, suite: Suite) -> None:
         self.suite = suite
@@ -89,7 +89,7 @@ class _Client:
         """Return the answer to a message, or a text that says what is wrong with it."""
         try:
             if isinstance(data, str):
-                raise InputError("a message is msgpack in bytes. Got text.")
+                raise InputError("a message must be msgpack in bytes. Got text.")
             return pack(self._do(unpack(data)))
         except InputError as error:
             return str(error)
@@ -119,7 +119,7 @@ class _Client:
             return {"image": self._pictures(message)}
         if message["do"] == "expert" and isinstance(self.env, Expert):
             return {"action": self.env.expert_action()}
-        raise InputError(f"the simulator has no {message['do']!r:.40}.")
+        raise InputError(f"the simulator does not know {message['do']!r:.40}.")
 
     def _reset(self, message: Mapping[str, Any]) -> dict[str, Any]:
         disturbance = dict(message["disturbance"])
@@ -145,5 +145,5 @@ class _Client:
         self.suite.check_cameras(cameras)
         for camera, size in cameras.items():
             if not isinstance(size, int) or not 1 <= size <= MOST_PIXELS:
-                raise InputError(f"{camera} has 1 to {MOST_PIXELS} pixels a side. Got {size!r}.")
+                raise InputError(f"{camera} takes 1 to {MOST_PIXELS} pixels a side. Got {size!r}.")
         return {name: self.env.picture(name, size=size) for name, size in cameras.items()}

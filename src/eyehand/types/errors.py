@@ -1,4 +1,4 @@
-"""The one exception that a user can cause."""
+"""The exception for mistakes in what a user gives."""
 
 
 class InputError(Exception):

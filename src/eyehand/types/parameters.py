@@ -1,4 +1,4 @@
-"""How a network wants its weights to be learnt, where it wants anything special."""
+"""Groups of a network's weights that learn with a rate or weight decay of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -57,8 +57,8 @@ class Batch:
     landmarks: Float32[Tensor, "batch history landmark 3"] | None = None
     """As in `Episode`, for data that has them: an auxiliary target of training, never an input."""
     extra: Mapping[str, Shaped[Tensor, "batch ..."]] = field(default_factory=dict)
-    """What else was asked for, by the name of its column: (batch, offset, ...), an entry for each
-    offset from the present frame. A camera's pictures are named ``image.CAMERA``."""
+    """Other columns that were asked for, by name: (batch, offset, ...), an entry for each offset
+    from the present frame. A camera's pictures are named ``image.CAMERA``."""
     extra_mask: Mapping[str, Bool[Tensor, "batch _"]] = field(default_factory=dict)
     """For each entry of ``extra``: True where its frame is of the episode, not padding."""
 
@@ -96,14 +96,14 @@ class Episode:
     action: Float32[np.ndarray, "time action"]
     """The label: the expert's action, clipped to the environment's limits."""
     instruction: str
-    """The sentence that the episode obeys."""
+    """The sentence that was told in the episode."""
     task: str
     """Name of the task in its suite."""
     seed: int
     """The seed that decides the start state."""
     landmarks: Float32[np.ndarray, "time landmark 3"] | None = None
-    """Privileged: where points that matter (hand, objects, goal) are in the picture, as only a
-    simulator knows. x to the right and y down, -1 to 1 inside the picture, distance in metres."""
+    """Privileged, known to a simulator only: where hand, objects and goal are in the picture. x to
+    the right and y down, -1 to 1 inside the picture, distance in metres."""
     action_mask: Bool[np.ndarray, " time"] | None = None
     """True where ``action`` is a label. False where it is only what was executed, such as while a
     policy drove before an expert corrected it: policies see these frames as the past of later
@@ -130,7 +130,7 @@ class Statistics:
 
 @runtime_checkable
 class Actor(Protocol):
-    """Observation in, action chunk out: all that collection, evaluation and serving know."""
+    """Observation in, action chunk out: all that collection, evaluation and serving need."""
 
     def act(
         self, observation: Observation, *, generator: torch.Generator | None = None
@@ -139,19 +139,19 @@ class Actor(Protocol):
 
         Args:
             observation: What the robots see and are told.
-            generator: Where an actor that draws its actions takes its noise from. Without one the
-                noise follows from the observation, so that the same episode comes out again.
+            generator: Source of the noise, for an actor that draws its actions at random. Without
+                one the noise is computed from the observation, so that an episode can be repeated.
         """
         ...
 
     def reset(self, env_ids: Sequence[int]) -> None:
-        """Forget what these robots saw: a new episode begins for them."""
+        """Forget the past of these robots: a new episode begins for them."""
         ...
 
 
 @runtime_checkable
 class Trainable(Protocol):
-    """Batch in, losses out: all that supervised training knows."""
+    """Batch in, losses out: all that supervised training needs of a policy."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return scalar losses; the one to minimise is named ``"loss"``.

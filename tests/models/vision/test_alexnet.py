@@ -57,6 +57,6 @@ def test_sizes_are_refused() -> None:
         alexnet(image_size=66)
     with torch.device("meta"):
         network = alexnet()
-        with pytest.raises(ValueError, match="classifies pictures of 227x227 pixels; got 224x227"):
+        with pytest.raises(ValueError, match="for pictures of 227x227 pixels; got 224x227"):
             network(torch.zeros(1, 3, 224, 227))
         assert network(torch.zeros(1, 3, 227, 227)).shape == (1, 1000)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.models.vision.check import check_compiles, check_dense_network, check_network
+from eyehand.models.vision.check import check_dense_network, check_network
 
 
 class Small(nn.Module):
@@ -180,15 +180,3 @@ def test_a_dense_network_answers_for_every_pixel() -> None:
     check_dense_network(lambda classes: nn.Conv2d(3, classes, 1), image=_image(), step=1)
     with pytest.raises(AssertionError, match=r"shape \(3, 10, 4, 8\), not \(3, 10, 8, 8\)"):
         check_dense_network(Halves, image=_image(), step=1)
-
-
-@pytest.mark.slow
-def test_a_graph_that_breaks_is_noticed() -> None:
-    class Breaks(Small):
-        def forward(self, image: Tensor) -> Tensor:
-            torch._dynamo.graph_break()
-            return super().forward(image)
-
-    check_compiles(Small(classes=2), image=_image())
-    with pytest.raises(torch._dynamo.exc.Unsupported):
-        check_compiles(Breaks(classes=2), image=_image())

@@ -56,6 +56,7 @@ def test_weights_are_those_of_table_one(
         # The first two: BVLC's replication in Caffe, without and with its auxiliary classifiers.
         (False, False, 6_998_552),
         (False, True, 13_378_280),
+        (True, False, 6_624_904),
         (True, True, 13_004_888),
     ],
 )

@@ -91,7 +91,7 @@ def test_weights_start_as_published() -> None:
 def test_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"32 pixels or more; got image_size=28"):
         lenet5(image_size=28)
-    with pytest.raises(ValueError, match=r"classifies pictures of 32x32 pixels; got 36x32"):
+    with pytest.raises(ValueError, match=r"was built for pictures of 32x32 pixels; got 36x32"):
         lenet5()(torch.zeros(1, 1, 36, 32))
     assert lenet5(image_size=40)(torch.zeros(1, 1, 40, 40)).shape == (1, 10)
 

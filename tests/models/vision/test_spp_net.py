@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from eyehand.models.vision import spp_net as module
+from eyehand.models.vision import alexnet
 from eyehand.models.vision.spp_net import SPPNet, spp_net
 
 
@@ -26,7 +26,7 @@ def test_maps_have_the_published_cells(pixels: int, cells: list[int]) -> None:
 
 
 def test_any_size_is_classified(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HIDDEN_DIM", 16)
+    monkeypatch.setattr(alexnet, "HIDDEN_DIM", 16)
     torch.manual_seed(0)
     network = SPPNet(classes=7).eval()
     for height, width in ((32, 32), (50, 91), (224, 64)):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from eyehand.models.vision import vgg as module
+from eyehand.models.vision import alexnet, vgg
 from eyehand.models.vision.vgg import VGG, vgg11
 
 
@@ -20,7 +20,7 @@ def test_parameters_are_the_published_ones(
     name: str, parameters: int, millions: int, layers: int
 ) -> None:
     with torch.device("meta"):
-        network = getattr(module, name)()
+        network = getattr(vgg, name)()
     assert sum(value.numel() for value in network.parameters()) == parameters
     assert round(parameters / 1e6) == millions
     weighted = [part for part in network.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
@@ -47,7 +47,7 @@ def test_maps_are_those_before_each_pooling() -> None:
 
 
 def test_signals_keep_their_size_through_the_depth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HIDDEN_DIM", 64)
+    monkeypatch.setattr(alexnet, "HIDDEN_DIM", 64)
     torch.manual_seed(0)
     network = VGG((2, 2, 4, 4, 4), classes=10).eval()
     with torch.no_grad():

@@ -1,6 +1,6 @@
 import torch
 
-from eyehand.policies.heads.chunk import hold_last, row_noise, rows_of
+from eyehand.policies.heads.chunk import hold_last, row_noise
 
 
 def test_a_chunk_beyond_the_end_holds_its_last_action() -> None:
@@ -8,13 +8,6 @@ def test_a_chunk_beyond_the_end_holds_its_last_action() -> None:
     mask = torch.tensor([[[True, True], [True, False]], [[False, False], [True, True]]])
     held = hold_last(action, mask)
     assert held[..., 0].tolist() == [[[0, 1], [2, 2]], [[0, 0], [6, 7]]]
-
-
-def test_rows_are_frames_in_order() -> None:
-    feature, action = torch.arange(12.0).reshape(2, 3, 2), torch.zeros(2, 3, 4, 1)
-    rows, chunk, mask = rows_of(feature, action, torch.ones(2, 3, 4, dtype=torch.bool))
-    assert torch.equal(rows, feature.reshape(6, 2))
-    assert (chunk.shape, mask.shape) == ((6, 4, 1), (6, 4))
 
 
 def test_noise_is_a_rows_own() -> None:

@@ -36,7 +36,7 @@ LEARNING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_passes(name: str) -> None:
     torch.manual_seed(0)
-    config = HEADS[name](**SMALL[name])
+    config = HEADS[name](**SMALL.get(name, {}))
     assert config.name == name
     head = config.build(7, horizon=3, action_dim=4)
     check_head(head, dim=7, horizon=3, action_dim=4)
@@ -47,7 +47,7 @@ def test_every_head_passes(name: str) -> None:
 def test_every_head_serves_a_robot_without_a_gripper(name: str) -> None:
     """Two numbers that steer, none that closes."""
     torch.manual_seed(0)
-    head = HEADS[name](**SMALL[name]).build(7, horizon=3, action_dim=2, gripper=0)
+    head = HEADS[name](**SMALL.get(name, {})).build(7, horizon=3, action_dim=2, gripper=0)
     check_head(head, dim=7, horizon=3, action_dim=2)
     masks = {"action_mask": torch.ones(1, 2, 3).bool(), "history_mask": torch.ones(1, 2).bool()}
     assert "gripper" not in head.loss(torch.zeros(1, 2, 7), torch.zeros(1, 2, 3, 2), **masks)

@@ -1,10 +1,10 @@
-/* The live page: draws what the server sends, and sends what the visitor does.
+/* The live page: draws what the server sends, and sends the visitor's commands.
 
-The server owns the state. The page keeps the latest frame and the keys held down, nothing that
-grows, so after a lost connection it connects again and goes on. */
+The state is on the server. The page keeps only the latest frame and the keys that are held, so it
+can connect again after a lost connection. */
 
-const ACTIONS = [["x", "#e8743b"], ["y", "#19a979"], ["z", "#5899da"], ["grip", "#c9a227"]];
-/* As in the films: told apart on black by people with any colour vision. */
+/* Colours of the curves, in turn, as in the films: distinct on black for any colour vision. */
+const COLOURS = ["#e8743b", "#19a979", "#5899da", "#c9a227"];
 const TEXT = "#f2f2f0", FAINT = "#8b9098", PLANNED = "#ffc640";
 const HISTORY = 100; // executed steps that a frame carries
 const LONGEST_PAUSE = 20; // seconds between two attempts to connect
@@ -12,14 +12,14 @@ const NOTE_SECONDS = 6;
 
 const byId = (id) => document.getElementById(id);
 const element = (tag, properties) => Object.assign(document.createElement(tag), properties);
-const held = new Set(); // what the visitor moves the hand with at this moment
+const held = new Set(); // the keys with which the visitor leads the hand now
 let socket = null;
 let attempts = 0;
 let hello = null; // null while there is no connection
 let frame = null;
 let lookOn = false;
 let lookWord = null;
-const shown = {}; // what was last put into the page, by name, to touch it only when it changes
+const shown = {}; // what the page shows, by name, so that it is updated only after a change
 
 // --- connection ---
 
@@ -60,7 +60,7 @@ function send(message) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
 }
 
-/* Only the driver is obeyed; a shortcut pressed by somebody else is answered with the reason. */
+/* Only the driver can command; the shortcuts of other visitors show the reason. */
 function command(message) {
   const reason = whyNot();
   if (reason) note(`Not done: ${reason}.`);
@@ -91,7 +91,7 @@ function safely(trouble, action) {
 
 function setText(id, text) {
   const place = byId(id);
-  if (place.textContent !== text) place.textContent = text; // or a live region would repeat it
+  if (place.textContent !== text) place.textContent = text; // else it is read aloud again
 }
 
 function changed(name, value) {
@@ -126,8 +126,10 @@ function greet(message) {
   }));
   const { name, image_size: size, horizon, executed, camera } = policy;
   setText("policy", `${name}, plans ${horizon} steps and does ${executed}`);
+  byId("curves").setAttribute("aria-label",
+    `Curves of the actions ${message.actions.join(", ")}: executed and planned`);
   setText("eye-size", `${size} × ${size} pixels, camera ${camera}`);
-  for (const name of Object.keys(shown)) delete shown[name]; // the server may be another one now
+  for (const name of Object.keys(shown)) delete shown[name]; // it may be another server
   hello = message;
   frame = null;
   attempts = 0;
@@ -143,7 +145,7 @@ function showFrame(message) {
   const wasDriving = hello && frame?.driver === hello.you;
   frame = message;
   if (!hello) return;
-  // Somebody else may have changed what the overlay shows, so who comes to drive begins with that.
+  // Another driver may have changed the overlay: a new driver begins with what it shows.
   if (frame.driver !== hello.you || !wasDriving) {
     lookOn = frame.look !== null;
     lookWord = frame.look?.word ?? null;
@@ -164,7 +166,7 @@ function showControls() {
   allow(byId("look"), reason || whyNoLook());
   allow(byId("drive"), driving || frame?.driver === null ? "" : reason);
   setText("look-text", whyNoLook() ? `Not possible: ${whyNoLook()}.`
-    : !lookOn ? "" : "Dark is little, yellow is much."
+    : !lookOn ? "" : "Dark counts little, yellow counts much."
     + (driving ? " Point at a word to choose it." : ""));
   byId("look").setAttribute("aria-pressed", lookOn);
   document.body.classList.toggle("offline", !hello);
@@ -186,8 +188,8 @@ function showControls() {
   setText("human-label", frame.human ? "Give back" : "Take over");
   byId("human").setAttribute("aria-pressed", frame.human);
   byId("screen").classList.toggle("human", frame.human);
-  setText("holder", !frame.human ? "" : !driving ? "a person holds the hand"
-    : `you hold the hand${frame.running ? "" : "; paused, P runs"}`);
+  setText("holder", !frame.human ? "" : !driving ? "a person leads the hand"
+    : `you lead the hand${frame.running ? "" : "; paused, P runs"}`);
   byId("pad").hidden = !(frame.human && driving);
 }
 
@@ -203,7 +205,7 @@ function showSentence() {
       return button;
     }));
     byId("words").lastChild.className = "whole";
-    chooseWord(null); // the number of a word means nothing in another sentence
+    chooseWord(null); // word numbers are those of one sentence
   }
   for (const button of byId("words").children) {
     button.disabled = whyNot() !== "" || !hello.policy.looks || !planned;
@@ -267,7 +269,7 @@ function showLatency() {
 
 const pictures = [byId("eye"), byId("view")].map((canvas) => ({ canvas, waiting: null }));
 
-/* Only the newest waits while one is decoded: a slow machine skips pictures and stays live. */
+/* While one is decoded only the newest waits: a slow machine skips pictures. */
 async function showPicture(picture, blob) {
   picture.waiting = blob;
   if (picture.busy) return;
@@ -288,13 +290,13 @@ async function showPicture(picture, blob) {
   picture.busy = false;
 }
 
-/* Only when it must: it also empties the canvas, which then flickers. */
+/* Only if the size changes: setting it empties the canvas, which would flicker. */
 function resize(canvas, width, height) {
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
 }
 
-/* An empty drawing as sharp as the screen, measured in CSS pixels. */
+/* Clear a canvas to the resolution of the screen; lengths are in CSS pixels. */
 function blank(canvas) {
   const [width, height, sharpness] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];
   resize(canvas, Math.round(width * sharpness), Math.round(height * sharpness));
@@ -304,7 +306,7 @@ function blank(canvas) {
   return { pen, width, height };
 }
 
-/* Where the hand was is a line, where the plan takes it are dots: told apart without colours. */
+/* The past path of the hand is a line, the planned one is dots: distinct without colours. */
 function drawPaths() {
   const { pen, width, height } = blank(byId("paths"));
   const place = ([x, y]) => [x * width, y * height];
@@ -331,7 +333,7 @@ function drawPaths() {
   }
 }
 
-/* Dark violet for little, yellow for much, and the less the more of the picture shows through. */
+/* Dark violet counts little, yellow counts much; where little counts, the picture shows through. */
 function drawHeat() {
   const canvas = byId("heat");
   canvas.hidden = !(lookOn && frame.look);
@@ -349,11 +351,14 @@ function drawHeat() {
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-/* Four strips, [-1, 1] each. "Now" stands still; the dashed plan begins where it was made. */
+/* A strip for each number of an action, from -1 to 1. The line of "now" keeps its place; the dashed
+plan begins at the step at which it was made. */
 function drawCurves() {
   const { pen, width, height } = blank(byId("curves"));
   const { executed, chunk, step } = frame;
-  const left = 40, right = 8, strip = height / ACTIONS.length;
+  pen.font = "12px system-ui, sans-serif";
+  const widest = Math.max(...hello.actions.map((name) => pen.measureText(name).width));
+  const left = Math.min(16 + widest, width / 3), right = 8, strip = height / hello.actions.length;
   const unit = (width - left - right) / (HISTORY + hello.policy.horizon);
   const across = (at) => left + unit * (at - step + HISTORY);
   if (chunk) {
@@ -363,9 +368,9 @@ function drawCurves() {
   }
   pen.fillStyle = FAINT;
   pen.fillRect(across(step), 0, 1, height);
-  pen.font = "12px system-ui, sans-serif";
   pen.textBaseline = "middle";
-  ACTIONS.forEach(([name, colour], action) => {
+  hello.actions.forEach((name, action) => {
+    const colour = COLOURS[action % COLOURS.length];
     const middle = strip * (action + 0.5);
     const down = (row) => middle - Math.max(-1, Math.min(1, row[action])) * (strip / 2 - 5);
     const line = (rows, first, dashes) => {
@@ -464,7 +469,7 @@ addEventListener("keydown", (event) => {
 addEventListener("keyup", (event) => {
   const name = HAND[keyOf(event)];
   if (!held.has(name)) return;
-  event.preventDefault(); // or the space that held the grip would also press the focused button
+  event.preventDefault(); // otherwise a space for the grip would also press the focused button
   hold(name, false);
 });
 addEventListener("blur", release);

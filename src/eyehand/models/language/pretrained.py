@@ -90,24 +90,20 @@ def smollm2() -> nn.Module:
 def _load(source: Path | str) -> tuple[nn.Module, Tokenize]:
     from transformers import AutoModel, AutoTokenizer
 
-    _silence()
+    silence_transformers()
     try:
         # Written-out attention: the fused kernel's gradients are slow (see eyehand.nn.attention).
         model = AutoModel.from_pretrained(source, attn_implementation="eager")
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise InputError(
-            f"language model {str(source)!r} cannot be loaded ({reason}): name a folder that holds "
-            f"it, or where there is a network fetch it with `hf download {source}`."
-        ) from error
+        raise unavailable(f"language model {str(source)!r}", source, error) from error
     return model.float(), lambda sentence: tokenizer(sentence)["input_ids"]
 
 
 def _unpack_gguf(package: Path, folder: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
-    _silence()
+    silence_transformers()
     packed = AutoModel.from_pretrained(package, gguf_file=SMOLLM2_FILE)
     config = packed.config
     del config.quantization_config  # the weights are plain numbers now
@@ -119,8 +115,23 @@ def _unpack_gguf(package: Path, folder: Path) -> None:
         AutoTokenizer.from_pretrained(package, gguf_file=SMOLLM2_FILE).save_pretrained(beside)
 
 
-def _silence() -> None:
-    # Or transformers reports that the output layer is missing, and draws progress bars.
+def unavailable(model: str, source: Path | str, error: Exception) -> InputError:
+    """Return the error for a model that could not be loaded from a folder or a hub.
+
+    Args:
+        model: Kind and name of the model, for the sentence.
+        source: The folder, or the name on the hub.
+        error: What the library raised; its first line is quoted.
+    """
+    reason = (str(error).strip().splitlines() or [repr(error)])[0]
+    return InputError(
+        f"{model} cannot be loaded ({reason}): name a folder that holds it, or where there is a "
+        f"network fetch it with `hf download {source}`."
+    )
+
+
+def silence_transformers() -> None:
+    """Keep transformers from reporting missing output layers and from drawing progress bars."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -1,17 +1,18 @@
 """AlexNet: the network that showed, on ImageNet, what depth, ReLU and two GPUs could do."""
 
-from itertools import pairwise
+from itertools import accumulate
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
 from eyehand.nn.normalization import LocalResponseNorm
+from eyehand.nn.perceptron import Perceptron
 
 HIDDEN_DIM = 4096
 """Width of the two hidden layers of the classifier."""
 
 
-class AlexNet(nn.Module):
+class AlexNet(VisionNetwork):
     """Five convolutions and three dense layers (Krizhevsky et al., 2012, fig. 2).
 
     The second, fourth and fifth convolution have two groups: each GPU had half of the channels, and
@@ -69,53 +70,33 @@ class AlexNet(nn.Module):
             ),
             nn.MaxPool2d(3, stride=2),
         )
-        self.classifier = None if classes is None else _dense_layers(image_size, classes)
+        self.classifier = None
+        if classes is not None:
+            side = (image_size - 11) // 4 + 1
+            for _ in range(3):
+                side = (side - 3) // 2 + 1
+            self.classifier = nn.Sequential(nn.Flatten(), *dense_layers(256 * side * side, classes))
         layers = [part for part in self.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
         for number, layer in enumerate(layers, start=1):  # as sec. 5 of the paper says
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.constant_(layer.bias, float(number in (2, 4, 5, 6, 7)))  # type: ignore[arg-type]
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures whose mean was subtracted."""
-        if self.classifier is None:
-            raise ValueError("This AlexNet was built with classes=None: only `maps` works.")
-        if image.shape[2:] != (self.image_size, self.image_size):
-            raise ValueError(
-                f"This AlexNet classifies pictures of {self.image_size}x{self.image_size} pixels; "
-                f"got {image.shape[2]}x{image.shape[3]}."
-            )
-        return self.classifier(self.maps(image)[-1])
+        self.check_size(image)
+        return self.needed(self.classifier)(self.maps(image)[-1])
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the maps of the first, second and fifth convolution, and of the last pooling."""
-        maps = []
-        for stage in self.stages:
-            image = stage(image)
-            maps.append(image)
-        return maps
+        return list(accumulate([image, *self.stages], lambda x, stage: stage(x)))[1:]
 
 
 def alexnet(*, classes: int | None = 1000, channels: int = 3, image_size: int = 227) -> AlexNet:
-    """Return the published network: 60,965,224 parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     sum(value.numel() for value in alexnet().parameters())
-        60965224
-    """
+    """Return the published network: 60,965,224 parameters."""
     return AlexNet(classes=classes, channels=channels, image_size=image_size)
 
 
-def _dense_layers(image_size: int, classes: int) -> nn.Sequential:
-    side = (image_size - 11) // 4 + 1
-    for _ in range(3):
-        side = (side - 3) // 2 + 1
-    layers: list[nn.Module] = [nn.Flatten()]
-    for dim, out_dim in pairwise((256 * side * side, HIDDEN_DIM, HIDDEN_DIM)):
-        layers += [nn.Linear(dim, out_dim), nn.ReLU(), nn.Dropout(0.5)]
-    return nn.Sequential(*layers, nn.Linear(HIDDEN_DIM, classes))
+def dense_layers(dim: int, classes: int) -> list[nn.Module]:
+    """Return the three dense layers, which VGG and SPP-net have too, for ``dim`` inputs."""
+    hidden = Perceptron(dim, (HIDDEN_DIM, HIDDEN_DIM), dropout=0.5)
+    return [*hidden, nn.Linear(HIDDEN_DIM, classes)]

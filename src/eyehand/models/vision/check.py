@@ -20,7 +20,7 @@ def check_network(
 ) -> None:
     """Raise ``AssertionError`` with a sentence at the first promise that a network breaks.
 
-    The promises are those of :class:`eyehand.models.vision.eye.VisionNetwork`: shapes over
+    The promises are those of :class:`eyehand.models.vision.network.VisionNetwork`: shapes over
     several sizes, maps that agree with ``dims`` and ``strides``, gradients in every parameter, the
     same weights from the same seed, the same output twice, rows that do not see each other, inputs
     left alone, every floating type kept, and weights that can be saved and loaded.
@@ -67,29 +67,6 @@ def check_dense_network(
         bigger = F.pad(image[:1], (0, step, 0, 2 * step))
         _check_shape("the output", network(bigger), (1, CLASSES, *bigger.shape[2:]))
         _check_types(network, image, maps=False)
-
-
-def check_compiles(
-    network: nn.Module,
-    *,
-    image: Float[Tensor, "batch channel height width"],
-    backend: str = "eager",
-) -> None:
-    """Raise an error if ``torch.compile`` breaks the graph of a network, or changes its output.
-
-    Call it where jaxtyping's import hook is off: a checked function cannot be traced.
-
-    Args:
-        network: It is put into evaluation mode.
-        image: Pictures.
-        backend: ``"eager"`` only traces; ``"inductor"`` generates code and needs a C++ compiler.
-    """
-    network.eval()
-    torch.compiler.reset()
-    with torch.no_grad():
-        got = torch.compile(network, backend=backend, fullgraph=True)(image)
-        want = network(image)
-    torch.testing.assert_close(got, want, msg=lambda text: f"compiled, it differs: {text}")
 
 
 def _check_common(build: Callable[..., nn.Module], image: Tensor, *, shape: tuple[int, ...]) -> Any:

@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
+
 _STAGES = (
     # depth, kernel size, stride, expansion, channels
     (1, 3, 1, 1, 16),
@@ -46,9 +48,7 @@ class SameConvolution(nn.Conv2d):
     ) -> None:
         super().__init__(dim, out_dim, kernel_size, stride=stride, groups=groups, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Pad by what the size of ``x`` asks for, and convolve."""
         top, bottom = self._padding(x.shape[-2])
         left, right = self._padding(x.shape[-1])
@@ -99,9 +99,7 @@ class InvertedBottleneck(nn.Module):
         self._bn2 = _norm(out_dim)
         self.relu = nn.ReLU6()
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Expand, filter each channel, project."""
         out = self.relu(self._bn0(self._expand_conv(x))) if self.expands else x
         out = self.relu(self._bn1(self._depthwise_conv(out)))
@@ -109,7 +107,7 @@ class InvertedBottleneck(nn.Module):
         return out + x if self.keeps_shape else out
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(VisionNetwork):
     """EfficientNet-B0 (Tan and Le, 2019, Table 1) in its Lite form.
 
     Lite has no squeeze-and-excitation, ReLU6 for swish, and a stem and head that no width
@@ -166,19 +164,11 @@ class EfficientNetLite0(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of any size."""
-        if self._fc is None:
-            raise ValueError(
-                "This EfficientNetLite0 was built with classes=None: only `maps` works."
-            )
-        return self._fc(self.dropout(self.maps(image)[-1].mean(dim=(2, 3))))
+        return self.needed(self._fc)(self.dropout(self.maps(image)[-1].mean(dim=(2, 3))))
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the last map of each resolution, from fine to coarse."""
         x = self.relu(self._bn0(self._conv_stem(image)))
         maps = []
@@ -190,12 +180,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def efficientnet_lite0(*, classes: int | None = 1000, channels: int = 3) -> EfficientNetLite0:
-    """Return the network with random weights: 4.65 million parameters.
-
-    Example:
-        >>> len(efficientnet_lite0(classes=10)._blocks)
-        16
-    """
+    """Return the network with random weights: 4.65 million parameters."""
     return EfficientNetLite0(classes=classes, channels=channels)
 
 

@@ -1,6 +1,6 @@
 """Any network that classifies pictures as the eye of a policy: its maps, without the classifier."""
 
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -8,31 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyehand.models.registry import build_network
+from eyehand.models.vision.network import VisionNetwork
 from eyehand.types import InputError
 
 FINEST = 4
 """Pixels per cell of the finest map that is read: finer ones cost more than they tell."""
-
-
-class VisionNetwork(Protocol):
-    """What every classifier of ``eyehand.models.registry`` offers."""
-
-    dims: tuple[int, ...]
-    """Channels of the maps."""
-    strides: tuple[int, ...]
-    """Pixels per cell of the maps."""
-
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
-        """Return the last feature map of each resolution, from fine to coarse."""
-        ...
-
-    def __call__(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Return the logits of every class."""
-        ...
 
 
 class Eye(nn.Module):

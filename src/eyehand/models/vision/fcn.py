@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.models.vision.network import FeatureMaps, Images
 from eyehand.models.vision.vgg import vgg16
 
 
@@ -49,9 +50,7 @@ class ConvolutionalVGG16(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the third and the fourth pooled map, and the last fully connected layer's."""
         pooled = []
         x = image
@@ -125,9 +124,7 @@ class FCN(nn.Module):
             nn.init.zeros_(value)
         self.doublings = nn.ModuleList(_bilinear_doubling(classes) for _ in range(fused - 1))
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes height width"]:
+    def forward(self, image: Images) -> Float[Tensor, "batch classes height width"]:
         """Return logits per pixel of pictures whose sides are multiples of the coarsest stride."""
         height, width = image.shape[-2:]
         finest, coarsest = self.strides[0], self.strides[-1]
@@ -150,35 +147,17 @@ class FCN(nn.Module):
 
 
 def fcn32s(*, classes: int = 21, channels: int = 3) -> FCN:
-    """Return FCN-32s on VGG-16: 134 million parameters.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     fcn32s().strides
-        (32,)
-    """
+    """Return FCN-32s on VGG-16: 134 million parameters."""
     return FCN(ConvolutionalVGG16(channels=channels), classes=classes, fused=1)
 
 
 def fcn16s(*, classes: int = 21, channels: int = 3) -> FCN:
-    """Return FCN-16s on VGG-16.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     fcn16s().strides
-        (16, 32)
-    """
+    """Return FCN-16s on VGG-16."""
     return FCN(ConvolutionalVGG16(channels=channels), classes=classes, fused=2)
 
 
 def fcn8s(*, classes: int = 21, channels: int = 3) -> FCN:
-    """Return FCN-8s on VGG-16.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     fcn8s().strides
-        (8, 16, 32)
-    """
+    """Return FCN-8s on VGG-16."""
     return FCN(ConvolutionalVGG16(channels=channels), classes=classes, fused=3)
 
 

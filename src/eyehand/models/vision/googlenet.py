@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
 from eyehand.nn.normalization import LocalResponseNorm
 
 
@@ -56,15 +57,13 @@ class Inception(nn.Module):
             nn.MaxPool2d(3, stride=1, padding=1), _unit(dim, pool, 1, batch_norm=batch_norm)
         )
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim height width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim height width"]:
         """Apply the branches side by side."""
         branches = (self.branch1, self.branch2, self.branch3, self.branch4)
         return torch.cat([branch(x) for branch in branches], dim=1)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(VisionNetwork):
     """Nine inception modules after three convolutions (Szegedy et al., 2015, Table 1).
 
     Two networks bear this name. The published one has 5x5 convolutions and response normalisation:
@@ -144,21 +143,16 @@ class GoogLeNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"] | GoogLeNetLogits:
+    def forward(self, image: Images) -> Logits | GoogLeNetLogits:
         """Return logits of pictures of any size; three of them where auxiliary ones are trained."""
-        if self.fc is None:
-            raise ValueError("This GoogLeNet was built with classes=None: only `maps` works.")
+        classify = self.needed(self.fc)
         maps, early, late = self._stages(image)
-        logits = self.fc(self.dropout(maps[-1].mean(dim=(2, 3))))
+        logits = classify(self.dropout(maps[-1].mean(dim=(2, 3))))
         if self.training and self.aux1 is not None and self.aux2 is not None:
             return GoogLeNetLogits(logits, self.aux1(early), self.aux2(late))
         return logits
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the maps of the first and third convolution, and of inception 3b, 4e and 5b."""
         return self._stages(image)[0]
 
@@ -174,40 +168,22 @@ class GoogLeNet(nn.Module):
         return [first, second, third, fourth, fifth], early, late
 
 
-def googlenet(
-    *, classes: int | None = 1000, channels: int = 3, auxiliary: bool = False
-) -> GoogLeNet:
+def googlenet(*, classes: int | None = 1000, channels: int = 3) -> GoogLeNet:
     """Return the published network: 6,998,552 parameters.
 
     The rows of the paper's Table 1 add up to 6.96 million weights.
-
-    Example:
-        >>> sum(value.numel() for value in googlenet().parameters())
-        6998552
     """
-    return GoogLeNet(classes=classes, channels=channels, auxiliary=auxiliary)
+    return GoogLeNet(classes=classes, channels=channels)
 
 
 def googlenet_auxiliary(*, classes: int | None = 1000, channels: int = 3) -> GoogLeNet:
-    """Return the published network with the two classifiers that help to train it.
-
-    Example:
-        >>> sum(value.numel() for value in googlenet_auxiliary().parameters())
-        13378280
-    """
-    return googlenet(classes=classes, channels=channels, auxiliary=True)
+    """Return it with the two classifiers that help to train it: 13,378,280 parameters."""
+    return GoogLeNet(classes=classes, channels=channels, auxiliary=True)
 
 
-def googlenet_batch_norm(
-    *, classes: int | None = 1000, channels: int = 3, auxiliary: bool = False
-) -> GoogLeNet:
-    """Return torchvision's variant: 6,624,904 parameters.
-
-    Example:
-        >>> sum(value.numel() for value in googlenet_batch_norm().parameters())
-        6624904
-    """
-    return GoogLeNet(classes=classes, channels=channels, auxiliary=auxiliary, batch_norm=True)
+def googlenet_batch_norm(*, classes: int | None = 1000, channels: int = 3) -> GoogLeNet:
+    """Return torchvision's variant: 6,624,904 parameters."""
+    return GoogLeNet(classes=classes, channels=channels, batch_norm=True)
 
 
 class _AuxiliaryClassifier(nn.Module):

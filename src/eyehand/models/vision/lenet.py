@@ -4,24 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
+
 C3_CONNECTIONS = (
-    (0, 1, 2),
-    (1, 2, 3),
-    (2, 3, 4),
-    (3, 4, 5),
-    (0, 4, 5),
-    (0, 1, 5),
-    (0, 1, 2, 3),
-    (1, 2, 3, 4),
-    (2, 3, 4, 5),
-    (0, 3, 4, 5),
-    (0, 1, 4, 5),
-    (0, 1, 2, 5),
-    (0, 1, 3, 4),
-    (1, 2, 4, 5),
-    (0, 2, 3, 5),
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
+    (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
+    (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
     (0, 1, 2, 3, 4, 5),
-)
+)  # fmt: skip
 """Which of S2's six maps each of C3's sixteen reads (LeCun et al., 1998, Table I)."""
 
 
@@ -60,9 +50,7 @@ class Subsampling(nn.Module):
         self.weight = nn.Parameter(torch.empty(dim, 1, 1))
         self.bias = nn.Parameter(torch.zeros(dim, 1, 1))
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch dim out_height out_width"]:
         """Halve the height and the width."""
         return self.sum(x) * self.weight + self.bias
 
@@ -83,9 +71,7 @@ class PartialConvolution(nn.Module):
         self.connections = connections
         self.maps = nn.ModuleList(nn.Conv2d(len(below), 1, 5) for below in connections)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Convolve without padding."""
         parts = [
             convolution(x[:, list(below)])
@@ -94,7 +80,7 @@ class PartialConvolution(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class LeNet5(nn.Module):
+class LeNet5(VisionNetwork):
     """Convolutions and subsampling by turns, then a classifier (LeCun et al., 1998, sec. II-B).
 
     Layers bear the paper's names. C1 to F6 have 60,000 parameters, as published: 156, 12, 1,516,
@@ -148,22 +134,13 @@ class LeNet5(nn.Module):
                 nn.init.uniform_(module.weight, -2.4 / inputs, 2.4 / inputs)  # appendix A
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # none was left out
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of about mean 0 and variance 1."""
-        if self.f6 is None or self.output is None:
-            raise ValueError("This LeNet-5 was built with classes=None: only `maps` works.")
-        if image.shape[2:] != (self.image_size, self.image_size):
-            raise ValueError(
-                f"This LeNet-5 classifies pictures of {self.image_size}x{self.image_size} pixels; "
-                f"got {image.shape[2]}x{image.shape[3]}."
-            )
-        return self.output(self.squash(self.f6(self.maps(image)[-1].flatten(1))))
+        self.check_size(image)
+        f6 = self.needed(self.f6)(self.maps(image)[-1].flatten(1))
+        return self.needed(self.output)(self.squash(f6))
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the maps of C1, C3 and C5."""
         c1 = self.squash(self.c1(image))
         c3 = self.squash(self.c3(self.squash(self.s2(c1))))
@@ -171,10 +148,5 @@ class LeNet5(nn.Module):
 
 
 def lenet5(*, classes: int | None = 10, channels: int = 1, image_size: int = 32) -> LeNet5:
-    """Return the published network: 60,850 parameters with its linear last layer.
-
-    Example:
-        >>> sum(value.numel() for value in lenet5().parameters())
-        60850
-    """
+    """Return the published network: 60,850 parameters with its linear last layer."""
     return LeNet5(classes=classes, channels=channels, image_size=image_size)

@@ -1,13 +1,16 @@
 """MobileNet: every convolution but the first split into one per channel and one across channels."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from itertools import accumulate
+
+from torch import nn
+
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
 
 _STAGES = ((64,), (128,) * 2, (256,) * 2, (512,) * 6, (1024,) * 2)
 """Channels of the blocks of Table 1, by resolution."""
 
 
-class MobileNet(nn.Module):
+class MobileNet(VisionNetwork):
     """Depthwise separable convolutions from picture to class (Howard et al., 2017, Table 1).
 
     A depthwise separable block needs ``1 / out_dim + 1 / 9`` of the multiply-adds of a full 3x3
@@ -67,33 +70,17 @@ class MobileNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of any size."""
-        if self.classifier is None:
-            raise ValueError("This MobileNet was built with classes=None: only `maps` works.")
-        return self.classifier(self.maps(image)[-1].mean(dim=(2, 3)))
+        return self.needed(self.classifier)(self.maps(image)[-1].mean(dim=(2, 3)))
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the last map of each resolution, from fine to coarse."""
-        x = self.stem(image)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return list(accumulate([self.stem(image), *self.stages], lambda x, stage: stage(x)))[1:]
 
 
 def mobilenet(*, classes: int | None = 1000, channels: int = 3) -> MobileNet:
-    """Return the full width of the paper: 4.2 million parameters.
-
-    Example:
-        >>> mobilenet(classes=10).dims
-        (64, 128, 256, 512, 1024)
-    """
+    """Return the full width of the paper: 4.2 million parameters."""
     return MobileNet(classes=classes, channels=channels)
 
 

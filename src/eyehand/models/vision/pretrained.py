@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.functional.names import unknown_name
+from eyehand.models.language.pretrained import silence_transformers, unavailable
 from eyehand.models.registry import names_of
 from eyehand.models.vision.efficientnet_lite import EfficientNetLite0
 from eyehand.types import InputError
@@ -173,7 +174,7 @@ def _timm(name: str, **settings: Any) -> nn.Module:
     try:
         return timm.create_model(name, **settings)
     except (OSError, RuntimeError, ValueError) as error:
-        raise _unavailable(f"timm:{name}", error) from error
+        raise unavailable(f"vision model 'timm:{name}'", name, error) from error
 
 
 def _read_timm(model: Any, image: Tensor) -> Tensor:
@@ -185,16 +186,14 @@ def _read_timm(model: Any, image: Tensor) -> Tensor:
 def _load_transformers(source: str, image_size: int) -> PretrainedVision:
     from transformers import AutoModel
     from transformers.image_processing_base import ImageProcessingMixin
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    silence_transformers()
     try:
         model = AutoModel.from_pretrained(source)
         settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
         mean, std = settings["image_mean"], settings["image_std"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise _unavailable(f"transformers:{source}", error) from error
+        raise unavailable(f"vision model 'transformers:{source}'", source, error) from error
     model = getattr(model, "vision_model", model)  # CLIP and SigLIP hold a text model too
     size = getattr(model.config, "image_size", image_size)
     if not isinstance(size, int) or model.main_input_name != "pixel_values":
@@ -211,15 +210,6 @@ def _load_transformers(source: str, image_size: int) -> PretrainedVision:
 
 def _read_transformers(model: Any, image: Tensor) -> Tensor:
     return model(pixel_values=image).last_hidden_state
-
-
-def _unavailable(name: str, error: Exception) -> InputError:
-    source = name.partition(":")[2]
-    reason = (str(error).strip().splitlines() or [repr(error)])[0]
-    return InputError(
-        f"vision model {name!r} cannot be loaded ({reason}): name a folder that holds it, or where "
-        f"there is a network fetch it with `hf download {source}`."
-    )
 
 
 _HUBS = {"timm": _load_timm, "transformers": _load_transformers}

@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, Map, VisionNetwork
 from eyehand.nn.residual import ProjectionShortcut
 
 
@@ -31,9 +32,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU()
         self.downsample = _shortcut(dim, width, stride)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Add what the block has learnt to what came in."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
@@ -68,9 +67,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU()
         self.downsample = _shortcut(dim, out_dim, stride)
 
-    def forward(
-        self, x: Float[Tensor, "batch dim height width"]
-    ) -> Float[Tensor, "batch out_dim out_height out_width"]:
+    def forward(self, x: Map) -> Float[Tensor, "batch out_dim out_height out_width"]:
         """Add what the block has learnt to what came in."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
@@ -78,7 +75,7 @@ class Bottleneck(nn.Module):
         return self.relu(out + self.downsample(x))
 
 
-class ResNet(nn.Module):
+class ResNet(VisionNetwork):
     """Four stages of residual blocks (He et al., 2016, Table 1).
 
     The shortcut is not activated before it is added: a ReLU there would let the signal only grow.
@@ -133,17 +130,11 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of any size."""
-        if self.fc is None:
-            raise ValueError("This ResNet was built with classes=None: only `maps` works.")
-        return self.fc(self.maps(image)[-1].mean(dim=(2, 3)))
+        return self.needed(self.fc)(self.maps(image)[-1].mean(dim=(2, 3)))
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the stem's map and the last one of each stage."""
         stem = self.relu(self.bn1(self.conv1(image)))
         first = self.layer1(self.maxpool(stem))
@@ -153,62 +144,27 @@ class ResNet(nn.Module):
 
 
 def resnet18(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 18 layers: 11.7 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     resnet18(classes=None).dims
-        (64, 64, 128, 256, 512)
-    """
+    """Return the network of 18 layers: 11.7 million parameters."""
     return ResNet(BasicBlock, (2, 2, 2, 2), classes=classes, channels=channels)
 
 
 def resnet34(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 34 layers: 21.8 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     len(resnet34(classes=None).layer3)
-        6
-    """
+    """Return the network of 34 layers: 21.8 million parameters."""
     return ResNet(BasicBlock, (3, 4, 6, 3), classes=classes, channels=channels)
 
 
 def resnet50(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 50 layers: 25.6 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     resnet50(classes=None).dims
-        (64, 256, 512, 1024, 2048)
-    """
+    """Return the network of 50 layers: 25.6 million parameters."""
     return ResNet(Bottleneck, (3, 4, 6, 3), classes=classes, channels=channels)
 
 
 def resnet101(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 101 layers: 44.5 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     len(resnet101(classes=None).layer3)
-        23
-    """
+    """Return the network of 101 layers: 44.5 million parameters."""
     return ResNet(Bottleneck, (3, 4, 23, 3), classes=classes, channels=channels)
 
 
 def resnet152(*, classes: int | None = 1000, channels: int = 3) -> ResNet:
-    """Return the network of 152 layers: 60.2 million parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     len(resnet152(classes=None).layer3)
-        36
-    """
+    """Return the network of 152 layers: 60.2 million parameters."""
     return ResNet(Bottleneck, (3, 8, 36, 3), classes=classes, channels=channels)
 
 

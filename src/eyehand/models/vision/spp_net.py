@@ -1,21 +1,19 @@
 """SPP-net: pools the last map into a fixed number of bins, so that any picture size will do."""
 
-from itertools import pairwise
+from itertools import accumulate
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
+from eyehand.models.vision.alexnet import dense_layers
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
 from eyehand.nn.normalization import LocalResponseNorm
 from eyehand.nn.pooling import SpatialPyramidPooling
-
-HIDDEN_DIM = 4096
-"""Width of the two hidden layers of the classifier."""
 
 LEVELS = (6, 3, 2, 1)
 """Bins along each side of the pyramid's levels: 50 bins in all (He et al., 2014, sec. 3.1)."""
 
 
-class SPPNet(nn.Module):
+class SPPNet(VisionNetwork):
     """The convolutions of ZF-5, a spatial pyramid and three dense layers (He et al., 2014).
 
     Dense layers ask for a fixed number of inputs; a pyramid whose bins grow with the picture gives
@@ -66,46 +64,26 @@ class SPPNet(nn.Module):
                 nn.ReLU(),
             ),
         )
-        self.classifier = None if classes is None else _dense_layers(classes)
+        self.classifier = None
+        if classes is not None:
+            bins = sum(level**2 for level in LEVELS)
+            self.classifier = nn.Sequential(
+                SpatialPyramidPooling(LEVELS), *dense_layers(256 * bins, classes)
+            )
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # none was left out
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of any size."""
-        if self.classifier is None:
-            raise ValueError("This SPP-net was built with classes=None: only `maps` works.")
-        return self.classifier(self.maps(image)[-1])
+        return self.needed(self.classifier)(self.maps(image)[-1])
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the maps of the first convolution and pooling, and of the second and fifth one."""
-        maps = []
-        for stage in self.stages:
-            image = stage(image)
-            maps.append(image)
-        return maps
+        return list(accumulate([image, *self.stages], lambda x, stage: stage(x)))[1:]
 
 
 def spp_net(*, classes: int | None = 1000, channels: int = 3) -> SPPNet:
-    """Return the published network: 77,037,672 parameters.
-
-    Example:
-        >>> import torch
-        >>> with torch.device("meta"):
-        ...     sum(value.numel() for value in spp_net().parameters())
-        77037672
-    """
+    """Return the published network: 77,037,672 parameters."""
     return SPPNet(classes=classes, channels=channels)
-
-
-def _dense_layers(classes: int) -> nn.Sequential:
-    bins = sum(level**2 for level in LEVELS)
-    layers: list[nn.Module] = [SpatialPyramidPooling(LEVELS)]
-    for dim, out_dim in pairwise((256 * bins, HIDDEN_DIM, HIDDEN_DIM)):
-        layers += [nn.Linear(dim, out_dim), nn.ReLU(), nn.Dropout(0.5)]
-    return nn.Sequential(*layers, nn.Linear(HIDDEN_DIM, classes))

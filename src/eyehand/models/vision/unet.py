@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.models.vision.network import Images
+
 
 class UNet(nn.Module):
     """A class for every pixel, from maps of all resolutions (Ronneberger et al., 2015, fig. 1).
@@ -47,9 +49,7 @@ class UNet(nn.Module):
         self.score = nn.Conv2d(dim, classes, 1)
         self._initialise()
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes height width"]:
+    def forward(self, image: Images) -> Float[Tensor, "batch classes height width"]:
         """Return logits per pixel of pictures whose sides are multiples of ``2**depth``."""
         height, width = image.shape[-2:]
         if height % self.stride or width % self.stride:
@@ -76,13 +76,7 @@ class UNet(nn.Module):
 
 
 def unet(*, classes: int = 2, channels: int = 3) -> UNet:
-    """Return the size of the paper: 31.0 million parameters.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     unet().stride
-        16
-    """
+    """Return the size of the paper: 31.0 million parameters."""
     return UNet(classes=classes, channels=channels)
 
 

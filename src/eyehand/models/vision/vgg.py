@@ -1,13 +1,12 @@
 """VGG: nothing but 3x3 convolutions, two or more of them in place of one larger."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-HIDDEN_DIM = 4096
-"""Width of the two hidden layers of the classifier."""
+from eyehand.models.vision.alexnet import dense_layers
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
 
 
-class VGG(nn.Module):
+class VGG(VisionNetwork):
     """Five stages of 3x3 convolutions, each ended by a pooling (Simonyan & Zisserman, 2015).
 
     Two 3x3 convolutions see 5x5 pixels, three see 7x7: with fewer weights than one of that size,
@@ -56,31 +55,17 @@ class VGG(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.classifier = None
         if classes is not None:
-            self.classifier = nn.Sequential(
-                nn.Linear(dim * 7 * 7, HIDDEN_DIM),
-                nn.ReLU(),
-                nn.Dropout(0.5),
-                nn.Linear(HIDDEN_DIM, HIDDEN_DIM),
-                nn.ReLU(),
-                nn.Dropout(0.5),
-                nn.Linear(HIDDEN_DIM, classes),
-            )
+            self.classifier = nn.Sequential(*dense_layers(dim * 7 * 7, classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # none was left out
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits of pictures of 32 pixels or more."""
-        if self.classifier is None:
-            raise ValueError("This VGG was built with classes=None: only `maps` works.")
-        return self.classifier(self.avgpool(self.features(image)).flatten(1))
+        return self.needed(self.classifier)(self.avgpool(self.features(image)).flatten(1))
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return the map before each pooling, and the one after the last."""
         maps = []
         for layer in self.features:
@@ -91,40 +76,20 @@ class VGG(nn.Module):
 
 
 def vgg11(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration A: 132,863,336 parameters (published: 133 million, Table 2).
-
-    Example:
-        >>> len(vgg11(classes=None).features)
-        21
-    """
+    """Return configuration A: 132,863,336 parameters (published: 133 million, Table 2)."""
     return VGG((1, 1, 2, 2, 2), classes=classes, channels=channels)
 
 
 def vgg13(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration B: 133,047,848 parameters (published: 133 million, Table 2).
-
-    Example:
-        >>> len(vgg13(classes=None).features)
-        25
-    """
+    """Return configuration B: 133,047,848 parameters (published: 133 million, Table 2)."""
     return VGG((2, 2, 2, 2, 2), classes=classes, channels=channels)
 
 
 def vgg16(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration D: 138,357,544 parameters (published: 138 million, Table 2).
-
-    Example:
-        >>> len(vgg16(classes=None).features)
-        31
-    """
+    """Return configuration D: 138,357,544 parameters (published: 138 million, Table 2)."""
     return VGG((2, 2, 3, 3, 3), classes=classes, channels=channels)
 
 
 def vgg19(*, classes: int | None = 1000, channels: int = 3) -> VGG:
-    """Return configuration E: 143,667,240 parameters (published: 144 million, Table 2).
-
-    Example:
-        >>> len(vgg19(classes=None).features)
-        37
-    """
+    """Return configuration E: 143,667,240 parameters (published: 144 million, Table 2)."""
     return VGG((2, 2, 4, 4, 4), classes=classes, channels=channels)

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.models.vision.network import FeatureMaps, Images, Logits, VisionNetwork
+
 
 class SelfAttention(nn.Module):
     """Attention of all tokens to all, one matrix for queries, keys and values (appendix A).
@@ -107,7 +109,7 @@ class Encoder(nn.Module):
         return self.ln(self.layers(self.dropout(x + self.pos_embedding)))
 
 
-class ViT(nn.Module):
+class ViT(VisionNetwork):
     """A transformer over patches, with one more token that answers (Dosovitskiy et al., 2021).
 
     Nothing in it says that neighbours belong together: the table of positions is learnt, and has
@@ -177,28 +179,17 @@ class ViT(nn.Module):
         nn.init.trunc_normal_(self.conv_proj.weight, std=(channels * patch_size**2) ** -0.5)
         nn.init.zeros_(self.conv_proj.bias)  # type: ignore[arg-type]  # it was not left out
 
-    def forward(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, image: Images) -> Logits:
         """Return logits, read from the class token."""
-        if self.heads is None:
-            raise ValueError("This ViT was built with classes=None: only `maps` works.")
-        return self.heads(self._tokens(image)[:, 0])
+        return self.needed(self.heads)(self._tokens(image)[:, 0])
 
-    def maps(
-        self, image: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch dim map_height map_width"]]:
+    def maps(self, image: Images) -> FeatureMaps:
         """Return one map: the patches' tokens after the last norm, on their grid."""
         patches = self._tokens(image)[:, 1:]
         return [rearrange(patches, "b (h w) d -> b d h w", h=self.image_size // self.strides[0])]
 
     def _tokens(self, image: Tensor) -> Tensor:
-        if image.shape[-2:] != (self.image_size, self.image_size):
-            height, width = image.shape[-2:]
-            raise ValueError(
-                f"This ViT was built for pictures of {self.image_size}x{self.image_size} pixels; "
-                f"got {height}x{width}. Scale them, or set `image_size`."
-            )
+        self.check_size(image)
         patches = rearrange(self.conv_proj(image), "b d h w -> b (h w) d")
         return self.encoder(
             torch.cat([self.class_token.expand(len(image), -1, -1), patches], dim=1)
@@ -206,13 +197,7 @@ class ViT(nn.Module):
 
 
 def vit_b_16(*, classes: int | None = 1000, channels: int = 3, image_size: int = 224) -> ViT:
-    """Return ViT-Base on patches of 16 pixels: 86.6 million parameters at 224 pixels.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     vit_b_16().dims
-        (768,)
-    """
+    """Return ViT-Base on patches of 16 pixels: 86.6 million parameters at 224 pixels."""
     return ViT(768, depth=12, heads=12, image_size=image_size, classes=classes, channels=channels)
 
 
@@ -220,9 +205,5 @@ def vit_tiny(*, classes: int | None = 1000, channels: int = 3, image_size: int =
     """Return DeiT-Ti without distillation: 5.7 million parameters (published: 5 million).
 
     Source: Touvron et al., 2021, Table 1, https://arxiv.org/abs/2012.12877.
-
-    Example:
-        >>> vit_tiny(classes=10, image_size=64).dims
-        (192,)
     """
     return ViT(192, depth=12, heads=3, image_size=image_size, classes=classes, channels=channels)

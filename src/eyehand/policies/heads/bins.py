@@ -13,19 +13,18 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from eyehand.nn.quantizer import UniformQuantizer, quantile_bounds
-from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
-from eyehand.policies.heads.limits import check_fields
-from eyehand.policies.heads.token_decoder import TokenDecoder
+from eyehand.policies.heads.contract import FrameHead, RowChunk, RowFeature, RowMask, Seeds
+from eyehand.policies.heads.token_decoder import TokenHeadConfig
 from eyehand.types import InputError
 
 
 @dataclass(frozen=True)
-class BinsHeadConfig(ActionHeadConfig):
+class BinsHeadConfig(TokenHeadConfig):
     """Bins of every dimension, decoded as tokens."""
 
     name: Literal["bins"] = "bins"
@@ -34,20 +33,10 @@ class BinsHeadConfig(ActionHeadConfig):
     """Bins of a dimension."""
     tail: float = 0.01
     """Share of the labels below the lowest and above the highest bin, which are clipped."""
-    dim: int = 128
-    """Width of the decoder."""
-    depth: int = 2
-    """Blocks of the decoder."""
-    heads: int = 4
-    """Attention heads of a block."""
-    head_dim: int = 32
-    """Width of one attention head, even."""
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
-        check_fields(
-            self, counts=("dim", "depth", "heads", "head_dim"), even=("head_dim",), shares=("tail",)
-        )
+        super().__post_init__()
         if self.bins < 2:
             raise InputError(f"BinsHeadConfig.bins must be >= 2; got {self.bins}.")
 
@@ -59,11 +48,7 @@ class BinsHeadConfig(ActionHeadConfig):
 class BinsHead(FrameHead):
     """Tokens of a chunk, given a frame's feature.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: BinsHeadConfig, horizon: int, action_dim: int) -> None:
@@ -72,14 +57,7 @@ class BinsHead(FrameHead):
         self.horizon = horizon
         one = torch.ones(action_dim)
         self.quantizer = UniformQuantizer(-one, one, bins=config.bins)
-        self.decoder = TokenDecoder(
-            dim,
-            vocabulary=config.bins,
-            width=config.dim,
-            depth=config.depth,
-            heads=config.heads,
-            head_dim=config.head_dim,
-        )
+        self.decoder = config.build_decoder(dim, vocabulary=config.bins)
 
     def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
         """Set the bounds of the bins by chunks of the data, in [-1, 1]."""
@@ -88,12 +66,7 @@ class BinsHead(FrameHead):
         self.quantizer.low.copy_(low)
         self.quantizer.high.copy_(high)
 
-    def row_loss(
-        self,
-        feature: Float[Tensor, "row dim"],
-        chunk: Float[Tensor, "row horizon action"],
-        mask: Bool[Tensor, "row horizon"],
-    ) -> dict[str, Tensor]:
+    def row_loss(self, feature: RowFeature, chunk: RowChunk, mask: RowMask) -> dict[str, Tensor]:
         """Return the cross-entropy, nats per number; actions in [-1, 1]."""
         tokens = self.quantizer.encode(chunk)
         logits = self.decoder(feature, rearrange(tokens, "n h a -> n (h a)"))
@@ -105,9 +78,7 @@ class BinsHead(FrameHead):
         entropy = rearrange(entropy, "n (h a) -> n h a", h=self.horizon)
         return {"loss": (entropy * mask[..., None]).mean()}
 
-    def row_act(
-        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
-    ) -> Float[Tensor, "row horizon action"]:
+    def row_act(self, feature: RowFeature, seed: Seeds) -> RowChunk:
         """Return the chunk that begins at the frame."""
         length = self.horizon * len(self.quantizer.low)
         tokens = self.decoder.generate(feature, length=length)

@@ -64,18 +64,15 @@ def _check_padding(
     loss = _seeded(head, feature, action, masks)["loss"]
     padded_feature, padded_action = _pad(feature, action, masks)
     other = _seeded(head, padded_feature, padded_action, masks)["loss"]
-    torch.testing.assert_close(other, loss, msg=lambda text: f"padding changes the loss: {text}")
+    _same(other, loss, "padding changes the loss")
     # Two processes with half a batch each: their mean is the sum of the halves of the whole.
     halves = []
     for part in (slice(0, 2), slice(2, 4)):
         alone = {"action_mask": torch.zeros_like(masks["action_mask"])}
         alone["action_mask"][part] = masks["action_mask"][part]
         halves.append(_seeded(head, feature, action, {**masks, **alone})["loss"])
-    torch.testing.assert_close(
-        torch.stack(halves).sum(),
-        loss,
-        msg=lambda text: f"the mean over two processes is not the loss of the whole batch: {text}",
-    )
+    total = torch.stack(halves).sum()
+    _same(total, loss, "the mean over two processes is not the loss of the whole batch")
 
 
 @torch.no_grad()
@@ -83,11 +80,8 @@ def _check_stream(
     head: ActionHead, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
 ) -> None:
     """What a frame says is the same when the frames come one by one: none sees a later one."""
-    losses = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        losses.append(head.loss(feature, action, **masks)["loss"])
-    if not torch.equal(*losses):
+    first, second = (_seeded(head, feature, action, masks, seed=seed) for seed in (0, 1))
+    if not torch.equal(first["loss"], second["loss"]):
         return  # what it draws depends on the number of frames, and hides what they say
     for time in range(HISTORY):
         until = slice(0, time + 1)
@@ -96,11 +90,9 @@ def _check_stream(
         whole = _seeded(head, feature, action, {**masks, "action_mask": only})
         part = {"action_mask": only[:, until], "history_mask": masks["history_mask"][:, until]}
         streamed = _seeded(head, feature[:, until], action[:, until], part)
-        torch.testing.assert_close(
-            streamed["loss"] * (time + 1) / HISTORY,  # means over the full size
-            whole["loss"],
-            msg=lambda text: f"a frame of the window is not what it is frame by frame: {text}",
-        )
+        share = (time + 1) / HISTORY  # means are over the full size
+        sentence = "a frame of the window is not what it is frame by frame"
+        _same(streamed["loss"] * share, whole["loss"], sentence)
 
 
 @torch.no_grad()
@@ -119,16 +111,12 @@ def _check_act(
     assert torch.equal(again, chunk), "the same seeds give another chunk"
     padded, _ = _pad(feature, None, {"history_mask": history_mask})
     again = head.act(padded, history_mask=history_mask, seed=seed)
-    torch.testing.assert_close(again, chunk, msg=lambda text: f"padding changes the act: {text}")
+    _same(again, chunk, "padding changes the act")
     turned = head.act(feature.flip(0), history_mask=history_mask.flip(0), seed=seed.flip(0))
-    torch.testing.assert_close(
-        turned.flip(0), chunk, msg=lambda text: f"rows depend on order: {text}"
-    )
+    _same(turned.flip(0), chunk, "rows depend on order")
     begun = int((~history_mask[0]).sum())
     alone = head.act(feature[:1, begun:], history_mask=history_mask[:1, begun:], seed=seed[:1])
-    torch.testing.assert_close(
-        alone, chunk[:1], msg=lambda text: f"a padded window is not its frames alone: {text}"
-    )
+    _same(alone, chunk[:1], "a padded window is not its frames alone")
     loaded = copy.deepcopy(head)
     for value in loaded.state_dict().values():
         value.zero_()
@@ -138,11 +126,15 @@ def _check_act(
 
 
 def _seeded(
-    head: ActionHead, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor]
+    head: ActionHead, feature: Tensor, action: Tensor, masks: Mapping[str, Tensor], *, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Return the losses; what a head draws is the same every time."""
-    torch.manual_seed(0)
+    """Return the losses; the seed decides what a head draws."""
+    torch.manual_seed(seed)
     return head.loss(feature, action, **masks)
+
+
+def _same(ours: Tensor, theirs: Tensor, sentence: str) -> None:
+    torch.testing.assert_close(ours, theirs, msg=lambda text: f"{sentence}: {text}")
 
 
 def _pad(

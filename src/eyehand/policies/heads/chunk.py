@@ -1,7 +1,6 @@
 """What heads do with chunks of labels and with chance."""
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -38,18 +37,3 @@ def row_noise(
         torch.randn(horizon, action_dim, generator=generator) for generator in row_generators(seed)
     ]
     return torch.stack(rows).to(seed.device)
-
-
-def rows_of(
-    feature: Float[Tensor, "batch history dim"],
-    action: Float[Tensor, "batch history horizon action"],
-    mask: Bool[Tensor, "batch history horizon"],
-) -> tuple[
-    Float[Tensor, "row dim"], Float[Tensor, "row horizon action"], Bool[Tensor, "row horizon"]
-]:
-    """Return features, chunks without padding (:func:`hold_last`) and masks, frame by frame."""
-    return (
-        rearrange(feature, "b t d -> (b t) d"),
-        rearrange(hold_last(action, mask), "b t h a -> (b t) h a"),
-        rearrange(mask, "b t h -> (b t) h"),
-    )

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from eyehand.policies.heads.chunk import rows_of
+from eyehand.policies.heads.chunk import hold_last
+from eyehand.policies.heads.limits import check_fields
 
 Features = Float[Tensor, "batch history dim"]
 """What is seen and told at every frame of a window; the last frame is the present."""
@@ -17,6 +18,18 @@ ChunkMask = Bool[Tensor, "batch history horizon"]
 """False where a label is padding after an episode's end."""
 FrameMask = Bool[Tensor, "batch history"]
 """False where a frame is padding before an episode's start: it counts for nothing."""
+Memory = Float[Tensor, "batch history memory"]
+"""What a head knows at each frame: of itself, and of those before it."""
+Chunk = Float[Tensor, "batch horizon action"]
+"""The chunk that begins at the last frame, in [-1, 1]."""
+RowFeature = Float[Tensor, "row dim"]
+"""What is seen and told at a frame, for every frame of every window."""
+RowChunk = Float[Tensor, "row horizon action"]
+"""The chunk that begins at each of these frames."""
+RowMask = Bool[Tensor, "row horizon"]
+"""False where an action of a row's chunk is padding, and everywhere in a frame that is."""
+Seeds = Int64[Tensor, " batch"]
+"""Decides what a row draws."""
 
 
 class ActionHead(nn.Module, ABC):
@@ -35,9 +48,7 @@ class ActionHead(nn.Module, ABC):
         """Return the losses of the chunks that begin at each frame, as a policy's ``loss`` does."""
 
     @abstractmethod
-    def act(
-        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
-    ) -> Float[Tensor, "batch horizon action"]:
+    def act(self, feature: Features, *, history_mask: FrameMask, seed: Seeds) -> Chunk:
         """Return the chunk that begins at the last frame; ``seed`` decides what a row draws."""
 
 
@@ -49,6 +60,10 @@ class ActionHeadConfig(ABC):
     """Whether it reads several frames."""
     before: ClassVar[dict[str, Any]] = {}
     """Values of fields in checkpoints that were written when the head had no such field."""
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range."""
+        check_fields(self)
 
     @abstractmethod
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> ActionHead:
@@ -70,34 +85,21 @@ class FrameHead(ActionHead):
     """A head that reads one frame: what came before it does not count."""
 
     @abstractmethod
-    def row_loss(
-        self,
-        feature: Float[Tensor, "row dim"],
-        chunk: Float[Tensor, "row horizon action"],
-        mask: Bool[Tensor, "row horizon"],
-    ) -> dict[str, Tensor]:
-        """Return ``loss`` and its parts.
-
-        Args:
-            feature: Of every frame of every window.
-            chunk: What is to be done from there on; after an episode's end its last action is held.
-            mask: False where an action is padding, and everywhere in a frame that is.
-        """
+    def row_loss(self, feature: RowFeature, chunk: RowChunk, mask: RowMask) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts; after an episode's end a chunk holds its last action."""
 
     @abstractmethod
-    def row_act(
-        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
-    ) -> Float[Tensor, "row horizon action"]:
+    def row_act(self, feature: RowFeature, seed: Seeds) -> RowChunk:
         """Return a chunk; what is beyond [-1, 1] is clipped after."""
 
     def loss(
         self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
     ) -> dict[str, Tensor]:
         """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        return self.row_loss(*rows_of(feature, action, action_mask & history_mask[..., None]))
+        mask = action_mask & history_mask[..., None]
+        rows = (part.flatten(0, 1) for part in (feature, hold_last(action, mask), mask))
+        return self.row_loss(*rows)
 
-    def act(
-        self, feature: Features, *, history_mask: FrameMask, seed: Int64[Tensor, " batch"]
-    ) -> Float[Tensor, "batch horizon action"]:
+    def act(self, feature: Features, *, history_mask: FrameMask, seed: Seeds) -> Chunk:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
         return self.row_act(feature[:, -1], seed).clamp(-1, 1)

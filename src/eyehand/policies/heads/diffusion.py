@@ -10,20 +10,25 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from eyehand.functional.noise import (
     add_noise,
-    clean_and_noise,
+    clean_from_noise,
     cosine_alpha_bar,
-    ddim_step,
     visited_timesteps,
 )
 from eyehand.policies.heads.chunk import row_noise
-from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
+from eyehand.policies.heads.contract import (
+    ActionHeadConfig,
+    FrameHead,
+    RowChunk,
+    RowFeature,
+    RowMask,
+    Seeds,
+)
 from eyehand.policies.heads.denoiser import SHORTEST, Denoiser
-from eyehand.policies.heads.limits import check_fields
 from eyehand.types import InputError
 
 
@@ -49,9 +54,7 @@ class DiffusionHeadConfig(ActionHeadConfig):
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
-        check_fields(self, counts=("training_steps", "steps", "dim", "depth"))
-        if self.shortest_period is not None:
-            check_fields(self, positive=("shortest_period",))
+        super().__post_init__()
         if self.steps > self.training_steps:
             raise InputError(
                 f"DiffusionHeadConfig.steps must be <= training_steps={self.training_steps}; "
@@ -68,11 +71,7 @@ class DiffusionHeadConfig(ActionHeadConfig):
 class DiffusionHead(FrameHead):
     """Noise in a chunk, given a frame's feature.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes and steps.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     alpha_bar: Tensor
@@ -92,12 +91,7 @@ class DiffusionHead(FrameHead):
             shortest=config.shortest_period or 4 / config.training_steps,
         )
 
-    def row_loss(
-        self,
-        feature: Float[Tensor, "row dim"],
-        chunk: Float[Tensor, "row horizon action"],
-        mask: Bool[Tensor, "row horizon"],
-    ) -> dict[str, Tensor]:
+    def row_loss(self, feature: RowFeature, chunk: RowChunk, mask: RowMask) -> dict[str, Tensor]:
         """Return the mean squared error of the noise; actions in [-1, 1]."""
         step = torch.randint(self.config.training_steps, (len(feature),))
         noise = torch.randn_like(chunk)
@@ -105,17 +99,15 @@ class DiffusionHead(FrameHead):
         error = (self._noise(noisy, step, feature) - noise).square()
         return {"loss": (error * mask[..., None]).mean()}
 
-    def row_act(
-        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
-    ) -> Float[Tensor, "row horizon action"]:
+    def row_act(self, feature: RowFeature, seed: Seeds) -> RowChunk:
         """Return the chunk that begins at the frame."""
         chunk = row_noise(seed, horizon=self.horizon, action_dim=self.action_dim)
         visited = visited_timesteps(self.config.training_steps, self.config.steps)
         levels = [*self.alpha_bar[visited], torch.tensor(1.0)]
         for step, level, next_level in zip(visited, levels, levels[1:], strict=False):
             noise = self._noise(chunk, step.expand(len(chunk)), feature)
-            pair = clean_and_noise(noise, chunk, alpha_bar=level, target="noise", clip=True)
-            chunk = ddim_step(*pair, alpha_bar=level, next_alpha_bar=next_level)
+            clean = clean_from_noise(noise, chunk, alpha_bar=level, clip=True)
+            chunk = add_noise(clean, noise, alpha_bar=next_level)
         return chunk
 
     def _noise(

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from scipy.fft import dct, idct
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -26,9 +26,8 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
-from eyehand.policies.heads.limits import check_fields
-from eyehand.policies.heads.token_decoder import TokenDecoder
+from eyehand.policies.heads.contract import FrameHead, RowChunk, RowFeature, RowMask, Seeds
+from eyehand.policies.heads.token_decoder import TokenHeadConfig
 from eyehand.types import InputError
 
 FIRST_LETTER = 0x4E00
@@ -37,7 +36,7 @@ space or a mark that it treats otherwise."""
 
 
 @dataclass(frozen=True)
-class FASTHeadConfig(ActionHeadConfig):
+class FASTHeadConfig(TokenHeadConfig):
     """Byte pairs of the rounded spectrum, decoded as tokens."""
 
     name: Literal["fast"] = "fast"
@@ -46,23 +45,6 @@ class FASTHeadConfig(ActionHeadConfig):
     """Steps per unit of a coefficient: more is finer and longer."""
     vocabulary: int = 1024
     """Different tokens, the end of the text included."""
-    dim: int = 128
-    """Width of the decoder."""
-    depth: int = 2
-    """Blocks of the decoder."""
-    heads: int = 4
-    """Attention heads of a block."""
-    head_dim: int = 32
-    """Width of one attention head, even."""
-
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(
-            self,
-            counts=("vocabulary", "dim", "depth", "heads", "head_dim"),
-            even=("head_dim",),
-            positive=("scale",),
-        )
 
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "FASTHead":
         """Return the head for features of width ``dim``."""
@@ -168,11 +150,7 @@ def _forget_library(tokenizer: ChunkTokenizer, _: object) -> None:
 class FASTHead(FrameHead):
     """Tokens of a chunk, given a frame's feature.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: FASTHeadConfig, horizon: int, action_dim: int) -> None:
@@ -183,26 +161,14 @@ class FASTHead(FrameHead):
             scale=config.scale,
             vocabulary=config.vocabulary,
         )
-        self.decoder = TokenDecoder(
-            dim,
-            vocabulary=config.vocabulary,
-            width=config.dim,
-            depth=config.depth,
-            heads=config.heads,
-            head_dim=config.head_dim,
-        )
+        self.decoder = config.build_decoder(dim, vocabulary=config.vocabulary)
         self.numbers = horizon * action_dim
 
     def fit(self, action: Float[Tensor, "chunk horizon action"]) -> None:
         """Learn the vocabulary from chunks of the data, in [-1, 1]."""
         self.tokenizer.fit(action)
 
-    def row_loss(
-        self,
-        feature: Float[Tensor, "row dim"],
-        chunk: Float[Tensor, "row horizon action"],
-        mask: Bool[Tensor, "row horizon"],
-    ) -> dict[str, Tensor]:
+    def row_loss(self, feature: RowFeature, chunk: RowChunk, mask: RowMask) -> dict[str, Tensor]:
         """Return the cross-entropy, nats per number of the chunk; actions in [-1, 1].
 
         The spectrum belongs to the chunk as a whole, so a chunk that reaches beyond the episode's
@@ -218,9 +184,7 @@ class FASTHead(FrameHead):
         )
         return {"loss": (entropy.sum(dim=1) / self.numbers * mask.any(dim=1)).mean()}
 
-    def row_act(
-        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
-    ) -> Float[Tensor, "row horizon action"]:
+    def row_act(self, feature: RowFeature, seed: Seeds) -> RowChunk:
         """Return the chunk that begins at the frame."""
         tokens = self.decoder.generate(feature, length=self.numbers, end=self.tokenizer.end)
         return self.tokenizer.decode(tokens.tolist())

@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from eyehand.functional.noise import euler, shifted_beta_time, straight_path
 from eyehand.policies.heads.chunk import row_noise
-from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
+from eyehand.policies.heads.contract import (
+    ActionHeadConfig,
+    FrameHead,
+    RowChunk,
+    RowFeature,
+    RowMask,
+    Seeds,
+)
 from eyehand.policies.heads.denoiser import Denoiser
-from eyehand.policies.heads.limits import check_fields
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,6 @@ class FlowHeadConfig(ActionHeadConfig):
     depth: int = 3
     """Residual blocks."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(self, counts=("steps", "dim", "depth"))
-
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "FlowHead":
         """Return the head for features of width ``dim``."""
         return FlowHead(dim, config=self, horizon=horizon, action_dim=action_dim)
@@ -45,11 +46,7 @@ class FlowHeadConfig(ActionHeadConfig):
 class FlowHead(FrameHead):
     """Velocity of a chunk, given a frame's feature.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes and steps.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: FlowHeadConfig, horizon: int, action_dim: int) -> None:
@@ -59,21 +56,14 @@ class FlowHead(FrameHead):
             dim, width=config.dim, depth=config.depth, horizon=horizon, action_dim=action_dim
         )
 
-    def row_loss(
-        self,
-        feature: Float[Tensor, "row dim"],
-        chunk: Float[Tensor, "row horizon action"],
-        mask: Bool[Tensor, "row horizon"],
-    ) -> dict[str, Tensor]:
+    def row_loss(self, feature: RowFeature, chunk: RowChunk, mask: RowMask) -> dict[str, Tensor]:
         """Return the mean squared error of the velocity; actions in [-1, 1]."""
         time = shifted_beta_time(torch.rand(len(feature), device=feature.device))
         point, velocity = straight_path(torch.randn_like(chunk), chunk, time=time)
         error = (self.denoiser(point, time, feature) - velocity).square()
         return {"loss": (error * mask[..., None]).mean()}
 
-    def row_act(
-        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
-    ) -> Float[Tensor, "row horizon action"]:
+    def row_act(self, feature: RowFeature, seed: Seeds) -> RowChunk:
         """Return the chunk that begins at the frame."""
         noise = row_noise(seed, horizon=self.horizon, action_dim=self.action_dim)
         return euler(

@@ -8,12 +8,10 @@ and it gives a chunk of actions, not one.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from eyehand.nn.transformer import CausalTransformer
-from eyehand.policies.heads.contract import Features, FrameMask
-from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.contract import Features, FrameMask, Memory
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -34,15 +32,6 @@ class GPTHeadConfig(RegressionConfig):
     head_dim: int = 64
     """Width of one attention head, even."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(
-            self,
-            counts=("dim", "depth", "heads", "head_dim"),
-            even=("head_dim",),
-            positive=("huber_delta",),
-        )
-
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "GPTHead":
         """Return the head for features of width ``dim``."""
         return GPTHead(dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper)
@@ -51,10 +40,7 @@ class GPTHeadConfig(RegressionConfig):
 class GPTHead(RegressionHead):
     """Every frame's chunk is read from the transformer's output there; padding is not looked at.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes and loss.
-        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: GPTHeadConfig, **chunk: int) -> None:
@@ -66,8 +52,6 @@ class GPTHead(RegressionHead):
         self.layers = nn.Identity()
         self.to_action = RegressionOutput(config.dim, config=config, tanh=True, **chunk)
 
-    def remember(
-        self, feature: Features, history_mask: FrameMask
-    ) -> Float[Tensor, "batch history memory"]:
+    def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return the transformer's output at each frame."""
         return self.transformer(self.to_token(feature), mask=history_mask)[0]

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from eyehand.nn.perceptron import Perceptron
-from eyehand.policies.heads.contract import Features, FrameMask
-from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.contract import Features, FrameMask, Memory
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -39,16 +37,6 @@ class LSTMHeadConfig(RegressionConfig):
     gripper_weight: float = 0.01
     """Weight of the gripper's cross-entropy beside the motion's loss; published 0.01."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(
-            self,
-            counts=("dim", "depth"),
-            widths=("dims",),
-            shares=("dropout",),
-            positive=("huber_delta",),
-        )
-
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "LSTMHead":
         """Return the head for features of width ``dim``."""
         return LSTMHead(dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper)
@@ -57,10 +45,7 @@ class LSTMHeadConfig(RegressionConfig):
 class LSTMHead(RegressionHead):
     """Every frame's chunk is read from the LSTM's output there; padding is skipped.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes and loss.
-        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: LSTMHeadConfig, **chunk: int) -> None:
@@ -75,9 +60,7 @@ class LSTMHead(RegressionHead):
         self.layers = Perceptron(config.dim, config.dims)
         self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
-    def remember(
-        self, feature: Features, history_mask: FrameMask
-    ) -> Float[Tensor, "batch history lstm"]:
+    def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return the LSTM's output at each frame."""
         # Padding comes first; moved behind the frames it cannot reach their outputs.
         history = feature.shape[1]

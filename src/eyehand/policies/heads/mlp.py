@@ -9,7 +9,6 @@ from typing import Literal
 
 from eyehand.nn.perceptron import Perceptron
 from eyehand.policies.heads.contract import Features, FrameMask
-from eyehand.policies.heads.limits import check_fields
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -24,10 +23,6 @@ class MLPHeadConfig(RegressionConfig):
     dropout: float = 0.0
     """Probability that a hidden number is dropped in training."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(self, widths=("dims",), shares=("dropout",), positive=("huber_delta",))
-
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "MLPHead":
         """Return the head for features of width ``dim``."""
         return MLPHead(dim, config=self, horizon=horizon, action_dim=action_dim, gripper=gripper)
@@ -36,10 +31,7 @@ class MLPHeadConfig(RegressionConfig):
 class MLPHead(RegressionHead):
     """Linear layers with ReLU, then one number per step and action dimension.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Widths and loss.
-        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: MLPHeadConfig, **chunk: int) -> None:

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor
 from torch.nn import functional as F
 
 from eyehand.nn.perceptron import Perceptron
-from eyehand.policies.heads.contract import Features, FrameMask
-from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.contract import Features, FrameMask, Memory
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -35,16 +32,6 @@ class MLPHistoryHeadConfig(RegressionConfig):
     dropout: float = 0.0
     """Probability that a hidden number is dropped in training."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(
-            self,
-            counts=("frames",),
-            widths=("dims",),
-            shares=("dropout",),
-            positive=("huber_delta",),
-        )
-
     def build(
         self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1
     ) -> "MLPHistoryHead":
@@ -57,10 +44,7 @@ class MLPHistoryHeadConfig(RegressionConfig):
 class MLPHistoryHead(RegressionHead):
     """Linear layers on a frame and those before it; one number per step and action dimension.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Widths and loss.
-        chunk: ``horizon``, ``action_dim`` and ``gripper``, as of `RegressionOutput`.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: MLPHistoryHeadConfig, **chunk: int) -> None:
@@ -69,9 +53,7 @@ class MLPHistoryHead(RegressionHead):
         self.layers = Perceptron(config.frames * dim, config.dims, dropout=config.dropout)
         self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
-    def remember(
-        self, feature: Features, history_mask: FrameMask
-    ) -> Float[Tensor, "batch history frames_dim"]:
+    def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return beside each frame those before it, the oldest first."""
         feature = feature.masked_fill(~history_mask[..., None], 0)
         padded = F.pad(feature, (0, 0, self.frames - 1, 0))

@@ -1,10 +1,13 @@
 """Tokens one after the other, given a feature: the network of heads that speak in tokens."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from eyehand.nn.transformer import CausalTransformer
+from eyehand.policies.heads.contract import ActionHeadConfig
 
 
 class TokenDecoder(nn.Module):
@@ -53,3 +56,28 @@ class TokenDecoder(nn.Module):
                 break
             x = self.embedding(tokens[-1])
         return torch.cat(tokens, dim=1)
+
+
+@dataclass(frozen=True)
+class TokenHeadConfig(ActionHeadConfig):
+    """Sizes of the decoder of a head that speaks in tokens."""
+
+    dim: int = 128
+    """Width of the decoder."""
+    depth: int = 2
+    """Blocks of the decoder."""
+    heads: int = 4
+    """Attention heads of a block."""
+    head_dim: int = 32
+    """Width of one attention head, even."""
+
+    def build_decoder(self, dim: int, *, vocabulary: int) -> TokenDecoder:
+        """Return a decoder of these sizes for features of width ``dim``."""
+        return TokenDecoder(
+            dim,
+            vocabulary=vocabulary,
+            width=self.dim,
+            depth=self.depth,
+            heads=self.heads,
+            head_dim=self.head_dim,
+        )

@@ -13,15 +13,21 @@ from typing import Literal, cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.nn.perceptron import Perceptron
 from eyehand.nn.quantizer import ResidualQuantizer, VectorQuantizer
 from eyehand.policies.heads.chunk import row_generators
-from eyehand.policies.heads.contract import ActionHeadConfig, FrameHead
-from eyehand.policies.heads.limits import check_fields
+from eyehand.policies.heads.contract import (
+    ActionHeadConfig,
+    FrameHead,
+    RowChunk,
+    RowFeature,
+    RowMask,
+    Seeds,
+)
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,6 @@ class VQHeadConfig(ActionHeadConfig):
     offset_weight: float = 10.0
     """Weight of the offset's loss beside the cross-entropy of the codes."""
 
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        check_fields(
-            self,
-            counts=("codes", "depth", "code_dim"),
-            widths=("dims",),
-            positive=("offset_weight",),
-        )
-
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "VQHead":
         """Return the head for features of width ``dim``."""
         return VQHead(dim, config=self, horizon=horizon, action_dim=action_dim)
@@ -58,11 +55,7 @@ class VQHeadConfig(ActionHeadConfig):
 class VQHead(FrameHead):
     """Codes and offset of a chunk, given a frame's feature.
 
-    Args:
-        dim: Width of a frame's feature.
-        config: Sizes.
-        horizon: Actions per chunk.
-        action_dim: Numbers per action.
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
     def __init__(self, dim: int, *, config: VQHeadConfig, horizon: int, action_dim: int) -> None:
@@ -85,12 +78,7 @@ class VQHead(FrameHead):
             Perceptron(width + config.code_dim, (width,)), nn.Linear(width, numbers)
         )
 
-    def row_loss(
-        self,
-        feature: Float[Tensor, "row dim"],
-        chunk: Float[Tensor, "row horizon action"],
-        mask: Bool[Tensor, "row horizon"],
-    ) -> dict[str, Tensor]:
+    def row_loss(self, feature: RowFeature, chunk: RowChunk, mask: RowMask) -> dict[str, Tensor]:
         """Return the losses of autoencoder, codes and offset; actions in [-1, 1]."""
         real = mask.any(dim=1)  # padding before an episode has no chunk and must teach no code
         feature, chunk, mask, share = feature[real], chunk[real], mask[real], real.float().mean()
@@ -117,9 +105,7 @@ class VQHead(FrameHead):
         total = losses["reconstruction"] + entropy + self.config.offset_weight * correction
         return {name: value * share for name, value in (losses | {"loss": total}).items()}
 
-    def row_act(
-        self, feature: Float[Tensor, "row dim"], seed: Int64[Tensor, " row"]
-    ) -> Float[Tensor, "row horizon action"]:
+    def row_act(self, feature: RowFeature, seed: Seeds) -> RowChunk:
         """Return the chunk that begins at the frame; its codes are drawn."""
         hidden, generators = self.layers(feature), row_generators(seed)
         chosen = hidden.new_zeros(len(hidden), self.config.code_dim)

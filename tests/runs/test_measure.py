@@ -1,0 +1,95 @@
+"""What is measured of a policy on a server: what the server says of itself, else what was asked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy
+from eyehand.runs import measure as measure_module
+from eyehand.runs.measure import measure_server
+from eyehand.types import InputError, Observation
+
+
+class StopError(Exception):
+    """Raised where the evaluation would begin."""
+
+
+class Server:
+    """A connection to a policy server that says ``metadata`` of itself."""
+
+    def __init__(self, metadata: dict[str, Any]) -> None:
+        self.metadata, self.closed = metadata, False
+
+    def act(self, observation: Observation, *, generator: object = None) -> torch.Tensor:
+        raise NotImplementedError
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def begin(
+    metadata: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, camera: str | None = None
+) -> EvaluatedPolicy:
+    """Return whom `measure_server` evaluates, and check that it closes the connection."""
+    server = Server(metadata)
+    found: list[EvaluatedPolicy] = []
+
+    def evaluate(policy: object, config: EvalConfig, evaluated: EvaluatedPolicy) -> None:
+        found.append(evaluated)
+        raise StopError
+
+    monkeypatch.setattr(measure_module, "RemotePolicy", lambda address, token: server)
+    monkeypatch.setattr(measure_module, "evaluate", evaluate)
+    config = EvalConfig(out=Path("unused"), tasks="reach")
+    try:
+        with pytest.raises(StopError):
+            measure_server("ws://there", config, token=None, camera=camera, image_size=224)
+    finally:
+        assert server.closed
+    return found[0]
+
+
+def test_a_server_that_describes_itself_is_asked_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = {
+        "action_dim": 4,
+        "cameras": ["work_area", "corner4"],
+        "image_size": 96,
+        "checkpoint_sha256": "f" * 64,
+    }
+    evaluated = begin(told, monkeypatch, camera="corner4")
+    assert evaluated.cameras == {"work_area": 96, "corner4": 96}
+    assert evaluated.sha256 == "f" * 64
+    assert " ".join(evaluated.words) == ("--server ws://there --camera work_area --image-size 96")
+
+
+def test_a_server_that_says_nothing_gets_the_picture_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert begin({}, monkeypatch).cameras == {"corner4": 224}
+    asked = begin({}, monkeypatch, camera="work_area")
+    assert asked.cameras == {"work_area": 224}
+    assert asked.sha256 != begin({"name": "other"}, monkeypatch).sha256
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"action_dim": 7}, "actions of 7 numbers; this robot takes 4"),
+        ({"image_size": 0}, r"1 to 1024 pixels a side\. Got 0"),
+        ({"image_size": "big"}, r"1 to 1024 pixels a side\. Got 'big'"),
+        ({"cameras": ["wrist"]}, "no camera of metaworld 'wrist'"),
+    ],
+)
+def test_a_server_that_does_not_fit_the_robot_is_refused(
+    metadata: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=said):
+        begin(metadata, monkeypatch)
