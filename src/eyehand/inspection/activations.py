@@ -90,7 +90,7 @@ def measure_activations(
         >>> with torch.no_grad():
         ...     _ = layer.bias.copy_(torch.tensor([-100.0, 100, 100, 100]))
         >>> found = measure_activations(nn.Sequential(layer, nn.ReLU()), (torch.ones(5, 3),))
-        >>> found.rows[1].dead
+        >>> found.rows[0].dead
         0.25
     """
     rows: list[Activation] = []

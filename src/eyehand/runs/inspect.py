@@ -59,7 +59,7 @@ class InspectConfig:
     layer: str | None = None
     """Layer whose cells and units are drawn; the last map unless named."""
     channel: int = 0
-    """Unit of that layer: the channel."""
+    """Unit of that layer, a channel, of which ``data`` is searched."""
     batch: int = 8
     """Pictures in a batch."""
     image_size: int | None = None
@@ -91,7 +91,8 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
         config: On what it is looked at.
 
     Raises:
-        InputError: If there is no such model, picture, data set or layer.
+        InputError: If there is no such model, picture, data set or layer, or no copy can be made of
+            the network.
     """
     subject = find_inspected(
         name,
@@ -194,7 +195,6 @@ def _figures(
             "How much each pixel moves the output (Simonyan et al., 2014).",
         ),
     )
-
     if chosen is None:
         reason = (
             "No layer returns a map with a height and a width."
@@ -203,17 +203,16 @@ def _figures(
         )
         return figures, [*left_out, reason]
     layer, shown = _inside(subject, chosen.layer), chosen.layer
-    unit = f"channel {config.channel} of {shown}"
     draw(
         "Activations",
         lambda: (activation_maps(eye, (image,), layer), f"First channels of {shown}, one scale."),
     )
     draw("What one cell sees", lambda: _cell(subject, chosen, picture))
-
     if searched is not None:
 
         def patches() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
             near = nearest_patches(eye, layer, config.channel, searched, geometry=chosen)
+            unit = f"channel {config.channel} of {shown}"
             caption = f"What excites {unit} most in {len(searched)} pictures of {config.data}."
             return grid([patch for _, _, patch in near]), caption
 
