@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eyehand.inspection.costs import measure_costs
-from eyehand.inspection.gradient import gradient_support
+from eyehand.inspection.gradient import SmoothRun
 from eyehand.models.registry import NETWORKS, build_network
 from eyehand.runs.classify import ClassifyConfig, classify
 from eyehand.training.loop import TrainConfig
@@ -87,9 +87,10 @@ def field_of_last_map(network: LastMap, channels: int) -> str:
     """Return the receptive field of a square kernel's middle cell, asked on a long strip."""
     strip, middle = torch.zeros(1, channels, 64, 4096), 2048 // network.network.strides[-1]
     try:
-        seen = gradient_support(network, strip, "", (0, slice(None), 0, middle)).any(0).nonzero()
+        pixels = SmoothRun(network, strip).support("", (0, slice(None), 0, middle))
     except (RuntimeError, ValueError):
         return "all"  # attention, which reads pictures of one size
+    seen = pixels.any(0).nonzero()
     size = int(seen[-1] - seen[0]) + 1
     return "all" if size == strip.shape[-1] else str(size)
 

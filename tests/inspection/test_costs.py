@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyehand.inspection import costs as costs_file
 from eyehand.inspection.costs import Layer, measure_costs, memory_bound
 from eyehand.inspection.operators import RUNS
 from eyehand.models.vision.patch_encoder import PatchEncoder
@@ -64,7 +63,10 @@ def test_shared_parameters_count_once_and_uncalled_ones_are_told() -> None:
     model = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3), "c": nn.Linear(3, 2)})
     model["b"].weight = model["a"].weight
     found = measure_costs(
-        model, (torch.randn(2, 3),), call=lambda x: model["b"](model["a"](model["a"](x))), repeats=1
+        model,
+        (torch.randn(2, 3),),
+        call=lambda copy, x: copy["b"](copy["a"](copy["a"](x))),
+        repeats=1,
     )
     assert found.parameters == 9 + 3 + 3 + 8 == sum(w.numel() for w in model.parameters())
     assert [(row.name, row.calls) for row in found.layers] == [("a", 2), ("b", 1), ("c", 0)]
@@ -118,11 +120,6 @@ def test_utilization_is_of_the_peak() -> None:
     seconds = (found.forward_ms + found.backward_ms) / 1000
     assert found.utilization == pytest.approx(found.flops / seconds / 1e12)
     assert measure_costs(nn.Linear(4, 4), (torch.randn(8, 4),), repeats=1).utilization is None
-
-
-@pytest.fixture(autouse=True)
-def _small_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs_file, "COPIED_BYTES", 4_000_000)
 
 
 def layer(name: str, *, flops: int, moved_bytes: int, milliseconds: float) -> Layer:
@@ -209,7 +206,7 @@ def test_a_loss_is_run_in_place_of_the_network() -> None:
             return {"loss": error, "unused": error * 2}
 
     model = Learner()
-    found = measure_costs(model, ({"x": torch.randn(4, 3)},), call=model.loss, repeats=1)
+    found = measure_costs(model, ({"x": torch.randn(4, 3)},), call=Learner.loss, repeats=1)
     assert [row.name for row in found.layers] == ["", "net"]
     assert found.multiply_adds == 24
     assert found.batch == 4

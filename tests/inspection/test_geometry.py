@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eyehand.functional.receptive_field import Kernel, receptive_field
+from eyehand.functional.receptive_field import Kernel, receptive_field, unused_share
+from eyehand.inspection.findings import Finding, Place
 from eyehand.inspection.geometry import PICTURE, MapGeometry, measure_geometry
 from eyehand.models.registry import build_network
 from eyehand.models.vision.patch_encoder import PatchEncoder
@@ -71,11 +72,11 @@ def test_networks_of_ours_are_seen_as_published() -> None:
     """Of ResNet-18 by hand; of VGG: Araujo et al., 2019, "Computing receptive fields"."""
     with torch.device("meta"):  # only the shapes of the weights count
         residual, plain = build_network("resnet18", classes=2), build_network("vgg11", classes=2)
-    found = fields(look(residual, 96))
-    assert found["conv1"] == (2, 7, 0.0)
-    assert found["layer1.1"] == (4, 43, 0.0)
-    assert found["layer2.0.downsample.0"] == (8, 43, 0.0)
-    assert found["layer2.1"] == (8, 99, 0.0)
+    seen = fields(look(residual, 96))
+    assert seen["conv1"] == (2, 7, 0.0)
+    assert seen["layer1.1"] == (4, 43, 0.0)
+    assert seen["layer2.0.downsample.0"] == (8, 43, 0.0)
+    assert seen["layer2.1"] == (8, 99, 0.0)
     assert fields(look(plain, 128))["features.15"] == (16, 70, 7.5)
     assert fields(look(PatchEncoder((4, 6, 8)), 96)) == {
         "stem": (4, 4, 1.5), "to_middle": (8, 12, 1.5), "to_coarse": (16, 28, 1.5), "": (4, 4, 1.5),
@@ -139,7 +140,7 @@ def test_a_layer_without_gradient_is_told_and_not_fatal() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), Apply(lambda x: x.detach()), nn.ReLU())
     first, cut, after, _ = look(network, 10)
     assert first.unknown is None
-    assert "no gradient flows back to the picture" in (cut.unknown or "")
+    assert "No gradient flows back to the picture" in (cut.unknown or "")
     assert after.height is None
 
 
@@ -161,21 +162,23 @@ def test_cells_that_nothing_reads() -> None:
             x = self.before(x)
             return self.shortcut(x) + self.long(x)
 
-    picture = torch.zeros(1, 2, 16, 16)
-    assert measure_geometry(Block(3), picture).unread == {}
-    assert measure_geometry(Block(1), picture).unread == {"before": 0.75}
-    patches = nn.Conv2d(2, 2, 2, stride=4)
-    assert measure_geometry(patches, picture).unread == {PICTURE: 0.75}
-    assert measure_geometry(nn.MaxPool2d(2), picture[..., :15, :15]).unread == {}  # a last row
+    def unread(network: nn.Module, size: int = 16) -> tuple[Place, ...]:
+        return found(network, size)["Unread cells"].places
+
+    text = "75 % of its cells are never read"
+    assert unread(Block(3)) == ()
+    assert unread(Block(1)) == (("before", text),)
+    assert unread(nn.Conv2d(2, 2, 2, stride=4)) == ((PICTURE, text),)
+    assert unread(nn.MaxPool2d(2), 15) == ()  # a last row
 
 
 def test_names_inside_a_larger_network() -> None:
     network = nn.Sequential(nn.Conv2d(2, 2, 3, stride=4), nn.Conv2d(2, 2, 9, padding=4))
-    found = measure_geometry(network, torch.zeros(1, 2, 16, 16)).inside("eye")
-    assert [one.layer for one in found.maps] == ["eye.0", "eye.1", "eye"]
-    assert list(found.unread) == [PICTURE]
-    assert found.oversized == {"eye.1": ((9, 9), (4, 4))}
-    assert [one.spatial for one in found.maps] == [True, True, True]
+    seen = measure_geometry(network, torch.zeros(1, 2, 16, 16), name="eye")
+    assert [one.layer for one in seen.maps] == ["eye.0", "eye.1", "eye"]
+    places = {one.name: [place.layer for place in one.places] for one in seen.findings}
+    assert (places["Unread cells"], places["Kernel and map"]) == ([PICTURE], ["eye.1"])
+    assert [one.spatial for one in seen.maps] == [True, True, True]
 
 
 def test_the_network_is_left_alone() -> None:
@@ -187,3 +190,51 @@ def test_the_network_is_left_alone() -> None:
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
         assert value.dtype == before[name].dtype
+
+
+def found(network: nn.Module, size: int = 64) -> dict[str, Finding]:
+    geometry = measure_geometry(network, torch.zeros(1, 2, size, size))
+    return {one.name: one for one in geometry.findings}
+
+
+def dilated(*dilations: int) -> list[nn.Module]:
+    return [nn.Conv2d(2, 2, 3, dilation=d, padding=d) for d in dilations]
+
+
+class Residual(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + layer(x).relu()
+        return x
+
+
+def test_gridding_is_the_share_of_the_formula() -> None:
+    (place,) = found(nn.Sequential(*dilated(2, 2, 2)))["Gridding"].places
+    share = 100 * unused_share([2, 2, 2], kernel_size=3)
+    assert place == ("2", f"a cell leaves out {share:.0f} % of the pixels of its 13x13 field")
+    assert found(Residual(*dilated(2, 2)))["Gridding"].verdict == "look here"
+    for network in (nn.Sequential(*dilated(1, 2, 5)), nn.Sequential(*dilated(2, 2, 1))):
+        assert found(network)["Gridding"].verdict == "ok"
+
+
+def test_unread_cells_and_kernels_that_are_too_large() -> None:
+    network = nn.Sequential(*dilated(1), nn.Conv2d(2, 2, 1, 2), *dilated(6))
+    findings = found(network, 16)
+    assert findings["Unread cells"].places == (("0", "75 % of its cells are never read"),)
+    (place,) = findings["Kernel and map"].places
+    assert place == ("2", "a 13x13 kernel, holes included, reads a 8x8 map")
+    fine = found(nn.Sequential(*dilated(1, 1)), 16)
+    assert fine["Unread cells"].verdict == fine["Kernel and map"].verdict == "ok"
+
+
+def test_the_largest_field_against_the_picture() -> None:
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)]
+    (place,) = found(nn.Sequential(*dilated(1, 1), *head))["Receptive field"].places
+    assert place == ("1", "a cell sees 5x5 pixels of a picture of 64x64, no other map's sees more")
+    enough = found(nn.Sequential(nn.Conv2d(2, 2, 17, padding=8), *head), 16)["Receptive field"]
+    assert (enough.verdict, enough.places) == ("ok", ())  # 17x17 of 16x16
+    assert "nothing to do" in enough.advice

@@ -5,7 +5,6 @@ from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from torch import nn
 
 from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.findings import Finding, Place
-from eyehand.inspection.page import html_page, write_page
+from eyehand.inspection.page import html_page
 from eyehand.inspection.tables import Figure, Inspection
 
 EVIL = '<script>alert("1")</script>&'
@@ -96,11 +95,3 @@ def test_bars_are_the_shares(found: Inspection) -> None:
     page = html_page(found)
     for group in found.costs.groups:
         assert f'<i class="forward" style="width:{100 * group.forward_share:.2f}%">' in page
-
-
-def test_the_page_replaces_an_older_one(found: Inspection, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    page.write_text("older")
-    assert write_page(found, page) == page
-    assert page.read_text(encoding="utf-8") == html_page(found)
-    assert list(tmp_path.iterdir()) == [page]

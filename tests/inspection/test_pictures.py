@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eyehand.inspection.geometry import measure_geometry
 from eyehand.inspection.pictures import (
     VIRIDIS,
     activation_maps,
@@ -13,7 +14,7 @@ from eyehand.inspection.pictures import (
     grid,
     heat_map,
     input_gradient,
-    layer_output,
+    nearest_patches,
     overlay,
 )
 
@@ -68,29 +69,9 @@ def test_filters_are_those_of_the_first_convolution_with_zero_in_grey() -> None:
         filters(nn.Linear(2, 2))
 
 
-def test_a_layers_output_is_taken_before_it_is_overwritten() -> None:
-    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True))
-    x = torch.randn(4, 2)
-    torch.testing.assert_close(layer_output(model, (x,), "0"), model[0](x))
-    assert not model[0]._forward_hooks
-
-
-def test_layers_that_are_missing_or_idle_are_refused() -> None:
-    class Lazy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder, self.idle = nn.Conv2d(3, 2, 1), nn.Linear(1, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.encoder(x).mean(dim=(2, 3))
-
-    x = torch.zeros(1, 3, 4, 4)
-    with pytest.raises(ValueError, match=r"no layer 'encodr'\. Did you mean 'encoder'"):
-        layer_output(Lazy(), (x,), "encodr")
-    with pytest.raises(ValueError, match="'idle' of Lazy was not called"):
-        layer_output(Lazy(), (x,), "idle")
-    with pytest.raises(ValueError, match=r"Layer '' returned \(1, 2\)"):
-        activation_maps(Lazy(), (x,), "")
+def test_only_a_map_has_channels_to_show() -> None:
+    with pytest.raises(ValueError, match=r"Layer '1' returned \(1, 12\)"):
+        activation_maps(nn.Sequential(nn.Identity(), nn.Flatten()), (torch.ones(1, 3, 2, 2),), "1")
 
 
 def test_activation_maps_share_one_scale() -> None:
@@ -134,3 +115,55 @@ def test_an_overlay_is_bright_where_the_numbers_are() -> None:
     shown = overlay(np.zeros((30, 30, 3), np.uint8), values)
     assert shown[28, 1, 1] > 100
     assert shown[1, 28, 1] < 10
+
+
+def edges() -> nn.Conv2d:
+    """Channel 0 likes bright right of dark, channel 1 bright below dark."""
+    layer = nn.Conv2d(1, 2, 3, padding=1, bias=False)
+    with torch.no_grad():
+        right = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3)
+        layer.weight[:] = torch.stack([right, right.T])[:, None]
+    return layer
+
+
+def test_patches_are_cut_where_the_unit_looks() -> None:
+    model = nn.Sequential(nn.Identity(), edges(), nn.ReLU())
+    images = torch.zeros(40, 1, 16, 16)
+    images[7, 0, 4:7, 9] = 0.5
+    images[33, 0, 8:11, 5] = 1.0  # in the second batch
+    images[12, 0, :, 15] = 0.25  # its strongest place is the border
+    geometry = next(row for row in measure_geometry(model, images[:1]).maps if row.layer == "1")
+    found = nearest_patches(model, "1", 0, images, geometry=geometry, count=3)
+    assert [place[:2] for place in found] == [(33, 3.0), (7, 1.5), (12, 0.75)]
+    for (_, _, patch), brightness in zip(found, (255, 128, 64), strict=True):
+        assert patch.shape == (3, 3, 3)
+        assert (patch[:, :2] == 0).all()
+        assert (patch[:, 2] == brightness).all()
+
+
+def test_outside_of_the_picture_is_grey() -> None:
+    images = torch.zeros(1, 1, 6, 6)
+    images[0, 0, 0] = 1.0
+    model = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    nn.init.ones_(model.weight)
+    geometry = measure_geometry(model, images).maps[0]
+    # Three bright pixels at the top row, all but the corners of which are equally good.
+    ((_, _, found),) = nearest_patches(model, "", 0, images, geometry=geometry, count=1)
+    patch = found[..., 0]
+    assert (patch[0] == 128).all()
+    assert (patch[1] == 255).all()
+    assert (patch[2] == 0).all()
+
+
+def test_without_a_place_the_whole_picture_is_shown() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5))
+    images = torch.rand(6, 3, 4, 4)
+    found = nearest_patches(model, "1", 2, images, count=2)
+    assert [patch.shape for _, _, patch in found] == [(4, 4, 3)] * 2
+    assert [index for index, _, _ in found] == model(images)[:, 2].argsort().flip(0)[:2].tolist()
+
+
+def test_a_channel_that_is_missing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"returned \(1, 4, 6, 6\): there is no channel 4"):
+        nearest_patches(nn.Conv2d(3, 4, 3), "", 4, torch.zeros(1, 3, 8, 8))

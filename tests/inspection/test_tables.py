@@ -51,7 +51,7 @@ def test_tables_hold_what_was_measured(found: Inspection) -> None:
         "3x3",
         "1, 1",
     )
-    assert by_title["Units on this batch"].rows[1][:2] == ("1", "relu 0")
+    assert by_title["Units on this batch"].rows[0][:2] == ("1", "relu 0")
     assert [row[0] for row in by_title["Gradients by depth"].rows] == ["0", "3"]
 
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from eyehand.cli import main
-from eyehand.inspection import costs
 from eyehand.runs import inspect
 from eyehand.runs.inspect import InspectConfig, inspect_model
 
@@ -19,7 +18,7 @@ from eyehand.runs.inspect import InspectConfig, inspect_model
 def known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not measure this machine for every inspection."""
     monkeypatch.setattr(inspect, "matrix_multiply_peak", lambda precision: 1e11)
-    monkeypatch.setattr(costs, "memory_bandwidth", lambda: 1e10)
+    monkeypatch.setattr(inspect, "memory_bandwidth", lambda: 1e10)
 
 
 @pytest.fixture
@@ -45,8 +44,8 @@ def test_a_network_is_seen_whole(
     assert found.costs.parameters == 112 + 50
     titles = [figure.title for figure in found.figures]
     assert titles == [
-        "The picture", "Filters", "Input gradient", "Class activation map", "Activations",
-        "What one cell sees", "What excites a unit", "Nearest patches",
+        "The picture", "Filters", "Input gradient", "Activations", "What one cell sees",
+        "Nearest patches",
     ]  # fmt: skip
     assert found.activations is not None
     assert "not drawn" not in found.facts
@@ -126,8 +125,9 @@ def test_a_policy_is_seen_by_the_names_of_its_own_layers(picture: Path) -> None:
     shown = {figure.title: figure.caption for figure in found.figures}
     assert "12 x 12" in shown["What one cell sees"]
     assert "encoder.to_middle" in shown["What one cell sees"]
-    assert "Class activation map" not in shown
-    assert "Class activation map" in found.facts["not drawn"]
+    assert list(shown) == [
+        "The picture", "Filters", "Input gradient", "Activations", "What one cell sees",
+    ]  # fmt: skip
 
 
 def test_the_command_prints_a_table_and_writes_one_page(
@@ -139,14 +139,14 @@ def test_the_command_prints_a_table_and_writes_one_page(
     assert "60,850" in capsys.readouterr().out
     html = page.read_text()
     assert "60,850" in html
-    assert html.count("data:image/png;base64,") >= 5
+    assert html.count("data:image/png;base64,") == 5
     assert 'src="http' not in html  # nothing is fetched from anywhere
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["lenet5", "--layer", "c9"], "has no layer 'c9'. Did you mean"),
+        (["lenet5", "--layer", "c9"], "has no layer 'c9'. There are: "),
         (["lenet5", "--batch", "0"], "--batch must be at least 1; got 0"),
         (["lenet5", "--image", "nowhere.png"], "nowhere.png cannot be read as a picture"),
         (["lenet5", "--out", "."], "is a folder"),

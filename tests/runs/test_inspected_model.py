@@ -43,8 +43,7 @@ def test_a_network_by_its_name(name: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", ["bcz", "mt50"])
 def test_a_policy_is_run_by_its_loss_and_sees_by_its_encoder(name: str) -> None:
     subject = find(name)
-    assert subject.call is not None
-    losses = subject.call(*subject.inputs)
+    losses = subject.call(subject.module, *subject.inputs)
     assert losses["loss"].requires_grad
     assert subject.module.get_submodule(subject.eye_name) is subject.eye
     torch.testing.assert_close(

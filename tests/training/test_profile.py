@@ -1,4 +1,5 @@
 import mmap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,19 @@ def test_peak_is_of_a_machine_and_measured_once(monkeypatch: pytest.MonkeyPatch)
     assert 1e8 < peak < 1e16
     assert profile.matrix_multiply_peak("fp32") == peak
     profile.matrix_multiply_peak.cache_clear()
+
+
+def test_bandwidth_is_bytes_read_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "COPIED_BYTES", 4_000_000)
+    monkeypatch.setattr(profile, "fastest", lambda run: run() is not None and 0.5)
+    profile.memory_bandwidth.cache_clear()
+    assert profile.memory_bandwidth() == 16_000_000
+    profile.memory_bandwidth.cache_clear()
+
+
+def test_the_fastest_run_counts() -> None:
+    waits = iter([0.05, 0.01, 0.5])
+    assert 0.01 <= profile.fastest(lambda: time.sleep(next(waits))) < 0.05
 
 
 def test_memory_counts_what_is_held_but_not_mapped_files(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from eyehand.inspection.page import write_page
+from eyehand.files import replace_text
+from eyehand.inspection.page import html_page
 from eyehand.inspection.terminal import show
 from eyehand.runs.inspect import InspectConfig, inspect_model
 from eyehand.types import InputError
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> None:
             inspection = inspect_model(model, config)
         show(inspection, console)
         try:
-            write_page(inspection, out)
+            replace_text(out, html_page(inspection))
         except OSError as error:
             raise InputError(f"--out: {out} cannot be written: {error}.") from error
         console.print(f"with pictures: {out}", markup=False, soft_wrap=True)

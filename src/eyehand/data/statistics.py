@@ -42,11 +42,9 @@ def describe(values: Shaped[np.ndarray, " frame *feature"]) -> dict[str, Any]:
     """
     values = values.astype(np.float64).reshape(len(values), *(values.shape[1:] or (1,)))
     quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
+    names = ("min", "max", "mean", "std")
     return {
-        "min": values.min(axis=0).tolist(),
-        "max": values.max(axis=0).tolist(),
-        "mean": values.mean(axis=0).tolist(),
-        "std": values.std(axis=0).tolist(),
+        **{name: getattr(values, name)(axis=0).tolist() for name in names},
         "count": [len(values)],
         **dict(zip(QUANTILES, quantiles.tolist(), strict=True)),
     }

@@ -1,6 +1,7 @@
-"""What the layers of a network do on a batch: dead, saturated and doubled units, lost gradients."""
+"""What the layers of a network do on a batch: dead and saturated units, lost gradients."""
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,24 +10,18 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from eyehand.inspection.findings import Finding, Place, judge
-from eyehand.inspection.nested import tensors
-from eyehand.inspection.operators import Call, failure, traced
+from eyehand.inspection.copies import floating, tensors
+from eyehand.inspection.findings import Finding, Place, by, judge
+from eyehand.inspection.operators import Operator, failure, traced
 
 DEAD_SHARE = 0.1
 SATURATED_SHARE = 0.5
+WATCHED = ("sigmoid", "tanh", "relu", "hardtanh", "clamp", "clamp_min")
+"""Names in ATen; of the last three those that begin at zero, as ReLU6."""
 LIMIT = 0.99
 """Share of the limit beyond which a sigmoid or tanh counts as saturated."""
-CORRELATION = 0.99
-"""Above it two channels are near-copies."""
-SAMPLES = 2048
-"""Positions over batch and space from which correlations are taken, at most."""
-FEWEST_SAMPLES = 32
-"""With fewer positions unrelated channels correlate by chance."""
-MOST_CHANNELS = 4096
 GRADIENT_RATIO = 1000.0
 
 
@@ -45,18 +40,6 @@ class Activation:
     """Share of the channels of a ReLU that are zero over the whole batch and space."""
     saturated: float | None
     """Share of the values of a sigmoid or tanh beyond 0.99 of its limits."""
-    doubled: float | None
-    """Share of the channels of a convolution or matrix product that correlate above 0.99 with an
-    earlier one over batch and space; constant channels are left out."""
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """The gradient that reaches one layer."""
-
-    layer: str
-    norm: float
-    """Euclidean norm of the loss's gradient with respect to what the layer returned."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +48,9 @@ class Activations:
 
     rows: tuple[Activation, ...]
     """In the order in which they ran."""
-    gradients: tuple[Gradient, ...]
-    """Layers with weights, in the order in which they first ran; empty without gradients."""
+    gradients: Mapping[str, float]
+    """Of each layer with weights, in the order in which they first ran, the Euclidean norm of the
+    loss's gradient with respect to what it returned; empty without gradients."""
     findings: tuple[Finding, ...]
 
 
@@ -74,8 +58,7 @@ def measure_activations(
     module: nn.Module,
     inputs: tuple[Any, ...],
     *,
-    call: Callable[..., Any] | None = None,
-    loss: Callable[[Any], Tensor] | None = None,
+    call: Callable[..., Any] = operator.call,
 ) -> Activations:
     """Run a batch forward and backward and look for units and gradients that are lost.
 
@@ -83,19 +66,20 @@ def measure_activations(
     axis 1, any other on the last: a one-dimensional convolution's map is misread. What is dead on
     one batch may fire on another: take a large one.
 
+    Gradients start from the entry ``"loss"`` of a mapping, else from the sum of all numbers of the
+    outputs and of their squares: squares alone have no gradient where a last layer starts from
+    zeros.
+
     Args:
         module: The network, in the mode in which it is to be looked at.
         inputs: Positional arguments, a whole batch.
-        call: Run in place of the network itself, such as the ``loss`` of a policy.
-        loss: Scalar of what ``call`` returned, from which gradients start. By default its entry
-            ``"loss"`` if it is a mapping with one, else the sum of all its numbers and of their
-            squares: squares alone have no gradient where a last layer starts from zeros.
+        call: Is given a copy of the network and the inputs, as ``Policy.loss``; by default it
+            calls the network.
 
     Returns:
         Figures of every operator, and findings by these rules: at least 10 % of the channels of a
-        ReLU dead; at least half of the values of a sigmoid or tanh saturated; any channel that is
-        nearly a copy; first to last gradient below 1 to 1000 or above 1000 to 1; a gradient of
-        zero or not finite.
+        ReLU dead; at least half of the values of a sigmoid or tanh saturated; first to last
+        gradient below 1 to 1000 or above 1000 to 1; a gradient of zero or not finite.
 
     References:
         Glorot and Bengio, 2010, sec. 4.2 (gradients through depth). Glorot, Bordes and Bengio,
@@ -106,57 +90,48 @@ def measure_activations(
         >>> with torch.no_grad():
         ...     _ = layer.bias.copy_(torch.tensor([-100.0, 100, 100, 100]))
         >>> found = measure_activations(nn.Sequential(layer, nn.ReLU()), (torch.ones(5, 3),))
-        >>> found.rows[1].dead
+        >>> found.rows[0].dead
         0.25
     """
-    run = module if call is None else call
+    rows: list[Activation] = []
+    runs: Counter[tuple[str, str]] = Counter()
     findings: list[Finding] = []
-    watch = _Watch()
+    over = False
+
+    def watch(ran: Operator, args: tuple[Any, ...], result: Any) -> None:
+        dead = saturated = None
+        if over or ran.name not in WATCHED or result.ndim < 2 or not result.numel():
+            return
+        if ran.name in ("sigmoid", "tanh"):
+            values = result * 2 - 1 if ran.name == "sigmoid" else result
+            saturated = float((values.abs() > LIMIT).float().mean())
+        elif ran.name == "relu" or args[1:2] == (0,):
+            off = (result.movedim(1, -1) if result.ndim > 3 else result) <= 0
+            dead = float(off.flatten(end_dim=-2).all(dim=0).float().mean())
+        else:
+            return
+        run, shape = runs[ran.layer, ran.name], tuple(result.shape)
+        runs[ran.layer, ran.name] += 1
+        rows.append(Activation(ran.layer, ran.name, run, shape, dead, saturated))
+
     with traced(module, held=inputs, observe=watch) as trace:
-        squares_of = _follow_gradients(module)
+        squares_of = _follow_gradients(trace.network)
         try:
             with torch.enable_grad():
-                outputs = run(*inputs)
-                watch.over = True  # what follows is the loss, not the network
-                scalar = _default_loss(outputs) if loss is None else loss(outputs)
+                outputs = call(trace.network, *inputs)
+                over = True  # what follows is the loss, not the network
+                scalar = _loss(outputs)
             trace.backward = True
             if scalar.requires_grad:
                 scalar.backward()
         except Exception as error:
             squares_of = {}
             findings.append(failure(error, trace))
-    norms = tuple(Gradient(name, math.sqrt(math.fsum(x))) for name, x in squares_of.items())
-    findings += _unit_findings(watch.rows)
+    norms = {name: math.sqrt(math.fsum(squares)) for name, squares in squares_of.items()}
+    findings += _unit_findings(rows)
     if norms:
         findings += _gradient_findings(norms)
-    return Activations(tuple(watch.rows), norms, tuple(findings))
-
-
-class _Watch:
-    """Takes the figures of each operator of `operators.traced` at once."""
-
-    def __init__(self) -> None:
-        self.rows: list[Activation] = []
-        self.over = False
-        self._runs: Counter[tuple[str, str]] = Counter()
-
-    def __call__(self, call: Call) -> None:
-        operator, result = call.operator, call.result
-        if self.over or not isinstance(result, Tensor) or result.ndim < 2 or not result.numel():
-            return
-        name, dead, saturated, doubled = operator.name, None, None, None
-        if _rectifies(name, call.args):
-            dead = float((channels_last(result) <= 0).all(dim=0).float().mean())
-        elif name in ("sigmoid", "tanh"):
-            values = result * 2 - 1 if name == "sigmoid" else result
-            saturated = float((values.abs() > LIMIT).float().mean())
-        elif operator.kind == "convolution" or name in ("addmm", "mm"):
-            doubled = doubled_share(channels_last(result))
-        else:
-            return
-        run, shape = self._runs[operator.layer, name], tuple(result.shape)
-        self._runs[operator.layer, name] += 1
-        self.rows.append(Activation(operator.layer, name, run, shape, dead, saturated, doubled))
+    return Activations(tuple(rows), norms, tuple(findings))
 
 
 def _follow_gradients(module: nn.Module) -> dict[str, list[float]]:
@@ -169,8 +144,7 @@ def _follow_gradients(module: nn.Module) -> dict[str, list[float]]:
     squares_of: dict[str, list[float]] = {}
 
     def after(name: str, _: nn.Module, __: Any, outputs: Any) -> None:
-        # A leaf is a parameter of the network, and would keep the hook for good.
-        differentiable = [x for x in tensors(outputs) if x.requires_grad and not x.is_leaf]
+        differentiable = [x for x in tensors(outputs) if x.requires_grad]
         squares = squares_of.setdefault(name, []) if differentiable else []
         for output in differentiable:
             output.register_hook(lambda x: squares.append(float(x.double().square().sum())))
@@ -183,52 +157,18 @@ def _follow_gradients(module: nn.Module) -> dict[str, list[float]]:
     return squares_of
 
 
-def channels_last(x: Tensor) -> Float[Tensor, "position channel"]:
-    """Return a map as one row per position: channels are axis 1 of a picture, else the last."""
-    x = x.detach()
-    return (x.movedim(1, -1) if x.ndim > 3 else x).flatten(end_dim=-2).float()
-
-
-def doubled_share(x: Float[Tensor, "position channel"]) -> float | None:
-    """Return the share of channels that correlate above 0.99 with an earlier one.
-
-    From evenly spaced positions, at most 2,048. Constant channels are copies of nothing.
-
-    Returns:
-        ``None`` for a single channel, more than 4,096, or fewer than 32 positions.
-    """
-    positions, channels = x.shape
-    if positions < FEWEST_SAMPLES or not 1 < channels <= MOST_CHANNELS:
-        return None
-    x = x[:: math.ceil(positions / SAMPLES)]
-    x = x - x.mean(dim=0)
-    norm = x.norm(dim=0)
-    # What rounding leaves of a constant channel correlates with anything.
-    x = torch.where(norm > 1e-5 * norm.max(), x / norm.clamp(min=1e-30), torch.zeros_like(x))
-    doubled = ((x.T @ x).triu(diagonal=1) > CORRELATION).any(dim=0)
-    return float(doubled.float().mean())
-
-
-def _rectifies(name: str, args: tuple[Any, ...]) -> bool:
-    """Return whether an operator is a ReLU, or one with a ceiling as ReLU6."""
-    return name == "relu" or (name in ("hardtanh", "clamp", "clamp_min") and args[1:2] == (0,))
-
-
-def _default_loss(outputs: object) -> Tensor:
+def _loss(outputs: object) -> Tensor:
     """Return the entry ``"loss"``, or a loss that moves every number of the outputs."""
     if isinstance(outputs, Mapping) and isinstance(outputs.get("loss"), Tensor):
         return outputs["loss"]
-    sums = [(x.square() + x).sum() for x in tensors(outputs) if x.is_floating_point()]
-    if not sums:
-        raise ValueError("The network returned no tensor of floating point.")
-    return torch.stack(sums).sum()
+    return torch.stack([(x.square() + x).sum() for x in floating(outputs)]).sum()
 
 
 def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:
-    """Judge dead, saturated and doubled units."""
-    dead, saturated, doubled = [], [], []
+    """Judge dead and saturated units."""
+    dead, saturated = [], []
     for row in rows:
-        where = f"`{row.operator}` {row.call} ({'x'.join(map(str, row.shape))})"
+        where = f"`{row.operator}` {row.call} ({by(row.shape)})"
         channels = row.shape[1] if len(row.shape) > 3 else row.shape[-1]
         if row.dead is not None and row.dead >= DEAD_SHARE:
             count = round(row.dead * channels)
@@ -237,10 +177,6 @@ def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:
         if row.saturated is not None and row.saturated >= SATURATED_SHARE:
             text = f"{row.saturated:.0%} of the values of {where} are beyond 0.99 of the limit"
             saturated.append(Place(row.layer, text))
-        if row.doubled:
-            count = round(row.doubled * channels)
-            text = f"{count} of {channels} channels of {where} are nearly copies of others"
-            doubled.append(Place(row.layer, text))
     return [
         judge(
             "Dead units",
@@ -256,35 +192,28 @@ def _unit_findings(rows: Iterable[Activation]) -> list[Finding]:
             "its limit a sigmoid or tanh passes on no gradient.",
             ok="No sigmoid or tanh has half of its values at the limit: nothing to do.",
         ),
-        judge(
-            "Doubled channels",
-            doubled,
-            look="Use fewer channels, or check how the weights begin: a copy costs time and adds "
-            "nothing.",
-            ok="No channel is nearly a copy of another: nothing to do.",
-        ),
     ]
 
 
-def _gradient_findings(norms: tuple[Gradient, ...]) -> list[Finding]:
+def _gradient_findings(norms: Mapping[str, float]) -> list[Finding]:
     """Judge the gradients at the outputs of layers with weights."""
     lost, uneven = [], []
-    for norm, run in groupby(norms, key=lambda row: f"{row.norm:g}"):
-        rows = list(run)
-        if rows[0].norm == 0 or not math.isfinite(rows[0].norm):
+    for norm, run in groupby(norms, key=lambda layer: f"{norms[layer]:g}"):
+        *before, layer = run
+        if norm in ("0", "inf", "nan"):
             text = f"the gradient at its output has norm {norm}"
-            if len(rows) > 1:
-                text += f", as at the {len(rows) - 1} layers before it"
-            lost.append(Place(rows[-1].layer, text))
+            if before:
+                text += f", as at the {len(before)} layers before it"
+            lost.append(Place(layer, text))
     if len(norms) > 1 and not lost:
-        first, last = norms[0], norms[-1]
-        ratio = first.norm / last.norm
+        first, *_, last = norms
+        ratio = norms[first] / norms[last]
         if not 1 / GRADIENT_RATIO <= ratio <= GRADIENT_RATIO:
             text = (
-                f"the gradient {'vanishes' if ratio < 1 else 'explodes'}: {first.norm:.2g} here, "
-                f"{last.norm:.2g} at {last.layer or 'the network'!r}, {len(norms)} layers later"
+                f"the gradient {'vanishes' if ratio < 1 else 'explodes'}: {norms[first]:.2g} here, "
+                f"{norms[last]:.2g} at {last or 'the network'!r}, {len(norms)} layers later"
             )
-            uneven.append(Place(first.layer, text))
+            uneven.append(Place(first, text))
     return [
         judge(
             "Gradient at every layer",

@@ -1,10 +1,10 @@
 """What every layer costs: multiply-adds, memory and measured milliseconds, forward and backward."""
 
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from math import fsum
 from time import perf_counter
 from typing import Any
@@ -12,30 +12,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eyehand.inspection.copies import tensors, working_copy
 from eyehand.inspection.findings import Finding, Place, judge
-from eyehand.inspection.nested import tensors
-from eyehand.inspection.operators import (
-    RUNS,
-    Operator,
-    OperatorTrace,
-    Precision,
-    failure,
-    traced,
-)
-from eyehand.inspection.slow_activations import SlowActivations
-from eyehand.inspection.untouched import untouched
+from eyehand.inspection.operators import RUNS, Operator, OperatorTrace, Precision, failure, traced
 
-COPIED_BYTES = 128_000_000
-"""Size of the copied array: larger than the caches, so that memory itself is measured."""
 MEMORY_BOUND_SHARE = 0.05
 """Share of the time from which on it is worth telling that a layer waits for memory."""
-SLOW_SHARE = 0.01
-"""Share of the time from which on it is worth telling that an operator loses it by bf16."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """The cost of what one submodule runs itself: a parent's row is without its children."""
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What some operators cost together."""
+
+    flops: int
+    """Of both passes: a multiplication and an addition are two."""
+    moved_bytes: int
+    """Read and written in both passes, if nothing stays in a cache."""
+    forward_ms: float
+    backward_ms: float | None
+    """``None`` where nothing can be differentiated."""
+
+    @property
+    def ms(self) -> float:
+        """Both passes."""
+        return self.forward_ms + (self.backward_ms or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Cost):
+    """All operators of one kind; the backward pass counts for the forward operator."""
+
+    kind: str
+    forward_share: float
+    """Share of all operators' time in the forward pass, in [0, 1]."""
+    backward_share: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer(Cost):
+    """What one submodule runs itself: a parent's row is without its children."""
 
     name: str
     """Name as in ``named_modules``; empty for the network itself."""
@@ -54,39 +69,11 @@ class Layer:
     activation_bytes: int
     """Bytes that it keeps from the forward to the backward pass, parameters and inputs aside; what
     two layers keep counts for the first."""
-    flops: int
-    """Of both passes: a multiplication and an addition are two."""
-    moved_bytes: int
-    """Read and written by its operators in both passes, if nothing stays in a cache."""
-    forward_ms: float
-    backward_ms: float | None
-    """``None`` where nothing can be differentiated."""
-
-    @property
-    def ms(self) -> float:
-        """Both passes."""
-        return self.forward_ms + (self.backward_ms or 0.0)
 
     @property
     def intensity(self) -> float | None:
         """FLOP per byte moved (Williams et al., 2009); ``None`` where nothing moves."""
         return self.flops / self.moved_bytes if self.moved_bytes else None
-
-
-@dataclass(frozen=True)
-class Group:
-    """What all operators of one kind cost; the backward pass counts for the forward operator."""
-
-    kind: str
-    flops: int
-    """Of both passes."""
-    moved_bytes: int
-    """Read and written in both passes."""
-    forward_ms: float
-    backward_ms: float | None
-    forward_share: float
-    """Share of all operators' time in the forward pass, in [0, 1]."""
-    backward_share: float | None
 
 
 @dataclass(frozen=True)
@@ -118,42 +105,32 @@ class Costs:
     findings: tuple[Finding, ...]
 
 
-@contextmanager
-def _attention_in_parts() -> Iterator[None]:
-    """Run attention as in training: the fused layer of inference hides what it computes."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-@_attention_in_parts()
 def measure_costs(
     module: nn.Module,
     inputs: tuple[Any, ...],
     *,
-    call: Callable[..., Any] | None = None,
+    call: Callable[..., Any] = operator.call,
     precision: Precision = "fp32",
     peak: float | None = None,
+    bandwidth: float | None = None,
     repeats: int = 3,
 ) -> Costs:
     """Run a step forward and backward and tell what each layer costs.
 
     Times are measured on the CPU, an operator's as the fastest of several steps. They depend on
     what else runs there: compare shares within one measurement, not milliseconds of two. The
-    backward pass starts from
-    ones at every output, or at the entry ``"loss"`` of a mapping. If the network raises, the layer
-    is named in the findings and what ran before is told.
+    backward pass starts from ones at every output, or at the entry ``"loss"`` of a mapping. If the
+    network raises, the layer is named in the findings and what ran before is told.
 
     Args:
         module: The network, in the mode in which it is to be measured.
         inputs: Positional arguments, a whole batch.
-        call: Run in place of the network itself, such as the ``loss`` of a policy.
+        call: Is given a copy of the network and the inputs, as ``Policy.loss``; by default it
+            calls the network.
         precision: ``"bf16"`` runs the forward pass under autocast.
-        peak: The machine's peak in FLOP per second, a matrix product's. Layers that are bound by
-            memory are looked for only if it is given, since that takes the speed of memory too.
+        peak: The machine's peak in FLOP per second, a matrix product's.
+        bandwidth: Bytes per second that the machine reads and writes. Layers that are bound by
+            memory are looked for only if this and the peak are given.
         repeats: Measured steps, at least 1.
 
     Returns:
@@ -169,7 +146,6 @@ def measure_costs(
         >>> costs.parameters, costs.multiply_adds, costs.layers[0].output
         (8, 24, (4, 2))
     """
-    run = module if call is None else call
     traces: list[OperatorTrace] = []
     seconds: list[tuple[float, float | None]] = []
     findings: list[Finding] = []
@@ -178,14 +154,15 @@ def measure_costs(
         with traced(module, held=inputs) as trace:
             traces.append(trace)
             try:
-                _step(run, inputs, precision, differentiate, trace)
+                _step(partial(call, trace.network), inputs, precision, differentiate, trace)
             except Exception as error:
                 findings.append(failure(error, trace))
                 if not trace.backward:
                     break
                 differentiate = False
         try:
-            with untouched(module):
+            with torch.random.fork_rng():
+                run = partial(call, working_copy(module))
                 seconds.append(_step(run, inputs, precision, differentiate, None))
         except Exception as error:  # one that ran once may yet fail the next time
             findings.append(failure(error, trace))
@@ -198,24 +175,9 @@ def measure_costs(
     forward, backward = min(
         seconds, key=lambda pair: pair[0] + (pair[1] or 0.0), default=(0.0, None)
     )
-    layers = tuple(_layers(module, trace, operators, backward is not None))
-    if peak is not None:
-        findings.append(memory_bound(layers, peak=peak, bandwidth=memory_bandwidth()))
-    if precision == "bf16" and seconds:
-        watch = SlowActivations()
-        with traced(module, observe=watch) as looking:
-            try:
-                _step(run, inputs, precision, differentiate, looking)
-            except Exception as error:
-                findings.append(failure(error, looking))
-        total = sum(operator.seconds for operator in operators)
-        slow = judge(
-            "Slower in bf16",
-            [place for lost, place in watch.losses if lost >= SLOW_SHARE * total],
-            look="Run these operators in fp32, or use others: bf16 costs time here.",
-            ok="No elementwise operator loses 1 % of the step by bf16: nothing to do.",
-        )
-        findings.append(slow)
+    layers = tuple(_layers(trace, operators, backward is not None))
+    if peak is not None and bandwidth is not None:
+        findings.append(memory_bound(layers, peak=peak, bandwidth=bandwidth))
     flops = sum(layer.flops for layer in layers)
     first = next(tensors(inputs), None)
     return Costs(
@@ -272,26 +234,6 @@ def memory_bound(layers: Iterable[Layer], *, peak: float, bandwidth: float) -> F
     )
 
 
-@cache
-def memory_bandwidth() -> float:
-    """Measure how fast memory is read and written, by the best of several copies.
-
-    Measured once per process, in about half a second.
-
-    Returns:
-        Bytes per second, read and written counted together.
-    """
-    source = torch.ones(COPIED_BYTES // 4)
-    target = torch.empty_like(source)
-    best = float("inf")
-    began = perf_counter()
-    while best == float("inf") or perf_counter() - began < 0.3:
-        start = perf_counter()
-        target.copy_(source)
-        best = min(best, perf_counter() - start)
-    return 2 * COPIED_BYTES / best
-
-
 def _step(
     run: Callable[..., Any],
     inputs: tuple[Any, ...],
@@ -300,10 +242,16 @@ def _step(
     trace: OperatorTrace | None,
 ) -> tuple[float, float | None]:
     """Run both passes and return their seconds; no backward pass where nothing needs a gradient."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # of inference, hides what attention computes
+    half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     start = perf_counter()
-    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        outputs = run(*inputs)
-    forward = perf_counter() - start
+    try:
+        with torch.enable_grad(), half:
+            outputs = run(*inputs)
+        forward = perf_counter() - start
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     if isinstance(outputs, Mapping) and isinstance(outputs.get("loss"), Tensor):
         outputs = outputs["loss"]
     roots = [output for output in tensors(outputs) if output.requires_grad]
@@ -328,60 +276,59 @@ def _fastest(traces: Sequence[OperatorTrace]) -> list[Operator]:
     ]
 
 
-def _layers(
-    module: nn.Module, trace: OperatorTrace, operators: Iterable[Operator], backward: bool
-) -> Iterable[Layer]:
+def _cost(rows: Iterable[Operator], backward: bool) -> dict[str, Any]:
+    """Return the fields of `Cost` for some operators."""
+    rows = list(rows)
+    forward_ms, backward_ms = (
+        1000 * fsum(row.seconds for row in rows if row.backward == which) for which in (False, True)
+    )
+    return {
+        "flops": sum(row.flops for row in rows),
+        "moved_bytes": sum(row.bytes for row in rows),
+        "forward_ms": forward_ms,
+        "backward_ms": backward_ms if backward else None,
+    }
+
+
+def _layers(trace: OperatorTrace, operators: Iterable[Operator], backward: bool) -> Iterator[Layer]:
     """Yield a row for every submodule that runs operators or owns parameters."""
     rows_of = defaultdict(list)
-    for operator in operators:
-        rows_of[operator.layer].append(operator)
-    counted: set[int] = set()
-    for name, part in module.named_modules():
-        own = list(part.parameters(recurse=False))
+    for row in operators:
+        rows_of[row.layer].append(row)
+    counted: set[nn.Parameter] = set()
+    for name, part in trace.network.named_modules():
+        own = set(part.parameters(recurse=False))
         if not own and name not in rows_of:
             continue
-        first = [weight for weight in own if id(weight) not in counted]
-        counted |= {id(weight) for weight in own}
-        rows = rows_of[name]
         yield Layer(
             name=name,
             kind=type(part).__name__,
             parent=any(True for _ in part.children()),
-            calls=trace.stack.calls[name],
-            output=trace.stack.outputs.get(name),
-            parameters=sum(weight.numel() for weight in first),
-            multiply_adds=sum(row.flops for row in rows if not row.backward) // 2,
+            calls=trace.calls[name],
+            output=trace.outputs.get(name),
+            parameters=sum(weight.numel() for weight in own - counted),
+            multiply_adds=sum(row.flops for row in rows_of[name] if not row.backward) // 2,
             activation_bytes=trace.kept_bytes[name],
-            flops=sum(row.flops for row in rows),
-            moved_bytes=sum(row.bytes for row in rows),
-            forward_ms=_ms(rows, backward=False),
-            backward_ms=_ms(rows, backward=True) if backward else None,
+            **_cost(rows_of[name], backward),
         )
+        counted |= own
 
 
 def _groups(operators: Iterable[Operator], backward: bool) -> list[Group]:
     """Return the operators summed by kind, the slowest first."""
     kinds = defaultdict(list)
-    for operator in operators:
-        kinds[operator.kind].append(operator)
-    forward_ms = {kind: _ms(rows, backward=False) for kind, rows in kinds.items()}
-    backward_ms = {kind: _ms(rows, backward=True) for kind, rows in kinds.items()}
-    forward_sum = sum(forward_ms.values()) or 1.0
-    backward_sum = sum(backward_ms.values()) or 1.0
+    for row in operators:
+        kinds[row.kind].append(row)
+    costs = {kind: Cost(**_cost(rows, backward)) for kind, rows in kinds.items()}
+    forward = sum(cost.forward_ms for cost in costs.values()) or 1.0
+    backwards = sum(cost.backward_ms or 0.0 for cost in costs.values()) or 1.0
     groups = [
         Group(
             kind=kind,
-            flops=sum(row.flops for row in rows),
-            moved_bytes=sum(row.bytes for row in rows),
-            forward_ms=forward_ms[kind],
-            backward_ms=backward_ms[kind] if backward else None,
-            forward_share=forward_ms[kind] / forward_sum,
-            backward_share=backward_ms[kind] / backward_sum if backward else None,
+            forward_share=cost.forward_ms / forward,
+            backward_share=None if cost.backward_ms is None else cost.backward_ms / backwards,
+            **vars(cost),
         )
-        for kind, rows in kinds.items()
+        for kind, cost in costs.items()
     ]
-    return sorted(groups, key=lambda group: -(group.forward_ms + (group.backward_ms or 0.0)))
-
-
-def _ms(operators: Iterable[Operator], *, backward: bool) -> float:
-    return 1000 * fsum(row.seconds for row in operators if row.backward == backward)
+    return sorted(groups, key=lambda group: -group.ms)

@@ -45,3 +45,8 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
         places = tuple(dict.fromkeys([*known.places, *found.places]))
         by_name[found.name] = Finding(found.name, (known if known.places else found).advice, places)
     return sorted(by_name.values(), key=lambda found: found.verdict == "ok")
+
+
+def by(sizes: Iterable[object]) -> str:
+    """Write sizes as 3x4."""
+    return "x".join(str(size) for size in sizes)

@@ -1,4 +1,4 @@
-"""What every feature map of a network sees of the picture: jump, receptive field, centre, holes.
+"""What every feature map of a network sees of the picture, and what that gives away.
 
 The network runs once, smoothed, and a few cells of every map are asked which pixels their gradient
 reaches (`eyehand.inspection.gradient`): the first two, the last and the middle one. The first cells
@@ -6,9 +6,8 @@ tell where a field ends, the last one where it begins, so that a field is known 
 reaches into the padding. Branches, shortcuts, dilation and control flow need no special case.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,8 +15,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from eyehand.functional.convolution import effective_kernel_size
+from eyehand.inspection.copies import tensors
+from eyehand.inspection.findings import Finding, Place, by, judge
 from eyehand.inspection.gradient import SmoothRun
-from eyehand.inspection.nested import tensors
 
 PICTURE = "the picture"
 """Stands for the network's input among the names of its layers."""
@@ -75,13 +75,13 @@ class MapGeometry:
     kind: str
     """Its class."""
     shape: tuple[int, ...]
-    dims: tuple[int, int] | None
+    dims: tuple[int, ...] | None = None
     """Dimensions that run along the height and the width; None where the tensor is no map."""
-    unknown: str | None
+    unknown: str | None = None
     """Why nothing can be said; the axes are None then."""
-    height: AxisGeometry | None
-    width: AxisGeometry | None
-    holes: float
+    height: AxisGeometry | None = None
+    width: AxisGeometry | None = None
+    holes: float = 0.0
     """Share of the middle cell's field, from its first to its last pixel, that the cell does not
     see: gridding."""
 
@@ -95,30 +95,15 @@ class MapGeometry:
 class Geometry:
     """What the maps of a network see, and what nothing sees."""
 
-    maps: tuple[MapGeometry, ...]
+    maps: tuple[MapGeometry, ...] = ()
     """In the order in which the submodules ended."""
-    unread: Mapping[str, float]
-    """Share of the cells that nothing reads which runs later, of every map where such cells lie
-    between others; the picture itself is `PICTURE`."""
-    oversized: Mapping[str, tuple[tuple[int, int], tuple[int, int]]]
-    """Span of the kernel, holes included, and size of the map, where a layer's kernel is larger
-    than the map that it slides over: the rest is padding."""
-
-    def inside(self, name: str) -> "Geometry":
-        """Return the same with the names that the layers have in a network around this one."""
-
-        def full(layer: str) -> str:
-            return layer if layer == PICTURE else ".".join(part for part in (name, layer) if part)
-
-        return Geometry(
-            tuple(replace(found, layer=full(found.layer)) for found in self.maps),
-            {full(layer): share for layer, share in self.unread.items()},
-            {full(layer): sizes for layer, sizes in self.oversized.items()},
-        )
+    findings: tuple[Finding, ...] = ()
+    """Gridding; cells that nothing reads, the picture's being those of `PICTURE`; kernels larger
+    than their maps; a largest field smaller than the picture."""
 
 
 def measure_geometry(
-    module: nn.Module, picture: Float[Tensor, "batch channel height width"]
+    module: nn.Module, picture: Float[Tensor, "batch channel height width"], *, name: str = ""
 ) -> Geometry:
     """Ask what every submodule's output sees.
 
@@ -129,80 +114,72 @@ def measure_geometry(
     Args:
         module: A network that reads the picture alone.
         picture: A batch of pictures, of which only the shape counts; one is enough.
+        name: Of the network inside a larger one; begins the names of its layers.
+
+    References:
+        Wang et al., 2018, https://arxiv.org/abs/1702.08502 (gridding).
 
     Example:
-        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
-        >>> first, last, _ = measure_geometry(network, torch.zeros(1, 3, 16, 16)).maps
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 1, stride=2), nn.MaxPool2d(2))
+        >>> found = measure_geometry(network, torch.zeros(1, 3, 16, 16))
+        >>> first, last, _ = found.maps
         >>> first.layer, first.height.size, last.layer, last.height.size, last.height.jump
-        ('0', 3, '1', 4, 2.0)
+        ('0', 1, '1', 3, 4.0)
+        >>> [place for one in found.findings if one.name == "Unread cells" for place in one.places]
+        [Place(layer='the picture', text='75 % of its cells are never read')]
     """
-    windows: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
-    run = SmoothRun(module, picture, lambda *call: windows.update(_window(*call)))
+    run = SmoothRun(module, picture, name)
     known: dict[int, MapGeometry] = {}
     maps = []
     for layer, output in run.outputs.items():
-        kind = type(module.get_submodule(layer)).__name__
         if id(output) not in known:  # a ReLU passes on what it reads
-            known[id(output)] = _examine(run, output)
-        maps.append(replace(known[id(output)], layer=layer, kind=kind))
-    oversized = {
-        layer: (kernel, size)
-        for layer, (kernel, size) in windows.items()
-        if kernel[0] > size[0] or kernel[1] > size[1]
-    }
-    return Geometry(tuple(maps), _unread(run), oversized)
+            known[id(output)] = _examine(run, layer)
+        maps.append(replace(known[id(output)], layer=layer, kind=type(run.parts[layer]).__name__))
+    return Geometry(tuple(maps), tuple(_findings(maps, run)))
 
 
-class _Sees(NamedTuple):
-    """What one cell sees: the pixels, and their first to last row and column."""
-
-    pixels: Bool[Tensor, "height width"]
-    box: tuple[range, range]
-
-
-def _examine(run: SmoothRun, output: Tensor) -> MapGeometry:
-    """Return what the cells of a tensor see."""
-    picture, shape = (run.picture.shape[-2], run.picture.shape[-1]), tuple(output.shape)
+def _examine(run: SmoothRun, layer: str) -> MapGeometry:
+    """Return what the cells of a layer's output see."""
+    picture = run.picture.shape[-2], run.picture.shape[-1]
+    shape = tuple(run.outputs[layer].shape)
     dims = _layout(shape, picture)
     sizes = [shape[dim] for dim in dims]
 
-    def ask(place: Callable[[int], int]) -> tuple[list[int], _Sees]:
-        """Ask the cell that stands at a place of both axes, told by their sizes."""
-        cells = [max(0, min(place(size), size - 1)) for size in sizes]
+    def ask(cells: Sequence[int]) -> tuple[list[int], Bool[Tensor, "height width"]]:
+        """Return the cell's place, inside of the map, and the pixels that it sees."""
+        cells = [max(0, min(cell, size - 1)) for cell, size in zip(cells, sizes, strict=True)]
         index: list[int | slice] = [slice(None)] * len(shape)
         for dim, cell in zip(dims, cells, strict=True):
             index[dim] = cell
-        pixels = run.support(output, tuple(index))
-        return cells, _Sees(pixels, (_extent(pixels.any(1)), _extent(pixels.any(0))))
+        return cells, run.support(layer, tuple(index))
 
-    def geometry(**found: object) -> MapGeometry:
-        nothing = {"dims": None, "unknown": None, "height": None, "width": None, "holes": 0.0}
-        return MapGeometry(**{"layer": "", "kind": "", "shape": shape, **nothing, **found})  # type: ignore[arg-type]
-
+    centre = [size // 2 for size in sizes]
     try:
-        middle = ask(lambda size: size // 2)
+        middle, pixels = ask(centre)
     except ValueError as error:
-        return geometry(unknown=str(error))
-    area = len(middle[1].box[0]) * len(middle[1].box[1])
-    holes = 1 - int(middle[1].pixels.sum()) / area if area else 0.0
+        return MapGeometry("", "", shape, unknown=str(error))
+    boxes = _extent(pixels.any(1)), _extent(pixels.any(0))
+    area = len(boxes[0]) * len(boxes[1])
+    holes = 1 - int(pixels.sum()) / area if area else 0.0
     if len(dims) < 2:  # tokens or a vector
         height, width = (
-            AxisGeometry(pixels, seen, None, None, None, True)
-            for pixels, seen in zip(picture, middle[1].box, strict=True)
+            AxisGeometry(size, box, None, None, None, True)
+            for size, box in zip(picture, boxes, strict=True)
         )
-        return geometry(height=height, width=width, holes=holes)
-    asked = [middle, *(ask(place) for place in (lambda _: 0, lambda _: 1, lambda size: size - 1))]
+        return MapGeometry("", "", shape, height=height, width=width, holes=holes)
+    asked = [(middle, pixels), ask([0, 0]), ask([1, 1]), ask([size - 1 for size in sizes])]
     axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
     if not all(axis.exact for axis in axes):
-        asked += [ask(partial(_after_middle, k)) for k in range(1, NEIGHBOURS)]
-        asked.append(ask(lambda size: size // 2 + _period(size)))
+        asked += [ask([cell + k for cell in centre]) for k in range(1, NEIGHBOURS)]
+        asked.append(ask([size // 2 + _period(size) for size in sizes]))
         axes = [_axis(asked, axis, sizes[axis], picture[axis]) for axis in (0, 1)]
     # Scores of attention move along one axis only; a map moves along both, or sees the same.
     moves = [axis.jump is not None for axis in axes]
     a_map = moves[0] == moves[1] or any(
         axis.everything or size == 1 for axis, size in zip(axes, sizes, strict=True)
     )
-    return geometry(dims=dims if a_map else None, height=axes[0], width=axes[1], holes=holes)
+    height, width = axes
+    return MapGeometry("", "", shape, dims if a_map else None, None, height, width, holes)
 
 
 def _layout(shape: Sequence[int], picture: tuple[int, int]) -> tuple[int, ...]:
@@ -215,10 +192,6 @@ def _layout(shape: Sequence[int], picture: tuple[int, int]) -> tuple[int, ...]:
         if shape[dims[0]] * picture[1] == shape[dims[1]] * picture[0]
     ]  # fmt: skip
     return proportions[0] if proportions else (2, 3)
-
-
-def _after_middle(steps: int, size: int) -> int:
-    return size // 2 + steps
 
 
 def _period(size: int) -> int:
@@ -234,10 +207,13 @@ def _extent(line: Bool[Tensor, " pixel"]) -> range:
 
 
 def _axis(
-    asked: Sequence[tuple[list[int], _Sees]], axis: int, size: int, pixels: int
+    asked: Sequence[tuple[list[int], Bool[Tensor, "height width"]]],
+    axis: int,
+    size: int,
+    pixels: int,
 ) -> AxisGeometry:
     """Work out jump, first and last pixel from what a few cells see along one axis."""
-    seen = {cells[axis]: sees.box[axis] for cells, sees in asked}
+    seen = {cells[axis]: _extent(sees.any(1 - axis)) for cells, sees in asked}
     last = size - 1
     result = AxisGeometry(pixels, seen[size // 2], None, None, None, True)
     if size == 1:
@@ -278,19 +254,66 @@ def _uneven(axis: AxisGeometry, seen: Mapping[int, range], first: int, second: i
     return axis._replace(jump=jump, low=low, high=high, exact=exact)
 
 
-def _unread(run: SmoothRun) -> dict[str, float]:
-    """Return the share of cells without any gradient from the outputs, where there are gaps."""
+def _findings(maps: Iterable[MapGeometry], run: SmoothRun) -> Iterator[Finding]:
+    """Judge what the maps of a network see."""
+    holes, small = [], []
+    widest = max(
+        (one for one in maps if one.height and one.width and (one.spatial or len(one.shape) == 3)),
+        key=lambda found: found.height.size + found.width.size,  # type: ignore[union-attr]
+        default=None,
+    )
+    if widest is not None and widest.height and widest.width:
+        field = by((widest.height.size, widest.width.size))
+        picture = widest.height.pixels, widest.width.pixels
+        if widest.holes:
+            share = f"{100 * widest.holes:.0f} %"
+            text = f"a cell leaves out {share} of the pixels of its {field} field"
+            holes.append(Place(widest.layer, text))
+        if widest.height.size < picture[0] or widest.width.size < picture[1]:
+            text = f"a cell sees {field} pixels of a picture of {by(picture)}"
+            small.append(Place(widest.layer, f"{text}, no other map's sees more"))
+    yield judge(
+        "Gridding",
+        holes,
+        look="Give dilated layers rates without a common factor, such as 1, 2, 5, so that "
+        "neighbouring pixels are seen too.",
+        ok="The largest field has no holes: nothing to do.",
+    )
+    yield judge(
+        "Unread cells",
+        _unread(run),
+        look="In the layer that reads it, use a kernel at least as large as the stride: these "
+        "cells are computed for nothing.",
+        ok="Every map is read without gaps: nothing to do.",
+    )
+    yield judge(
+        "Kernel and map",
+        _oversized(run),
+        look="Use a smaller kernel or dilation, or a larger picture: part of this kernel reads "
+        "only padding.",
+        ok="No kernel is larger than the map that it reads: nothing to do.",
+    )
+    yield judge(
+        "Receptive field",
+        small,
+        look="If one cell must recognise something larger than its field, add depth, stride or "
+        "dilation.",
+        ok="The largest field holds the whole picture: nothing to do.",
+    )
+
+
+def _unread(run: SmoothRun) -> Iterator[Place]:
+    """Yield the maps of which some cells, between others, have no gradient from the outputs."""
     names = {id(run.picture): (PICTURE, run.picture)}
     for layer, output in run.outputs.items():
         if output.ndim == 4 and output.requires_grad:
             names[id(output)] = layer, output
     roots = [x.sum() for x in tensors(run.result) if x.requires_grad]
     if not roots:
-        return {}
+        return
     gradients = torch.autograd.grad(
         torch.stack(roots).sum(), [output for _, output in names.values()], allow_unused=True
     )
-    shares = {}
     for (layer, output), gradient in zip(names.values(), gradients, strict=True):
         if gradient is None:
             continue  # a branch that ended
@@ -298,23 +321,24 @@ def _unread(run: SmoothRun) -> dict[str, float]:
         read = gradient.abs().movedim(dims, (-2, -1)).flatten(0, -3).sum(0) > 0
         box = len(_extent(read.any(1))) * len(_extent(read.any(0)))
         if 0 < int(read.sum()) < box:
-            shares[layer] = 1 - float(read.double().mean())
-    return shares
+            share = 1 - float(read.double().mean())
+            yield Place(layer, f"{100 * share:.0f} % of its cells are never read")
 
 
-def _window(
-    layer: str, part: nn.Module, read: object
-) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
-    """Return the span of a layer's kernel and the size of the map that it read, by its name."""
-    x = next(tensors(read), None)
-    if not isinstance(part, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) or x is None:
-        return {}
-    kernel, dilation = (
-        (value, value) if isinstance(value, int) else value
-        for value in (part.kernel_size, getattr(part, "dilation", 1))
-    )
-    spans = [
-        effective_kernel_size(taps, dilation=step)
-        for taps, step in zip(kernel, dilation, strict=True)
-    ]
-    return {layer: ((spans[0], spans[1]), (x.shape[-2], x.shape[-1]))}
+def _oversized(run: SmoothRun) -> Iterator[Place]:
+    """Yield the layers whose kernel, holes included, is larger than the map that it reads."""
+    for layer, x in run.inputs.items():
+        part = run.parts[layer]
+        if not isinstance(part, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            continue
+        (height, width), dilations = (
+            (value, value) if isinstance(value, int) else value
+            for value in (part.kernel_size, getattr(part, "dilation", 1))
+        )
+        span = [
+            effective_kernel_size(taps, dilation=step)
+            for taps, step in zip((height, width), dilations, strict=True)
+        ]
+        size = x.shape[-2:]
+        if span[0] > size[0] or span[1] > size[1]:
+            yield Place(layer, f"a {by(span)} kernel, holes included, reads a {by(size)} map")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,8 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from eyehand.inspection.copies import tensors, working_copy
 from eyehand.inspection.findings import Finding, Place
-from eyehand.inspection.nested import tensors
-from eyehand.inspection.untouched import untouched
 
 Precision = Literal["bf16", "fp32"]
 RUNS = "Forward and backward pass"
@@ -51,8 +50,6 @@ KINDS = {
 }
 """Kind of an operator by a part of its name; the first that fits."""
 MATRIX_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "_scaled_mm"}
-OTHER_KINDS = ("matrix product", "broadcasting", "reduction", "elementwise", "other")
-"""Kinds that are told by the exact name, by tags or by shapes."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,8 @@ class Operator:
     name: str
     """Its name in ATen, without the underscore of the in-place form."""
     kind: str
-    """A key of `KINDS` or one of `OTHER_KINDS`; in the backward pass that of the operator whose
-    gradient it computes."""
+    """A key of `KINDS`, ``matrix product``, ``broadcasting``, ``reduction``, ``elementwise`` or
+    ``other``; in the backward pass that of the operator whose gradient it computes."""
     backward: bool
     seconds: float
     flops: int
@@ -74,40 +71,60 @@ class Operator:
     """Read and written, each tensor once; 0 for a view."""
 
 
-def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
-    """Return the memory of a tensor; ``None`` for a sparse one, which has no single piece."""
-    return tensor.untyped_storage() if tensor.layout is torch.strided else None
+def storage_of(tensor: Tensor) -> tuple[int, int]:
+    """Return address and bytes of a tensor's memory; zeros for a sparse one, which has several."""
+    if tensor.layout is not torch.strided:
+        return 0, 0
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()
 
 
-class CallStack:
-    """Which submodule runs now, told by hooks; made inside `untouched`, which removes them.
+AfterOperator = Callable[[Operator, tuple[Any, ...], Any], None]
+"""Is told of an operator after it ran: what it was, its arguments, its result."""
 
-    Args:
-        module: The network.
-    """
 
-    def __init__(self, module: nn.Module) -> None:
+class OperatorTrace(TorchDispatchMode):
+    """Record of every operator that a copy of a network ran, as `traced` makes it."""
+
+    def __init__(self, module: nn.Module, held: object, observe: AfterOperator | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's gap
+        self.network = network = working_copy(module)
+        """What is to be run."""
+        self.backward = False
+        """Whether the forward pass is over; set by who runs the backward pass, before it."""
+        self.operators: list[Operator] = []
+        self.calls: Counter[str] = Counter()
+        """How often each submodule was called."""
+        self.outputs: dict[str, tuple[int, ...]] = {}
+        """Shape of the first tensor that each submodule returned last, in order of their end."""
+        self.peak_bytes = 0
+        """The most memory that tensors made inside the block held at one moment. Buffers that
+        kernels use inside are not seen."""
+        self.kept_bytes: Counter[str] = Counter()
+        """Bytes that each layer kept for its backward pass; counted by `keep`."""
         self.running: list[str] = []
         """Names of the submodules that were entered and not left, outermost first. After an
         exception the last one is where it came from."""
-        self.entered_during: int | None = None
-        """Number of the autograd node during which the last one was entered."""
-        self.calls: Counter[str] = Counter()
-        self.outputs: dict[str, tuple[int, ...]] = {}
-        """Shape of the first tensor that each submodule returned last, in order of their end."""
-        for name, part in module.named_modules():
+        self._entered_during: int | None = None  # the autograd node
+        self._observe = observe
+        owned = [*network.parameters(), *network.buffers(), *tensors(held)]
+        self._not_counted = {0, *(storage_of(x)[0] for x in owned)}
+        self._alive: dict[int, int] = {}
+        self._kept: set[int] = set()
+        self._owner: dict[int, str] = {}
+        self._nodes: list[int] = []
+        self._made_by: list[tuple[str, str]] = []
+        self._layer_of_gradient: str | None = None
+        for name, part in network.named_modules():
+            for weight in part.parameters(recurse=False):
+                self._owner.setdefault(id(weight), name)
             if not isinstance(part, torch.jit.ScriptModule):  # takes no hooks: its parent's work
                 part.register_forward_pre_hook(partial(self._enter, name))
                 part.register_forward_hook(partial(self._leave, name))
 
-    @property
-    def current(self) -> str:
-        """The innermost submodule that runs; the network itself is the empty name."""
-        return self.running[-1] if self.running else ""
-
     def _enter(self, name: str, _: nn.Module, __: Any) -> None:
         self.running.append(name)
-        self.entered_during = _node_number()
+        self._entered_during = _node_number()
 
     def _leave(self, name: str, _: nn.Module, __: Any, output: Any) -> None:
         # A child whose exception its parent caught was never left.
@@ -118,57 +135,15 @@ class CallStack:
         if first is not None:
             self.outputs[name] = tuple(first.shape)
 
-
-class Call(NamedTuple):
-    """What `traced` hands on of every operator, after it ran."""
-
-    operator: Operator
-    func: Any
-    """Torch's function."""
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any
-
-
-AfterOperator = Callable[[Call], None]
-
-
-class OperatorTrace(TorchDispatchMode):
-    """Record of every operator that ran, as `traced` makes it."""
-
-    def __init__(
-        self, module: nn.Module, *, held: object = (), observe: AfterOperator | None = None
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's gap
-        self.stack = CallStack(module)
-        self.backward = False
-        """Whether the forward pass is over; set by who runs the backward pass, before it."""
-        self.operators: list[Operator] = []
-        self.peak_bytes = 0
-        """The most memory that tensors made inside the block held at one moment. Buffers that
-        kernels use inside are not seen."""
-        self.kept_bytes: Counter[str] = Counter()
-        """Bytes that each layer kept for its backward pass; counted by `keep`."""
-        self._observe = observe
-        owned = [*module.parameters(), *module.buffers(), *tensors(held)]
-        self._not_counted = {0, *(s.data_ptr() for x in owned if (s := storage_of(x)) is not None)}
-        self._alive: dict[int, int] = {}
-        self._alive_bytes = 0
-        self._kept: set[int] = set()
-        self._owner = {
-            id(weight): name
-            for name, part in reversed(list(module.named_modules()))
-            for weight in part.parameters(recurse=False)
-        }
-        self._nodes: list[int] = []
-        self._made_by: list[tuple[str, str]] = []
-        self._layer_of_gradient = ""
-        self._began_backward = False
-
     @property
     def current(self) -> str:
-        """The layer that runs, or that failed: in the backward pass the one differentiated."""
-        return self.stack.current if self._in_forward() else self._layer_of_gradient
+        """The layer that runs, or that failed; the network itself is the empty name.
+
+        In the backward pass it is the one that is differentiated.
+        """
+        if self._in_forward():
+            return self.running[-1] if self.running else ""
+        return self._layer_of_gradient or ""
 
     def __torch_dispatch__(
         self,
@@ -190,8 +165,8 @@ class OperatorTrace(TorchDispatchMode):
         read = list(tensors((args, kwargs)))
         written = list(tensors(result))
         self._remember(written)
-        name = name_of(func)
-        kind = kind_of(func, read, written)
+        name = str(func.overloadpacket.__name__).removesuffix("_")
+        kind = kind_of(func, name, read, written)
         if not self._in_forward():
             made_by = self._made_by_forward()
             if made_by is None:
@@ -201,7 +176,7 @@ class OperatorTrace(TorchDispatchMode):
             layer = self._layer_of_gradient = made_by[0]
             kind = kind if name == "add" or made_by[1] in ("", COPIES) else made_by[1]
         else:
-            layer = self.stack.current
+            layer = self.current
             if not self._nodes or node > self._nodes[-1]:
                 self._nodes.append(node)
                 self._made_by.append((layer, kind))
@@ -211,21 +186,20 @@ class OperatorTrace(TorchDispatchMode):
         operator = Operator(layer, name, kind, self.backward, seconds, flops, moved)
         self.operators.append(operator)
         if self._observe is not None:
-            self._observe(Call(operator, func, args, kwargs, result))
+            self._observe(operator, args, result)
         return result
 
     def _in_forward(self) -> bool:
         """Return whether a forward pass runs; with checkpoints one does inside the backward."""
-        if self.backward and self.stack.entered_during != _node_number():
-            self.stack.running.clear()  # the checkpoint left its submodules by an exception
-        return bool(self.stack.running) or not self.backward
+        if self.backward and self._entered_during != _node_number():
+            self.running.clear()  # the checkpoint left its submodules by an exception
+        return bool(self.running) or not self.backward
 
     def _made_by_forward(self) -> tuple[str, str] | None:
         """Return layer and kind of the forward operator that is being differentiated."""
         node = torch._C._current_autograd_node()
         if node is None:
-            return (self._layer_of_gradient, "") if self._began_backward else None
-        self._began_backward = True
+            return None if self._layer_of_gradient is None else (self._layer_of_gradient, "")
         weight = getattr(node, "variable", None)
         if weight is not None:
             return self._owner.get(id(weight), ""), ""
@@ -235,28 +209,18 @@ class OperatorTrace(TorchDispatchMode):
     def _remember(self, written: list[Tensor]) -> None:
         """Count new storages until they are freed."""
         for tensor in written:
-            storage = storage_of(tensor)
-            if storage is None:
-                continue
-            key = storage.data_ptr()
+            key, size = storage_of(tensor)
             if key not in self._not_counted and key not in self._alive:
-                self._alive[key] = storage.nbytes()
-                self._alive_bytes += storage.nbytes()
-                weakref.finalize(storage, self._forget, key)
-        self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
-
-    def _forget(self, key: int) -> None:
-        self._alive_bytes -= self._alive.pop(key)
+                self._alive[key] = size
+                weakref.finalize(tensor.untyped_storage(), self._alive.pop, key)
+        self.peak_bytes = max(self.peak_bytes, sum(self._alive.values()))
 
     def keep(self, tensor: Tensor) -> Tensor:
         """Count a storage for the first layer that keeps it, as a hook of saved tensors."""
-        storage = storage_of(tensor)
-        if storage is None:
-            return tensor
-        key = storage.data_ptr()
+        key, size = storage_of(tensor)
         if key not in self._not_counted and key not in self._kept:
             self._kept.add(key)
-            self.kept_bytes[self.stack.current] += storage.nbytes()
+            self.kept_bytes[self.running[-1] if self.running else ""] += size
         return tensor
 
 
@@ -264,10 +228,10 @@ class OperatorTrace(TorchDispatchMode):
 def traced(
     module: nn.Module, *, held: object = (), observe: AfterOperator | None = None
 ) -> Iterator[OperatorTrace]:
-    """Record every operator that runs inside the block, and leave the network `untouched`.
+    """Record every operator that runs inside the block.
 
-    Run the network; then set ``backward`` of the trace and run the backward pass. Only operators
-    on the CPU are timed rightly: on an accelerator they return before they are done.
+    Run the ``network`` of the trace, a copy; then set its ``backward`` and run the backward pass.
+    Only operators on the CPU are timed rightly: on an accelerator they return before they are done.
 
     Args:
         module: The network.
@@ -275,16 +239,17 @@ def traced(
         observe: Called after every operator, outside its timing.
 
     Example:
-        >>> layer, x = nn.Linear(3, 2), torch.zeros(4, 3)
-        >>> with traced(layer) as trace:
-        ...     _ = layer(x)
+        >>> x = torch.zeros(4, 3)
+        >>> with traced(nn.Linear(3, 2)) as trace:
+        ...     _ = trace.network(x)
         >>> [(operator.name, operator.flops) for operator in trace.operators]
         [('t', 0), ('addmm', 48)]
     """
-    with untouched(module):
-        trace = OperatorTrace(module, held=held, observe=observe)
-        with trace, torch.autograd.graph.saved_tensors_hooks(trace.keep, lambda kept: kept):
-            yield trace
+    trace = OperatorTrace(module, held, observe)
+    saved = torch.autograd.graph.saved_tensors_hooks(trace.keep, lambda kept: kept)
+    with torch.random.fork_rng(), trace, saved:
+        yield trace
+    trace.network.zero_grad()  # gradients are as large as the network
 
 
 def failure(error: Exception, trace: OperatorTrace) -> Finding:
@@ -295,18 +260,12 @@ def failure(error: Exception, trace: OperatorTrace) -> Finding:
     return Finding(RUNS, advice, (Place(trace.current, text),))
 
 
-def name_of(func: Any) -> str:
-    """Return the name of an operator in ATen, without the underscore of the in-place form."""
-    return str(func.overloadpacket.__name__).removesuffix("_")
-
-
-def kind_of(func: Any, read: list[Tensor], written: list[Tensor]) -> str:
+def kind_of(func: Any, name: str, read: list[Tensor], written: list[Tensor]) -> str:
     """Return the kind of an operator: by its name, else by its tags and the shapes.
 
     Broadcasting is elementwise work where one factor is smaller than the result, as FiLM and a
     bias do it; its gradient ends in a sum over the whole map.
     """
-    name = name_of(func)
     if name in MATRIX_PRODUCTS:
         return "matrix product"
     if name == "cat" or func.is_view:
@@ -345,8 +304,7 @@ def flops_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result
             products = 2 * steps * (args[1].numel() + args[2].numel())
             return products * (2 if "backward" in str(func.overloadpacket) else 1)
         case "aten.mv" | "aten.addmv":
-            matrix = args[0] if "addmv" not in str(func.overloadpacket) else args[1]
-            return 2 * matrix.numel()
+            return 2 * args[-2].numel()
     count = flop_registry.get(func.overloadpacket)
     return 0 if count is None else int(count(*args, **kwargs, out_val=result))
 
@@ -359,5 +317,4 @@ def _node_number() -> int | None:
 
 def _bytes(tensor: Tensor) -> int:
     """Return the bytes that a pass over it moves; an expanded tensor is no larger than it is."""
-    storage = storage_of(tensor)
-    return 0 if storage is None else min(tensor.numel() * tensor.element_size(), storage.nbytes())
+    return min(tensor.numel() * tensor.element_size(), storage_of(tensor)[1])

@@ -6,13 +6,11 @@ few lines of script sort a table by the column that is clicked.
 
 from base64 import b64encode
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from eyehand.files import replace_text
 from eyehand.inspection.tables import Inspection, headline, number, tables
 from eyehand.page import page_templates
 
@@ -20,22 +18,14 @@ SHOWN_WIDTH = 320
 """Pixels up to which small pictures are enlarged, by whole factors."""
 
 
-def write_page(inspection: Inspection, page: Path) -> Path:
-    """Write an inspection as HTML into the file ``page``, and return it."""
-    replace_text(page, html_page(inspection))
-    return page
-
-
 def html_page(inspection: Inspection) -> str:
-    """Return the page."""
+    """Return an inspection as the text of a page."""
     templates = page_templates("eyehand.inspection")
     templates.filters |= {"number": number, "as_png": as_png, "shown_width": shown_width}
     return templates.get_template("inspection.html").render(
         inspection=inspection,
         headline=headline(inspection.costs),
         tables=tables(inspection),
-        to_do=[found for found in inspection.findings if found.places],
-        well=[found for found in inspection.findings if not found.places],
     )
 
 

@@ -1,12 +1,11 @@
 """Pictures of what a network sees: filters, activations, gradients; how numbers become colors.
 
-Every function returns ``uint8`` pictures of three channels or plain arrays, runs the network in
-evaluation mode and leaves it `untouched`.
+Every function returns ``uint8`` pictures of three channels or plain arrays, and runs a copy of the
+network in evaluation mode.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from eyehand.inspection.nested import tensors
-from eyehand.inspection.untouched import untouched
+from eyehand.inspection.copies import Probe, floating, working_copy
+from eyehand.inspection.geometry import AxisGeometry, MapGeometry
+from eyehand.inspection.gradient import gradient_of
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -31,6 +31,8 @@ VIRIDIS = np.frombuffer(
 bright: its brightness rises evenly, and color-blind readers can tell its steps apart."""
 MOST_CELLS = 256
 """Cells of a grid, at most."""
+BATCH = 32
+"""Pictures of a data set that the network reads at once."""
 
 
 def heat_map(
@@ -90,14 +92,11 @@ def grid(pictures: Sequence[Picture]) -> UInt8[np.ndarray, "rows columns 3"]:
     sizes = {picture.shape for picture in pictures}
     if len(sizes) != 1:
         raise ValueError(f"A grid needs pictures of one size. Got {sorted(sizes)}.")
-    ((height, width, _),) = sizes
     columns = math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
-    whole = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        top, left = index // columns * (height + 1), index % columns * (width + 1)
-        whole[top : top + height, left : left + width] = picture
-    return whole
+    cells = [np.pad(one, ((0, 1), (0, 1), (0, 0)), constant_values=255) for one in pictures]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
+    return np.concatenate(rows)[:-1, :-1]
 
 
 def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -105,9 +104,6 @@ def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
 
     Zero is grey. Filters that read three channels are in color; of others every input channel is
     a cell of its own. At most 256 cells are shown.
-
-    Args:
-        module: The network.
 
     Raises:
         ValueError: If it has no two-dimensional convolution.
@@ -126,47 +122,6 @@ def filters(module: nn.Module) -> UInt8[np.ndarray, "rows columns 3"]:
     return grid(cells)
 
 
-def layer_output(module: nn.Module, inputs: tuple[Any, ...], layer: str) -> Tensor:
-    """Return what a submodule returned first, as it was then: later in-place operators aside.
-
-    Args:
-        module: The network, run in evaluation mode without gradients.
-        inputs: Positional arguments.
-        layer: Name as in ``named_modules``; the network itself is the empty name.
-
-    Raises:
-        ValueError: If there is no such submodule, it is not called, or returns no tensor.
-    """
-    found: list[Tensor] = []
-
-    def keep(_: nn.Module, __: Any, outputs: Any) -> None:
-        if not found:
-            found.extend(x.detach().clone() for x in tensors(outputs))
-
-    with untouched(module), torch.no_grad():
-        submodule(module, layer).register_forward_hook(keep)
-        module.eval()(*inputs)
-    if not found:
-        raise ValueError(
-            f"Layer {layer!r} of {type(module).__name__} was not called on this input."
-        )
-    return found[0]
-
-
-def submodule(module: nn.Module, layer: str) -> nn.Module:
-    """Return a submodule by its name.
-
-    Raises:
-        ValueError: If there is none, with the names that come closest.
-    """
-    parts = dict(module.named_modules())
-    if layer not in parts:
-        near = get_close_matches(layer, parts, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"{type(module).__name__} has no layer {layer!r}.{hint}")
-    return parts[layer]
-
-
 def activation_maps(
     module: nn.Module, inputs: tuple[Any, ...], layer: str, *, channels: int = 64
 ) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -183,7 +138,8 @@ def activation_maps(
     Raises:
         ValueError: If the layer is missing, not called, or returns another shape.
     """
-    output = layer_output(module, inputs, layer)
+    with torch.no_grad():
+        output = Probe(module, layer)(*inputs)
     if output.ndim != 4:
         raise ValueError(
             f"Only a map (batch, channel, height, width) can be shown. "
@@ -213,12 +169,9 @@ def input_gradient(
     References:
         Simonyan et al., 2014, https://arxiv.org/abs/1312.6034, who call it a saliency map.
     """
-    with untouched(module), torch.enable_grad():
+    with torch.enable_grad():
         pixels = image.detach().clone().requires_grad_(True)
-        value = _score(module.eval()(pixels))
-        gradient = None
-        if value.requires_grad:
-            (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
+        gradient = gradient_of(_score(working_copy(module).eval()(pixels)), pixels)
     if gradient is None:
         raise ValueError(
             f"No gradient of {type(module).__name__}'s output reaches the picture: "
@@ -229,9 +182,74 @@ def input_gradient(
 
 def _score(outputs: object) -> Tensor:
     """Return the largest number of an output ``(1, classes)``, else the sum of squares of all."""
-    found = [x for x in tensors(outputs) if x.is_floating_point()]
+    found = floating(outputs)
     if not isinstance(outputs, Mapping) and len(found) == 1 and found[0].ndim == 2:
         return found[0].max()
-    if not found:
-        raise ValueError("The network returned no tensor of floating point.")
     return torch.stack([x.square().sum() for x in found]).sum()
+
+
+def nearest_patches(
+    module: nn.Module,
+    layer: str,
+    channel: int,
+    images: Float[Tensor, "batch channel height width"],
+    *,
+    geometry: MapGeometry | None = None,
+    count: int = 9,
+) -> list[tuple[int, float, UInt8[np.ndarray, "rows columns 3"]]]:
+    """Find what excites a channel most, one patch a picture (Zeiler and Fergus, 2014, fig. 2).
+
+    Args:
+        module: A network that reads the pictures alone.
+        layer: Name as in ``named_modules``.
+        channel: Axis 1 of its output.
+        images: Pictures of a data set.
+        geometry: What the cells of this layer see, as `measure_geometry` gives it; without it,
+            or where a cell has no place of its own, the whole picture is shown.
+        count: Patches.
+
+    Returns:
+        The strongest first: number of the picture, activation, and what the unit sees of it, grey
+        outside of the picture.
+
+    Raises:
+        ValueError: If there is no such layer or channel.
+
+    References:
+        Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901.
+    """
+    probe, found = Probe(module, layer), []
+    for part in images.split(BATCH):
+        with torch.no_grad():
+            output = probe(part)
+        shape = tuple(output.shape)
+        if len(shape) < 2 or not 0 <= channel < shape[1]:
+            raise ValueError(f"Layer {layer!r} returned {shape}: there is no channel {channel}.")
+        found.append(output[:, channel])
+    values = torch.cat(found)
+    values = values.reshape(len(images), -1, values.shape[-1] if values.ndim == 3 else 1)
+    strength, place = values.flatten(start_dim=1).max(dim=1)
+    limits = float(images.min()), float(images.max())
+    axes = (None, None) if geometry is None else (geometry.height, geometry.width)
+    patches = []
+    for index in strength.argsort(descending=True, stable=True)[:count].tolist():
+        patch = as_picture(images[index], limits=limits)
+        cells = divmod(int(place[index]), values.shape[-1])
+        for axis, (seen, cell) in enumerate(zip(axes, cells, strict=True)):
+            patch = _cut(patch, axis, seen, cell)
+        patches.append((index, float(strength[index]), patch))
+    return patches
+
+
+def _cut(
+    picture: Picture, axis: int, seen: AxisGeometry | None, cell: int
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Cut along one axis what a cell sees, padded with grey where that is outside."""
+    if seen is None or seen.low is None or seen.jump is None:
+        return picture
+    size = seen.size
+    margins = [(0, 0)] * 3
+    margins[axis] = (size, size)
+    start = size + round(seen.low + cell * seen.jump)
+    padded = np.pad(picture, margins, constant_values=128)
+    return padded.take(range(start, start + size), axis, mode="clip")

@@ -8,6 +8,7 @@ identity in place of activations. What is then zero can make no difference.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,24 +58,8 @@ class Smooth(TorchFunctionMode):
         return replacement(*args, **(kwargs or {}))
 
 
-def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x
-
-
 def _add_mean(x: Tensor, dim: int | list[int], *_: Any, **__: Any) -> Tensor:
     return x + x.mean(dim, keepdim=True)
-
-
-def _layer_norm(x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(-len(normalized_shape), 0)))
-
-
-def _group_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(1, x.ndim)))
-
-
-def _instance_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _add_mean(x, list(range(2, x.ndim)))
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -86,9 +71,7 @@ def _convolution(
     x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    def slide(x: Tensor, kernel: Tensor) -> Tensor:
-        return F.conv2d(x, kernel, None, stride, padding, dilation)
-
+    slide = partial(F.conv2d, stride=stride, padding=padding, dilation=dilation)
     _refuse(x.shape[-3], groups * weight.shape[1])
     return _of_means(x, weight, groups, len(weight), slide)
 
@@ -97,9 +80,13 @@ def _transposed_convolution(
     x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    def slide(x: Tensor, kernel: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, kernel, None, stride, padding, output_padding, 1, dilation)
-
+    slide = partial(
+        F.conv_transpose2d,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+    )
     _refuse(x.shape[-3], len(weight))
     return _of_means(x, weight, groups, groups * weight.shape[1], slide)
 
@@ -111,11 +98,7 @@ def _refuse(channels: int, wanted: int) -> None:
 
 
 def _of_means(
-    x: Tensor,
-    weight: Tensor,
-    groups: int,
-    channels: int,
-    slide: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor, weight: Tensor, groups: int, channels: int, slide: Callable[..., Tensor]
 ) -> Tensor:
     """Slide one kernel over the mean of every group of channels."""
     batched = x if x.ndim == 4 else x[None]
@@ -137,8 +120,6 @@ def _mean_pool(
 ) -> Tensor:  # fmt: skip
     """Average over the windows of a max pooling."""
     stride = stride or kernel_size
-    if dilation == 1:
-        return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode)
     kernel, steps, pads = (
         (value, value) if isinstance(value, int) else value
         for value in (kernel_size, stride, padding)
@@ -153,26 +134,22 @@ def _mean_pool(
     return pooled[:, 0, :height, :width].unflatten(0, x.shape[:-2])
 
 
-def _adaptive_mean_pool(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
-    return F.adaptive_avg_pool2d(x, output_size)
-
-
 _PASSED_THROUGH = (
     "relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ gelu silu mish "
     "hardswish hardsigmoid hardtanh hardtanh_ sigmoid sigmoid_ tanh tanh_ softplus softsign "
     "logsigmoid prelu rrelu threshold tanhshrink softshrink hardshrink batch_norm"
 )
 _REPLACEMENTS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(_PASSED_THROUGH.split(), _identity),
+    **dict.fromkeys(_PASSED_THROUGH.split(), lambda x, *_, **__: x),
     **dict.fromkeys(("softmax", "log_softmax"), _add_mean),
     "linear": _linear,
     "conv2d": _convolution,
     "conv_transpose2d": _transposed_convolution,
-    "layer_norm": _layer_norm,
-    "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
+    "layer_norm": lambda x, shape, *_, **__: _add_mean(x, list(range(-len(shape), 0))),
+    "group_norm": lambda x, *_, **__: _add_mean(x, list(range(1, x.ndim))),
+    "instance_norm": lambda x, *_, **__: _add_mean(x, list(range(2, x.ndim))),
     "max_pool2d": _mean_pool,
-    "adaptive_max_pool2d": _adaptive_mean_pool,
+    "adaptive_max_pool2d": lambda x, size, *_, **__: F.adaptive_avg_pool2d(x, size),
     # Out of place, so that what a layer returned stays as it was.
     "__iadd__": torch.add,
     "__isub__": torch.sub,

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from eyehand.inspection.activations import Activations
 from eyehand.inspection.costs import Costs, Group, Layer
-from eyehand.inspection.findings import Finding
+from eyehand.inspection.findings import Finding, by
 from eyehand.inspection.geometry import AxisGeometry, MapGeometry
 
 
@@ -51,15 +51,13 @@ def headline(costs: Costs) -> list[tuple[str, str]]:
     millions = costs.multiply_adds / 1e6
     each = f", {number(millions / costs.batch)} M for one of {costs.batch}" if costs.batch else ""
     times = f"{number(costs.forward_ms)} ms"
-    layers = sum(row.forward_ms for row in costs.layers)
     if costs.backward_ms is not None:
         times += f" + {number(costs.backward_ms)} ms"
-        layers = sum(row.ms for row in costs.layers)
     found = [
         ("parameters", f"{costs.parameters:,}"),
         ("multiply-adds, forward", f"{number(millions)} M{each}"),
         ("forward + backward", times),
-        ("of it in operators", f"{number(layers)} ms"),
+        ("of it in operators", f"{number(sum(row.ms for row in costs.layers))} ms"),
         ("memory at its peak", f"{number(costs.peak_bytes / 1e6)} MB"),
         ("kept for the backward pass", f"{number(costs.activation_bytes / 1e6)} MB"),
         ("precision", costs.precision),
@@ -70,11 +68,7 @@ def headline(costs: Costs) -> list[tuple[str, str]]:
 
 
 def tables(inspection: Inspection) -> list[Table]:
-    """Return the tables that have rows.
-
-    Args:
-        inspection: What was found.
-    """
+    """Return the tables that have rows."""
     found = [
         kind_table(inspection.costs.groups),
         layer_table(inspection.costs.layers),
@@ -184,18 +178,19 @@ def activation_tables(activations: Activations) -> list[Table]:
             row.layer or "(network)",
             f"{row.operator} {row.call}",
             by(row.shape),
-            *("" if x is None else f"{x:.1%}" for x in (row.dead, row.saturated, row.doubled)),
+            *("" if share is None else f"{share:.1%}" for share in (row.dead, row.saturated)),
         )
         for row in activations.rows
     ]
-    gradients = [(row.layer or "(network)", f"{row.norm:.3g}") for row in activations.gradients]
+    gradients = [
+        (layer or "(network)", f"{norm:.3g}") for layer, norm in activations.gradients.items()
+    ]
     return [
         Table(
             "Units on this batch",
             "Dead: channels of a ReLU that are zero over the whole batch; saturated: values of a "
-            "sigmoid or tanh beyond 0.99 of the limit; doubled: channels that correlate above 0.99 "
-            "with an earlier one.",
-            ("layer", "operator", "output", "dead", "saturated", "doubled"),
+            "sigmoid or tanh beyond 0.99 of the limit.",
+            ("layer", "operator", "output", "dead", "saturated"),
             units,
         ),
         Table(
@@ -213,11 +208,6 @@ def number(value: float) -> str:
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def by(sizes: Iterable[object]) -> str:
-    """Write sizes."""
-    return "x".join(str(size) for size in sizes)
 
 
 def _both(texts: list[str | None], between: str) -> str:

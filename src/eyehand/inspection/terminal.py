@@ -15,17 +15,13 @@ from eyehand.inspection.tables import Table as Content
 
 ROWS = 30
 """Rows of one table in the terminal; the page has all."""
+NARROW = 120
+"""Letters in a line below which a table does without the columns in `DROPPED`."""
 DROPPED = ("FLOP/byte", "kept, MB", "output", "kind")
-"""Columns that a narrow terminal does without, the first one first; the page has all."""
 
 
 def show(inspection: Inspection, console: Console) -> None:
-    """Print totals, tables and findings; of a long network the layers that take most time.
-
-    Args:
-        inspection: What was found.
-        console: Where to.
-    """
+    """Print totals, tables and findings; of a long network the layers that take most time."""
     totals = Table(title=Text(inspection.name), title_justify="left", show_header=False, box=None)
     for name, value in headline(inspection.costs):
         totals.add_row(Text(name), Text(value))
@@ -57,38 +53,18 @@ def _longest(inspection: Inspection, content: Content) -> list[int]:
 
 def _table(content: Content, shown: list[int], width: int) -> Table:
     hidden = len(content.rows) - len(shown)
-    caption = f"{hidden} more on the page" if hidden else None
     table = Table(
         title=content.title,
         title_justify="left",
-        caption=caption,
+        caption=f"{hidden} more on the page" if hidden else None,
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    rows = [content.rows[index] for index in shown]
-    for column in (columns := _fitting(content, rows, width)):
+    kept = [i for i, head in enumerate(content.head) if width >= NARROW or head not in DROPPED]
+    for column in kept:
         justify: Literal["left", "right"] = "right" if column else "left"
-        least = min(_width(content, rows, column), width // 4) if column == 0 else None
-        table.add_column(content.head[column], justify=justify, overflow="fold", min_width=least)
-    for row in rows:
-        table.add_row(*(Text(row[column]) for column in columns))
+        table.add_column(content.head[column], justify=justify, overflow="fold")
+    for index in shown:
+        table.add_row(*(Text(content.rows[index][column]) for column in kept))
     return table
-
-
-def _fitting(content: Content, rows: list[tuple[str, ...]], width: int) -> list[int]:
-    """Return the columns that have room, names folded to a quarter of the width."""
-    columns = list(range(len(content.head)))
-    wanted = [min(_width(content, rows, 0), width // 4)]
-    wanted += [_width(content, rows, column) for column in columns[1:]]
-    for heading in DROPPED:
-        if heading in content.head and sum(wanted[column] + 2 for column in columns) > width:
-            columns.remove(content.head.index(heading))
-    return columns
-
-
-def _width(content: Content, rows: list[tuple[str, ...]], column: int) -> int:
-    """Return the letters of the widest cell, or of the longest word of the heading."""
-    return max(
-        len(cell) for cell in [*content.head[column].split(), *(row[column] for row in rows)]
-    )

@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,10 +20,9 @@ from eyehand.envs.masks import scene_masks
 from eyehand.envs.suite import find_suite
 from eyehand.functional.picture import scale_image
 from eyehand.inspection.activations import measure_activations
-from eyehand.inspection.class_activation import class_activation_map
+from eyehand.inspection.copies import submodule
 from eyehand.inspection.costs import measure_costs
 from eyehand.inspection.findings import merged
-from eyehand.inspection.geometric_findings import geometric_findings
 from eyehand.inspection.geometry import Geometry, MapGeometry, measure_geometry
 from eyehand.inspection.gradient import effective_receptive_field, effective_size
 from eyehand.inspection.pictures import (
@@ -32,13 +31,12 @@ from eyehand.inspection.pictures import (
     filters,
     grid,
     input_gradient,
+    nearest_patches,
     overlay,
-    submodule,
 )
 from eyehand.inspection.tables import Figure, Inspection
-from eyehand.inspection.units import gradient_ascent, nearest_patches
 from eyehand.runs.inspected_model import InspectedModel, find_inspected
-from eyehand.training.profile import matrix_multiply_peak
+from eyehand.training.profile import matrix_multiply_peak, memory_bandwidth
 from eyehand.types import InputError
 
 SCENES = ("drawer-open", "push", "faucet-open", "peg-insert-side")
@@ -61,7 +59,7 @@ class InspectConfig:
     layer: str | None = None
     """Layer whose cells and units are drawn; the last map unless named."""
     channel: int = 0
-    """Unit of that layer: the channel."""
+    """Unit of that layer, a channel, of which ``data`` is searched."""
     batch: int = 8
     """Pictures in a batch."""
     image_size: int | None = None
@@ -85,7 +83,8 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
     """Look into a network; `eyehand.runs.inspected_model.find_inspected` takes its name.
 
     Raises:
-        InputError: If there is no such model, picture, data set or layer.
+        InputError: If there is no such model, picture, data set or layer, or no copy can be made of
+            the network.
     """
     subject = find_inspected(
         name,
@@ -94,19 +93,25 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
         channels=config.channels,
         batch=config.batch,
     )
-    asked = None if config.layer is None else _layer_of_eye(subject, config.layer)
+    if config.layer is not None:
+        try:
+            submodule(subject.eye, _inside(subject, config.layer))
+        except ValueError as error:
+            raise InputError(f"--layer: {error}") from error
     searched = None if config.data is None else _searched(config.data, subject)
     peak = matrix_multiply_peak(config.precision)
     costs = measure_costs(
-        subject.module, subject.inputs, call=subject.call, precision=config.precision, peak=peak
+        subject.module,
+        subject.inputs,
+        call=subject.call,
+        precision=config.precision,
+        peak=peak,
+        bandwidth=memory_bandwidth(),
     )
     activations = measure_activations(subject.module, subject.inputs, call=subject.call)
     geometry, left_out = _geometry(subject)
-    chosen = _choose(geometry, asked)
-    geometry = geometry.inside(subject.eye_name)
-    findings = [*costs.findings, *activations.findings]
-    if geometry.maps:
-        findings += geometric_findings(geometry)
+    chosen = _choose(subject, geometry.maps, config.layer)
+    findings = [*costs.findings, *activations.findings, *geometry.findings]
     figures, reasons = _figures(subject, chosen, config, searched)
     left_out += reasons
     return Inspection(
@@ -131,27 +136,25 @@ def inspect_model(name: str, config: InspectConfig) -> Inspection:
 def _geometry(subject: InspectedModel) -> tuple[Geometry, list[str]]:
     """Return what the eye's maps see; of one that does not run, nothing and why."""
     try:
-        return measure_geometry(subject.eye, subject.image[:1]), []
+        return measure_geometry(subject.eye, subject.image[:1], name=subject.eye_name), []
     except Exception as error:  # whatever somebody's network raises; costs name the layer
-        return Geometry((), {}, {}), [f"What each map sees: {type(error).__name__}: {error}."]
+        return Geometry(), [f"What each map sees: {type(error).__name__}: {error}."]
 
 
-def _layer_of_eye(subject: InspectedModel, asked: str) -> str:
-    """Return the name that a layer has in the eye, or refuse it."""
-    inside = asked.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else asked
-    try:
-        submodule(subject.eye, inside)
-    except ValueError as error:
-        raise InputError(f"--layer: {error}") from error
-    return inside
+def _inside(subject: InspectedModel, layer: str) -> str:
+    """Return the name in the eye of a layer that is named as in the whole, or as in the eye."""
+    return layer.removeprefix(subject.eye_name).lstrip(".") if subject.eye_name else layer
 
 
-def _choose(geometry: Geometry, asked: str | None) -> MapGeometry | None:
+def _choose(
+    subject: InspectedModel, maps: Iterable[MapGeometry], asked: str | None
+) -> MapGeometry | None:
     """Return the map of the layer that is asked for, or the last one with channels on axis 1."""
     if asked is not None:
-        return next((found for found in geometry.maps if found.layer == asked), None)
-    spatial = [found for found in geometry.maps if found.spatial and found.dims == (2, 3)]
-    named = [found for found in spatial if found.layer] or spatial
+        wanted = _inside(subject, asked)
+        return next((found for found in maps if _inside(subject, found.layer) == wanted), None)
+    spatial = [found for found in maps if found.spatial and found.dims == (2, 3)]
+    named = [found for found in spatial if found.layer != subject.eye_name] or spatial
     return named[-1] if named else None
 
 
@@ -184,13 +187,6 @@ def _figures(
             "How much each pixel moves the output (Simonyan et al., 2014).",
         ),
     )
-
-    def class_activation() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-        found = class_activation_map(eye, image)
-        caption = f"What speaks for class {found.class_index} (Zhou et al., 2016)."
-        return overlay(picture, found.values), caption
-
-    draw("Class activation map", class_activation)
     if chosen is None:
         reason = (
             "No layer returns a map with a height and a width."
@@ -198,49 +194,39 @@ def _figures(
             else f"What {config.layer} returned on this picture is not known."
         )
         return figures, [*left_out, reason]
-    layer = chosen.layer
-    shown = ".".join(part for part in (subject.eye_name, layer) if part)  # its name in the whole
-    unit = f"channel {config.channel} of {shown}"
+    layer, shown = _inside(subject, chosen.layer), chosen.layer
     draw(
         "Activations",
         lambda: (activation_maps(eye, (image,), layer), f"First channels of {shown}, one scale."),
     )
-    draw("What one cell sees", lambda: _cell(subject, chosen, picture, shown))
-
-    def ascent() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-        size, channels = image.shape[-1], image.shape[1]
-        made = gradient_ascent(eye, layer, config.channel, image_size=size, channels=channels)
-        caption = (
-            f"Made to excite {unit} (Erhan et al., 2009): {made.before:.3g} to {made.after:.3g}."
-        )
-        return made.picture, caption
-
-    draw("What excites a unit", ascent)
+    draw("What one cell sees", lambda: _cell(subject, chosen, picture))
     if searched is not None:
 
         def patches() -> tuple[UInt8[np.ndarray, "h w 3"], str]:
             near = nearest_patches(eye, layer, config.channel, searched, geometry=chosen)
+            unit = f"channel {config.channel} of {shown}"
             caption = f"What excites {unit} most in {len(searched)} pictures of {config.data}."
-            return grid(list(near.pictures)), caption
+            return grid([patch for _, _, patch in near]), caption
 
         draw("Nearest patches", patches)
     return figures, left_out
 
 
 def _cell(
-    subject: InspectedModel, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"], shown: str
+    subject: InspectedModel, chosen: MapGeometry, picture: UInt8[np.ndarray, "h w 3"]
 ) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
     """Draw the theoretical field of the middle cell as a frame, the effective one as heat."""
     if chosen.dims != (2, 3) or chosen.height is None or chosen.width is None:
-        raise ValueError(f"{shown} returns no map (batch, channel, height, width).")
+        raise ValueError(f"{chosen.layer} returns no map (batch, channel, height, width).")
     rows, columns = chosen.height.middle, chosen.width.middle
-    heat = effective_receptive_field(subject.eye, subject.image[:1], chosen.layer)
+    layer = _inside(subject, chosen.layer)
+    heat = effective_receptive_field(subject.eye, subject.image[:1], layer)
     drawn = overlay(picture, heat.numpy())
     top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
     drawn[[top, bottom], left : right + 1] = (255, 60, 60)
     drawn[top : bottom + 1, [left, right]] = (255, 60, 60)
     caption = (
-        f"The middle cell of {shown}. Frame: the pixels that it can see, {len(rows)} x "
+        f"The middle cell of {chosen.layer}. Frame: the pixels that it can see, {len(rows)} x "
         f"{len(columns)}. Heat: those that move it (Luo et al., 2016), as many as a square "
         f"with sides of {effective_size(heat):.1f} pixels holds."
     )

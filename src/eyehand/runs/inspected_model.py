@@ -4,6 +4,7 @@ Costs are those of the whole model. Maps and receptive fields are those of the p
 pictures, which for a policy is its encoder.
 """
 
+import operator
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ class InspectedModel:
     """The whole model."""
     inputs: tuple[Any, ...]
     """The arguments of its call."""
-    call: Callable[..., Any] | None
-    """What is run instead of a plain call: for a policy, its loss."""
+    call: Callable[..., Any]
+    """What is run, given the whole and the inputs: the whole itself, or the loss of a policy."""
     eye: nn.Module
     """The part that takes pictures."""
     eye_name: str
@@ -132,7 +133,7 @@ def _of_network(
         )
     number = next((weight for weight in weights if weight.is_floating_point()), image)
     image = image.to(number).contiguous()  # with the same precision, on the same device
-    return InspectedModel(module.eval(), (image,), None, module, "", image)
+    return InspectedModel(module.eval(), (image,), operator.call, module, "", image)
 
 
 def _of_policy(policy: PolicyModule, pictures: Scenes, batch: int) -> InspectedModel:
@@ -150,7 +151,7 @@ def _of_policy(policy: PolicyModule, pictures: Scenes, batch: int) -> InspectedM
     return InspectedModel(
         policy.train(),
         (inputs,),
-        policy.loss,
+        type(policy).loss,
         policy.get_submodule(policy.eye_name),
         policy.eye_name,
         scale_image(shown).contiguous(),

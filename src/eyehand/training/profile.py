@@ -1,5 +1,6 @@
 """What this machine can do, what this process uses of it, and what other programs use."""
 
+from collections.abc import Callable
 from functools import cache
 from time import perf_counter
 from typing import Literal
@@ -10,6 +11,22 @@ import torch
 Precision = Literal["bf16", "fp32"]
 SIZE = 2048
 """Side of the measured matrices: large enough to run at the peak, 17 GFLOP a product."""
+COPIED_BYTES = 128_000_000
+"""Size of the copied array: larger than the caches, so that memory itself is measured."""
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Return the seconds of the fastest of several runs, of one if the first takes half a second.
+
+    The first run also pays for start-up.
+    """
+    best = float("inf")
+    began = perf_counter()
+    while best == float("inf") or perf_counter() - began < 0.5:
+        start = perf_counter()
+        run()
+        best = min(best, perf_counter() - start)
+    return best
 
 
 @cache
@@ -28,15 +45,21 @@ def matrix_multiply_peak(precision: Precision, *, device: str = "cpu") -> float:
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     generator = torch.Generator(device).manual_seed(0)
     a, b = torch.randn(2, SIZE, SIZE, generator=generator, device=device).to(dtype)
-    best = float("inf")
-    began = perf_counter()
-    # The first product also pays for start-up; a slow machine stops after a second.
-    while best == float("inf") or (perf_counter() - began < 0.5):
-        start = perf_counter()
-        product = a @ b
-        product[0, 0].item()  # waits for an accelerator
-        best = min(best, perf_counter() - start)
-    return 2 * SIZE**3 / best
+    return 2 * SIZE**3 / fastest(lambda: (a @ b)[0, 0].item())  # waits for an accelerator
+
+
+@cache
+def memory_bandwidth() -> float:
+    """Measure how fast memory is read and written, by the best of several copies.
+
+    Measured once per process, in about half a second.
+
+    Returns:
+        Bytes per second, read and written counted together.
+    """
+    source = torch.ones(COPIED_BYTES // 4)
+    target = torch.empty_like(source)
+    return 2 * COPIED_BYTES / fastest(lambda: target.copy_(source))
 
 
 def resident_memory() -> int:

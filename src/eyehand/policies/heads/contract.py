@@ -18,6 +18,10 @@ ChunkMask = Bool[Tensor, "batch history horizon"]
 """False where a label is padding after an episode's end."""
 FrameMask = Bool[Tensor, "batch history"]
 """False where a frame is padding before an episode's start: it counts for nothing."""
+Memory = Float[Tensor, "batch history memory"]
+"""What a head knows at each frame: of itself, and of those before it."""
+Chunk = Float[Tensor, "batch horizon action"]
+"""The chunk that begins at the last frame, in [-1, 1]."""
 RowFeature = Float[Tensor, "row dim"]
 """What is seen and told at a frame, for every frame of every window."""
 RowChunk = Float[Tensor, "row horizon action"]
@@ -44,9 +48,7 @@ class ActionHead(nn.Module, ABC):
         """Return the losses of the chunks that begin at each frame, as a policy's ``loss`` does."""
 
     @abstractmethod
-    def act(
-        self, feature: Features, *, history_mask: FrameMask, seed: Seeds
-    ) -> Float[Tensor, "batch horizon action"]:
+    def act(self, feature: Features, *, history_mask: FrameMask, seed: Seeds) -> Chunk:
         """Return the chunk that begins at the last frame; ``seed`` decides what a row draws."""
 
 
@@ -98,8 +100,6 @@ class FrameHead(ActionHead):
         rows = (part.flatten(0, 1) for part in (feature, hold_last(action, mask), mask))
         return self.row_loss(*rows)
 
-    def act(
-        self, feature: Features, *, history_mask: FrameMask, seed: Seeds
-    ) -> Float[Tensor, "batch horizon action"]:
+    def act(self, feature: Features, *, history_mask: FrameMask, seed: Seeds) -> Chunk:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
         return self.row_act(feature[:, -1], seed).clamp(-1, 1)

@@ -8,11 +8,10 @@ and it gives a chunk of actions, not one.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from eyehand.nn.transformer import CausalTransformer
-from eyehand.policies.heads.contract import Features, FrameMask
+from eyehand.policies.heads.contract import Features, FrameMask, Memory
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -53,8 +52,6 @@ class GPTHead(RegressionHead):
         self.layers = nn.Identity()
         self.to_action = RegressionOutput(config.dim, config=config, tanh=True, **chunk)
 
-    def remember(
-        self, feature: Features, history_mask: FrameMask
-    ) -> Float[Tensor, "batch history memory"]:
+    def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return the transformer's output at each frame."""
         return self.transformer(self.to_token(feature), mask=history_mask)[0]

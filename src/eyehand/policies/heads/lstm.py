@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from eyehand.nn.perceptron import Perceptron
-from eyehand.policies.heads.contract import Features, FrameMask
+from eyehand.policies.heads.contract import Features, FrameMask, Memory
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -61,9 +60,7 @@ class LSTMHead(RegressionHead):
         self.layers = Perceptron(config.dim, config.dims)
         self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
-    def remember(
-        self, feature: Features, history_mask: FrameMask
-    ) -> Float[Tensor, "batch history lstm"]:
+    def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return the LSTM's output at each frame."""
         # Padding comes first; moved behind the frames it cannot reach their outputs.
         history = feature.shape[1]

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor
 from torch.nn import functional as F
 
 from eyehand.nn.perceptron import Perceptron
-from eyehand.policies.heads.contract import Features, FrameMask
+from eyehand.policies.heads.contract import Features, FrameMask, Memory
 from eyehand.policies.heads.regression import RegressionConfig, RegressionHead, RegressionOutput
 
 
@@ -55,9 +53,7 @@ class MLPHistoryHead(RegressionHead):
         self.layers = Perceptron(config.frames * dim, config.dims, dropout=config.dropout)
         self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
 
-    def remember(
-        self, feature: Features, history_mask: FrameMask
-    ) -> Float[Tensor, "batch history frames_dim"]:
+    def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return beside each frame those before it, the oldest first."""
         feature = feature.masked_fill(~history_mask[..., None], 0)
         padded = F.pad(feature, (0, 0, self.frames - 1, 0))

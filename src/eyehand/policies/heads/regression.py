@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from eyehand.policies.heads.contract import (
     ActionHead,
     ActionHeadConfig,
+    Chunk,
     ChunkMask,
     Chunks,
     Features,
     FrameMask,
+    Memory,
     Seeds,
 )
 
@@ -116,12 +118,7 @@ class RegressionOutput(nn.Linear):
         self.parts = [action_dim - gripper, gripper]
         self.tanh = tanh
 
-    def loss(
-        self,
-        memory: Float[Tensor, "batch history dim"],
-        action: Float[Tensor, "batch history horizon action"],
-        mask: Bool[Tensor, "batch history horizon"],
-    ) -> dict[str, Tensor]:
+    def loss(self, memory: Memory, action: Chunks, mask: ChunkMask) -> dict[str, Tensor]:
         """Return :func:`regression_loss` of the chunks that begin at each frame."""
         motion, gripper = self.split(memory)
         return regression_loss(
@@ -155,10 +152,8 @@ class RegressionHead(ActionHead):
     to_action: RegressionOutput
 
     @abstractmethod
-    def remember(
-        self, feature: Features, history_mask: FrameMask
-    ) -> Float[Tensor, "batch history memory"]:
-        """Return what is known at each frame: of itself, and of those before it."""
+    def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
+        """Return what is known at each frame."""
 
     def loss(
         self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
@@ -167,8 +162,6 @@ class RegressionHead(ActionHead):
         memory = self.layers(self.remember(feature, history_mask))
         return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
 
-    def act(
-        self, feature: Features, *, history_mask: FrameMask, seed: Seeds
-    ) -> Float[Tensor, "batch horizon action"]:
+    def act(self, feature: Features, *, history_mask: FrameMask, seed: Seeds) -> Chunk:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
         return self.to_action.act(self.layers(self.remember(feature, history_mask)[:, -1]))
