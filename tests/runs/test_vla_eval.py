@@ -55,8 +55,8 @@ def test_the_harness_gets_actions_over_its_own_connection(server: CheckpointServ
     [
         ({"images": {}}, "reads 1 cameras"),
         ({"images": {"front": np.zeros((8, 8), np.uint8)}}, "uint8 picture"),
-        ({"states": [1.0]}, "is 4 numbers"),
-        ({"states": None}, "is 4 numbers"),
+        ({"states": [1.0]}, "must be 4 numbers"),
+        ({"states": None}, "must be 4 numbers"),
         ({"states": [np.nan] * 4}, "finite"),
         ({"task_description": ""}, "must be a sentence"),
     ],

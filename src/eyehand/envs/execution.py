@@ -34,12 +34,7 @@ class Execution:
 
 
 class Plan:
-    """The chunks of one episode, and which of their actions are executed when.
-
-    Args:
-        execution: How chunks are executed.
-        action_dim: Numbers in an action of the robot.
-    """
+    """The chunks of one episode, and which of their actions are executed when."""
 
     def __init__(self, execution: Execution, *, action_dim: int) -> None:
         self.execution, self.action_dim = execution, action_dim

@@ -132,11 +132,8 @@ def has_gridding(dilations: Sequence[int], *, kernel_size: int) -> bool:
     """Return whether a stack of dilated convolutions leaves out pixels of its receptive field.
 
     The exact verdict: whether `usage_map` holds a zero, a hole or a missing edge. The rule of Wang
-    et al. (2018) is a bound; `hybrid_dilation` says where the two part.
-
-    Args:
-        dilations: One per layer of stride 1, each at least 1, in any order.
-        kernel_size: Taps of every kernel along each axis, at least 1.
+    et al. (2018) is a bound; `hybrid_dilation` says where the two part. Arguments are those of
+    `unused_share`.
 
     Raises:
         ValueError: If an argument is less than 1.

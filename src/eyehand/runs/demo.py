@@ -1,8 +1,4 @@
-"""The demo: films of the released policy, then five tasks from recording to report, in 20 minutes.
-
-Two of the tasks, ``faucet-open`` and ``faucet-close``, share a scene: only the sentence tells them
-apart.
-"""
+"""The demo: films of the released policy, then five tasks from recording to report: 20 minutes."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -28,10 +28,7 @@ MOST_AT_ONCE = 16
 class PolicyConnection:
     """One robot's connection to a policy server.
 
-    Args:
-        address: Such as ``ws://127.0.0.1:8000``.
-        token: The server's token, if it asks for one.
-        timeout: Longest wait for an answer, seconds.
+    Arguments are those of `WireConnection`; it waits ``timeout`` seconds for an answer.
 
     Raises:
         InputError: If no policy server answers there.

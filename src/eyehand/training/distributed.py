@@ -48,11 +48,7 @@ def seed_step(*numbers: int) -> None:
 def agree(
     accelerator: Accelerator, figures: Mapping[str, float], *, seconds: float, stop: bool
 ) -> tuple[dict[str, float], float, bool]:
-    """Bring together the figures, clocks and wishes to stop of the processes, in one step.
-
-    Returns:
-        The figures' means, the first process's clock, and whether any process wants to stop.
-    """
+    """Return the means of the processes' figures, the first one's clock, whether any must stop."""
     if accelerator.num_processes == 1:
         return dict(figures), seconds, stop
     mine = [seconds, float(stop), *figures.values()]
