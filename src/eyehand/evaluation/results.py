@@ -155,11 +155,7 @@ class Results:
 
 
 def rate(records: Sequence[EpisodeRecord]) -> Rate:
-    """Return the success rate of some episodes with Wilson's interval.
-
-    Raises:
-        ValueError: If there are none.
-    """
+    """Return the success rate of some episodes; raise a ValueError if there are none."""
     return Rate.of(sum(record.success for record in records), len(records))
 
 

@@ -24,9 +24,7 @@ class Session:
     is stale if it was under way for longer than ``max_age`` by the client's own clock; what that
     clock shows is learned from the fastest message so far.
 
-    Args:
-        number: Tells the clients apart; the policy's ``env_id``.
-        max_age: Oldest observation that is answered by actions, seconds.
+    The number is the policy's ``env_id``; ``max_age`` is in seconds.
 
     Example:
         >>> session = Session(0, max_age=0.5)
