@@ -38,5 +38,5 @@ def test_a_run_of_classify_or_segment_is_a_classifier(tmp_path: Path) -> None:
 
 def test_a_config_of_neither_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"training": {}}')
-    with pytest.raises(InputError, match=r"config\.json must describe one of \['policy', 'network'\]"):
+    with pytest.raises(InputError, match=r"must describe one of \['policy', 'network'\]"):
         load_checkpoint(tmp_path)
