@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks/mt50.md from the results of `eyehand reproduce mt50`; nothing in it is typed.
+"""Writes docs/benchmarks/mt50.md from what `eyehand reproduce mt50` left; nothing in it is typed.
 
     python benchmarks/mt50.py                                  # from docs/benchmarks/mt50/NAME/
     python benchmarks/mt50.py --add bcz outputs/mt50           # copy the results of a run first
@@ -88,7 +88,7 @@ def release(out: Path) -> None:
 
 
 def add_run(name: str, out: Path) -> None:
-    """Copy what a run of `eyehand reproduce mt50` leaves into the handbook, with corrections or without."""
+    """Copy what `eyehand reproduce mt50` left into the handbook, with corrections or without."""
     policies = policies_of(out)
     targets = {0: f"{name}-plain"} | ({len(policies) - 1: name} if len(policies) > 1 else {})
     for rounds, target in targets.items():

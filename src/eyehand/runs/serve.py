@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eyehand.envs.rollout import POLICY_THREADS
 from eyehand.evaluation.protocol import checkpoint_sha256
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import load_policy
@@ -39,6 +40,7 @@ def serve_checkpoint(checkpoint: Path, config: ServeConfig) -> None:
     """
     policy = load_policy(checkpoint)
     interface = interface_of(policy, checkpoint)
+    torch.set_num_threads(POLICY_THREADS)  # as in rollouts
     warm_up(policy)
     server = PolicyServer(policy, interface, config)
     with listen(config.host, config.port) as sock:

@@ -23,6 +23,7 @@ from vla_eval.model_servers.serve import serve
 from vla_eval.specs import IMAGE_RGB, LANGUAGE, RAW, DimSpec
 
 from eyehand.envs.execution import Execution
+from eyehand.envs.rollout import POLICY_THREADS
 from eyehand.policies.registry import find_checkpoint, load_policy
 from eyehand.runs.serve import interface_of, warm_up
 from eyehand.serving.observation import (
@@ -62,6 +63,7 @@ class CheckpointServer(PredictModelServer):  # type: ignore[misc]
         self._numbers, self._robots = count(), dict[str, int]()
         self._low = np.array(self.interface.action_low, np.float32)
         self._high = np.array(self.interface.action_high, np.float32)
+        torch.set_num_threads(POLICY_THREADS)  # as in rollouts
         warm_up(self.policy)
 
     def predict_batch(
