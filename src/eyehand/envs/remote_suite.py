@@ -63,10 +63,10 @@ class RemoteEnv(RobotEnv):
         render_observations: bool = True,
         **disturbance: float,
     ) -> None:
-        self._simulator = _connect(address)
-        suite = _described(self._simulator)
+        suite = remote_suite(address)
         suite.check_task(task)
         suite.check_cameras(cameras)
+        self._simulator = _connect(address)
         self._settings = {"quality": quality, "disturbance": disturbance}
         super().__init__(
             task,
