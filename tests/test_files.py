@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from eyehand.files import cache_folder, replace_text, replacing, source_commit
+from eyehand.files import cache_folder, locked, replace_text, replacing, source_commit
+from eyehand.types import InputError
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside(tmp_path: Path) -> None:
@@ -49,3 +50,12 @@ def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_commit_is_that_of_this_source() -> None:
     commit = source_commit()
     assert len(commit.removesuffix("-dirty")) in (0, 40)
+
+
+def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+    with locked(tmp_path, "trains"):  # noqa: SIM117  # the second is to fail
+        with pytest.raises(InputError, match=r"another process \(\d+\) trains in .*name another"):
+            with locked(tmp_path, "trains"):
+                pass
+    with locked(tmp_path, "evaluates"):
+        pass

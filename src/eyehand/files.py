@@ -5,6 +5,7 @@ any moment there is the old one or the new one, whole. What a killed process lea
 ``.partial``; the next write of the same file takes its name over.
 """
 
+import fcntl
 import os
 import platform
 import shutil
@@ -14,8 +15,12 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from eyehand.types import InputError
+
 PARTIAL = ".partial"
 """Ending of what is not whole yet."""
+LOCK = ".lock"
+"""The file that a process holds while it works in a folder."""
 PACKAGES = ("eyehand", "torch", "numpy")
 """Packages whose version every figure can depend on."""
 
@@ -55,6 +60,31 @@ def replace_text(path: Path, text: str) -> None:
     """Replace the content of a text file, UTF-8."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder for this process; the kernel lets go of it when the process ends in any way.
+
+    Args:
+        folder: Exists; the lock is the file ``.lock`` in it, which stays there.
+        doing: What is done there, for the sentence that another process prints, such as "trains".
+
+    Raises:
+        InputError: If another process holds it.
+    """
+    with (folder / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InputError(
+                f"another process{lock.read(80)} in {folder}: wait for it, or name another folder."
+            ) from None
+        lock.truncate(0)
+        lock.write(f" ({os.getpid()}) {doing}")
+        lock.flush()
+        yield
 
 
 def flush(path: Path) -> None:
