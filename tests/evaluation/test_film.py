@@ -153,6 +153,11 @@ def test_play_tells_the_sentence_and_films(
         ({"out": Path("film.avi")}, r"--out must end in \.mp4. Got 'film\.avi'"),
         ({"seed": -3}, "--seed must be at least 0. Got -3"),
         ({"size": 301}, "--size must be even and at least 160 pixels. Got 301"),
+        (
+            {"instruction": "go \udcff"},
+            r"--instruction must be text that can be printed\. Got .* character 4",
+        ),
+        ({"instruction": ""}, r"--instruction must have at least one word\. Got ''\."),
     ],
 )
 def test_wrong_settings_are_refused_with_a_sentence(wrong: dict[str, object], said: str) -> None:

@@ -22,6 +22,7 @@ from eyehand.envs.robot_env import Quality
 from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
 from eyehand.files import replacing
+from eyehand.functional.sentence import check_sentence
 from eyehand.types import Actor, InputError
 
 COLORS = ("#e8743b", "#19a979", "#5899da", "#c9a227", "#c678dd", "#56c8d8", "#b0b6c0")
@@ -54,8 +55,10 @@ class PlayConfig:
     """How chunks of actions are executed."""
 
     def __post_init__(self) -> None:
-        """Check task, file, seed and size."""
+        """Check task, sentence, file, seed and size."""
         find_suite(self.suite).check_task(self.task)
+        if self.instruction is not None:
+            check_sentence(self.instruction, "--instruction")
         if self.out.suffix != ".mp4":
             raise InputError(f"--out must end in .mp4. Got {str(self.out)!r}.")
         if self.seed < 0:
