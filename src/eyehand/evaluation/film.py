@@ -223,6 +223,10 @@ class FilmLayout:
 def write_film(frames: Iterable[Picture], file: Path, *, fps: int) -> None:
     """Write pictures of one even size as H.264 in MP4; after a kill there is a whole film or none.
 
+    The same pictures give the same bytes, on one kind of processor. So x264's macroblock tree is
+    left out: with AVX-512 it reads memory that nobody wrote, and every film of an episode was
+    another one. Without it a film is 30 % larger at nearly the same quality (0.2 dB less).
+
     Raises:
         ValueError: If there are no pictures.
     """
@@ -237,7 +241,7 @@ def write_film(frames: Iterable[Picture], file: Path, *, fps: int) -> None:
                 stream = container.add_stream("libx264", rate=fps)
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
-                stream.options = {"crf": "27", "preset": "medium"}
+                stream.options = {"crf": "28", "preset": "medium", "x264-params": "mbtree=0"}
                 stream.codec_context.thread_count = 1  # other cores film other episodes
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         if stream is None:
