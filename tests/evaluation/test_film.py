@@ -106,11 +106,11 @@ def test_every_process_makes_the_same_film(tmp_path: Path, quality: str) -> None
 def test_replay_that_ends_otherwise_is_an_error(tmp_path: Path) -> None:
     outcome = expert_episode("reach", 1_000_003)
     short = Outcome(outcome.start, True, outcome.actions[:5])
-    with pytest.raises(RuntimeError, match=r"reach with seed 1000003 ended with success=False"):
+    with pytest.raises(InputError, match=r"reach with seed 1000003 ended with success=False"):
         film_episode(METAWORLD, short, tmp_path / "film.mp4", size=160)
     still = np.zeros_like(outcome.actions[:1])
     late = Outcome(outcome.start, True, np.concatenate([outcome.actions, still]))
-    with pytest.raises(RuntimeError, match=f"after {outcome.steps} steps, the episode"):
+    with pytest.raises(InputError, match=f"after {outcome.steps} steps, the episode"):
         film_episode(METAWORLD, late, tmp_path / "film.mp4", size=160)
     assert not (tmp_path / "film.mp4").exists()
 

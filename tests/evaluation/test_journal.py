@@ -38,7 +38,7 @@ def test_actions_are_kept_to_the_last_bit(tmp_path: Path) -> None:
     journal = Journal(tmp_path, IDENTITY)
     journal.add("", outcome(5))
     journal.add("image blank", outcome(6))
-    kept = np.load(actions_file(tmp_path, journal.record("", outcome(5).start)))
+    kept = np.load(actions_file(tmp_path, "reach", 5))
     np.testing.assert_array_equal(kept, outcome(5).actions)
     assert len(list((tmp_path / "actions").iterdir())) == 1
 
