@@ -151,7 +151,7 @@ def test_failures_are_reported_and_leave_nothing(stand_in: Any) -> None:
         vector.receive()
     vector._busy.clear()
     # The command line prints the sentence of an InputError, without a traceback.
-    with pytest.raises(InputError, match="worker 0 was killed.*with fewer workers"):
+    with pytest.raises(InputError, match=r"worker 0 was killed.*with fewer workers"):
         vector.reset(1, "one", seed=0)
     del vector, caught  # nobody closed it; a traceback holds on to its frames
     gc.collect()

@@ -20,6 +20,7 @@ from eyehand.evaluation.film import (
     FilmLayout,
     PlayConfig,
     film_episode,
+    is_whole_film,
     play,
     write_film,
 )
@@ -101,6 +102,20 @@ def test_every_process_makes_the_same_film(tmp_path: Path, quality: str) -> None
         )  # fmt: skip
         films.append((tmp_path / "film.mp4").read_bytes())
     assert len(set(films)) == 1
+
+
+def test_a_changed_byte_of_a_film_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "film.mp4"
+    assert not is_whole_film(file)
+    write_film([np.full((32, 16, 3), 10 * number, np.uint8) for number in range(9)], file, fps=20)
+    assert is_whole_film(file)
+    assert len(pictures(file)) == 9
+    whole = file.read_bytes()
+    for number in [*range(0, len(whole), 41), *range(len(whole) - 14, len(whole))]:
+        file.write_bytes(whole[:number])
+        assert not is_whole_film(file)
+        file.write_bytes(whole[:number] + bytes([whole[number] ^ 4]) + whole[number + 1 :])
+        assert not is_whole_film(file)
 
 
 def test_replay_that_ends_otherwise_is_an_error(tmp_path: Path) -> None:

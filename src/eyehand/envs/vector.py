@@ -207,8 +207,8 @@ class VectorEnv:
         slots = sorted(slot for slot in self._busy if slot % len(self._processes) == worker)
         doing = ", ".join(self._doing[slot] for slot in slots) or "nothing"
         return WorkerDeathError(
-            f"simulator worker {worker} {cause} while it worked on {doing}: start again, with fewer "
-            "workers if memory is short; what is finished is kept."
+            f"simulator worker {worker} {cause} while it worked on {doing}: start again, with "
+            "fewer workers if memory is short; what is finished is kept."
         )
 
 
