@@ -97,11 +97,11 @@ def read_json(path: Path, *, expected: bool = False) -> dict[str, Any]:
 
 
 def checked_line(value: Mapping[str, Any]) -> str:
-    """Return one line of text, a JSON object with the entries of ``value`` and their checksum.
+    r"""Return one line of text, a JSON object with the entries of ``value`` and their checksum.
 
     Example:
         >>> checked_line({"step": 7})
-        '{"step": 7, "checksum": "crc32:6cdd36bb"}\\n'
+        '{"step": 7, "checksum": "crc32:6cdd36bb"}\n'
         >>> read_line(checked_line({"step": 7}))
         ({'step': 7}, True)
     """
