@@ -1,4 +1,6 @@
-"""Results made by hand."""
+"""Results made by hand, and files that stand in for a checkpoint."""
+
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +66,12 @@ def results() -> Results:
         versions={"python": "3.11"},
         episodes=[(r.task, r.seed, r.success, r.steps) for r in records],
     )
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
