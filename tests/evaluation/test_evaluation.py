@@ -28,7 +28,7 @@ from eyehand.types import Actor, InputError, Observation
 class HereAndNow:
     """Films in this process: stands in for a pool of processes."""
 
-    def __init__(self, workers: int, mp_context: object) -> None:
+    def __init__(self, *_: object) -> None:
         self.map = map
 
     def __enter__(self) -> "HereAndNow":
