@@ -74,7 +74,7 @@ class Downloads:
                 await self._write(name, take, file)
                 return file.open("rb")
         except OSError as error:
-            raise InputError(f"the file cannot be written: {error.strerror}.") from error
+            raise InputError(f"the file cannot be written: {error.strerror or error}.") from error
         finally:
             self._asked -= 1
 
