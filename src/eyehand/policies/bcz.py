@@ -210,7 +210,7 @@ class SentenceKeypoints(nn.Module):
             heat = torch.bmm(cells, query)
             heat = rearrange(heat, "b (h w) k -> b k h w", h=feature.shape[2])
             heat_maps.append(heat)
-        total, *coarser = heat_maps
-        for heat in coarser:
-            total = total + F.interpolate(heat, size=total.shape[-2:])
+        *finer, total = heat_maps
+        for heat in reversed(finer):  # from coarse to fine: each map is enlarged only to the next
+            total = heat + F.interpolate(total, size=heat.shape[-2:])
         return total
