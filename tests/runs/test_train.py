@@ -115,6 +115,18 @@ def test_statistics_are_those_of_all_data_sets(data: Path, tmp_path: Path) -> No
     assert (weights["units.state_std"].numpy() > 1.5 * alone).all()
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_data_set_is_no_folder_for_a_run(
+    data: Path, tmp_path: Path, resume: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before the data is decoded, and nothing is written."""
+    monkeypatch.setattr(run_module, "open_store", lambda *_, **__: pytest.fail("decoded"))
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    with pytest.raises(InputError, match=rf"--out: {data} holds data and no run; name a new"):
+        run_training(tiny(1), [data], data, resume=resume)
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
+
+
 def test_batches_come_from_all_data_sets(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

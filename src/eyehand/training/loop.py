@@ -53,10 +53,9 @@ def train(
 
     With ``resume`` a run that was killed at any moment goes on from its latest checkpoint and ends
     with the weights that it would have had, to the bit (with ``steps``; the schedule over minutes
-    depends on the clock); where there is none, it begins. A checkpoint that was damaged since is
-    passed over with a word (:mod:`eyehand.training.checkpoint`). The main process holds the
-    folder's lock. Resumed with another length, the rate
-    begins a new cycle of warm-up and cosine from where it was (:mod:`eyehand.training.cycle`).
+    depends on the clock); where there is none, it begins. Where the latest was damaged since, a line
+    says so and the run goes on from the one before. Resumed with another length, the rate begins a
+    new cycle of warm-up and cosine from where it was (:mod:`eyehand.training.cycle`).
 
     Args:
         update: What a batch does to the weights, such as
@@ -82,7 +81,7 @@ def train(
     known = {**(defaults or {}), "training": defaults_of(config)}
     check_out(folder, resume=resume)
     accelerator = make_accelerator(config.precision, folder)
-    with _held(folder, accelerator):
+    with _held(folder, main=accelerator.is_main_process):
         resumed = open_run(folder, description, resume=resume, defaults=known)
         counters = Counters(Cycle.of(config)) if resumed is None else resumed.counters
         if resumed is not None:
@@ -112,9 +111,9 @@ def train(
 
 
 @contextmanager
-def _held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold the folder, in the main process for all."""
-    if not accelerator.is_main_process:
+def _held(folder: Path, *, main: bool) -> Iterator[None]:
+    """Hold the folder; of several processes the main one does it for all."""
+    if not main:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
