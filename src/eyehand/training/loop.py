@@ -53,9 +53,9 @@ def train(
 
     With ``resume`` a run that was killed at any moment goes on from its latest checkpoint and ends
     with the weights that it would have had, to the bit (with ``steps``; the schedule over minutes
-    depends on the clock); where there is none, it begins. Where the latest was damaged since, a line
-    says so and the run goes on from the one before. Resumed with another length, the rate begins a
-    new cycle of warm-up and cosine from where it was (:mod:`eyehand.training.cycle`).
+    depends on the clock); where there is none, it begins. Where the latest was damaged since, a
+    line says so and the run goes on from the one before. Resumed with another length, the rate
+    begins a new cycle of warm-up and cosine from where it was (:mod:`eyehand.training.cycle`).
 
     Args:
         update: What a batch does to the weights, such as
