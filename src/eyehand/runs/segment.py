@@ -30,6 +30,7 @@ from eyehand.runs.picture_run import (
     train_network,
     write_picture_results,
 )
+from eyehand.training.checkpoint import check_out
 from eyehand.training.config import TrainConfig
 from eyehand.training.processes import processes
 from eyehand.types import InputError
@@ -89,8 +90,7 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
     # Checked before the pictures are drawn, which takes minutes.
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out: {out} is a file; name a folder.")
+    check_out(out, resume=resume)
     with processes().main_process_first():  # the main process draws, and the others read its file
         train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
         test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)
