@@ -343,6 +343,23 @@ def test_a_data_set_may_be_reached_through_a_link(tmp_path: Path, folder: Path) 
     assert len(open_store(tmp_path / "link")) == 80
 
 
+@pytest.mark.parametrize("frames", [np.zeros((3, 16, 16, 3)), np.zeros((80, 16, 16, 3)), None])
+def test_a_store_that_somebody_else_made_up_is_built_anew(
+    folder: Path, frames: np.ndarray | None
+) -> None:
+    """Its checksums are right, its frames are none."""
+    open_store(folder)
+    path = folder / ".frames/original"
+    if frames is None:
+        (path / "top.npy").write_bytes(b"no array")
+    else:
+        np.save(path / "top.npy", frames)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    for checksums in ({"top": store_module._checksums(path / "top.npy")}, 7):
+        (path / "manifest.json").write_text(json.dumps(manifest | {"checksums": checksums}))
+        np.testing.assert_array_equal(every(open_store(folder).image["top"]), frames_of(folder))
+
+
 @pytest.mark.parametrize("call", ["posix_fallocate", "replace"])
 def test_a_full_disk_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, call: str

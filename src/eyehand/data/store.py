@@ -151,10 +151,7 @@ def open_store(
                 _LOGGER.warning("%s is built anew: %s.", path, problem)
             _build(path, dataset, image_size)
     return FrameStore(
-        image={
-            name: Pictures([np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)])
-            for name in dataset.cameras
-        },
+        image={name: Pictures([_frames(path, name)]) for name in dataset.cameras},
         state=frames.state,
         action=frames.action,
         sentence=frames.sentence,
@@ -261,16 +258,27 @@ def _problem(path: Path, dataset: Dataset, image_size: int | None) -> str | None
     expected = _expected(dataset, image_size)
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
-        checksums = manifest.pop("checksums")
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
+        checksums = dict(manifest.pop("checksums"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "its manifest cannot be read"
     if manifest != expected:
         return "the data set has changed since"
-    for name in dataset.cameras:
+    for name, shape in expected["shapes"].items():
         file = path / f"{name}.npy"
         if file.is_symlink() or not file.is_file() or _checksums(file) != checksums.get(name):
             return f"{file.name} is truncated or altered"
+        try:
+            frames = _frames(path, name)
+        except ValueError:
+            return f"{file.name} is no array"
+        if frames.dtype != np.uint8 or list(frames.shape) != shape:
+            return f"{file.name} holds other frames"
     return None
+
+
+def _frames(path: Path, camera: str) -> np.ndarray:
+    frames: np.ndarray = np.load(path / f"{camera}.npy", mmap_mode="r", allow_pickle=False)
+    return frames
 
 
 def _checksums(path: Path) -> list[int]:
