@@ -45,14 +45,14 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         ('new', ['notes.txt'])
     """
     beside = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}{PARTIAL}")
-    _remove(beside)
+    remove(beside)
     try:
         yield beside
         flush(beside)
         os.replace(beside, path)
         flush(path.parent)
     except BaseException:
-        _remove(beside)
+        remove(beside)
         raise
 
 
@@ -96,6 +96,14 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def cache_folder() -> Path:
     """Return the folder of derived files: ``EYEHAND_CACHE``, or eyehand's in the user's cache.
 
@@ -130,10 +138,3 @@ def source_commit() -> str:
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
