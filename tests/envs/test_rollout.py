@@ -253,6 +253,22 @@ def test_chunks_that_do_not_fit_name_the_episode() -> None:
         )  # fmt: skip
 
 
+def test_actions_that_are_not_finite_name_episode_and_step() -> None:
+    class Diverged(Straight):
+        """Its second chunk is not finite."""
+
+        calls = 0
+
+        def act(self, observation: Observation, *, generator: object = None) -> Tensor:
+            self.calls += 1
+            chunk: Tensor = super().act(observation)
+            return chunk / (self.calls < 2)
+
+    env = TWO_WAYS.make("two-ways", cameras={"top": 8}, render_observations=False)
+    with pytest.raises(InputError, match=r"'two-ways' \(seed 0\): .*not finite at step 4: its wei"):
+        drive(Diverged(), env, CRASH, execution=Execution(), most=50)
+
+
 @pytest.mark.parametrize("slots", [1, 3, 7])
 def test_queue_deals_every_start_once_and_changes_tasks_rarely(slots: int) -> None:
     starts = [Start(task, seed, "") for seed in range(12) for task in "abcde"]

@@ -86,6 +86,15 @@ def test_a_server_that_says_nothing_gets_the_picture_that_was_asked_for(
         ({"image_size": 0}, r"1 to 1024 pixels a side\. Got 0"),
         ({"image_size": "big"}, r"1 to 1024 pixels a side\. Got 'big'"),
         ({"cameras": ["wrist"]}, "no camera of metaworld 'wrist'"),
+        ({"cameras": []}, r"must name its cameras in a list\. Got \[\]"),
+        ({"cameras": 5}, r"must name its cameras in a list\. Got 5"),
+        ({"cameras": [["corner4"]]}, r"must name its cameras in a list\. Got \[\['corner4'\]\]"),
+        ({"action_dim": [4]}, r"actions of \[4\] numbers; this robot takes 4"),
+        ({"image_size": True}, r"1 to 1024 pixels a side\. Got True"),
+        ({"picture_keys": ["image"]}, r"picture_keys as one name for each.*Got \['image'\]"),
+        ({"picture_keys": {"wrist": "image"}}, "one name for each.*'wrist'"),
+        ({"picture_keys": {"corner4": ["image"]}}, "one name for each.*'corner4'"),
+        ({"checkpoint_sha256": 7}, r"checkpoint_sha256 as text\. Got 7"),
     ],
 )
 def test_a_server_that_does_not_fit_the_robot_is_refused(

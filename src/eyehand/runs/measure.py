@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from eyehand.envs.rollout import Start
 from eyehand.envs.suite import find_suite
+from eyehand.evaluation.journal import load_actions
 from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy, evaluate
 from eyehand.evaluation.report import write_report
 from eyehand.evaluation.rerun_recording import AttentionFunction, check_recording, record_episodes
@@ -71,16 +71,37 @@ def measure_server(
         numbers = len(suite.action)
         if told.get("action_dim", numbers) != numbers:
             raise InputError(
-                f"the policy at {address} has actions of {told['action_dim']} numbers; this robot "
-                f"takes {numbers}."
+                f"the policy at {address} has actions of {told['action_dim']!r:.40} numbers; this "
+                f"robot takes {numbers}."
             )
-        names = tuple(told.get("cameras", [camera or suite.camera]))
-        suite.check_cameras(names)
+        names = told.get("cameras", [camera or suite.camera])
+        if not (names and isinstance(names, list) and all(isinstance(n, str) for n in names)):
+            raise InputError(
+                f"the policy at {address} must name its cameras in a list. Got {names!r:.80}."
+            )
+        suite.check_cameras(tuple(names))
+        keys = told.get("picture_keys") or {}
+        if not (
+            isinstance(keys, dict)
+            and keys.keys() <= set(names)
+            and all(isinstance(key, str) for key in keys.values())
+        ):
+            raise InputError(
+                f"the policy at {address} must give its picture_keys as one name for each of its "
+                f"cameras. Got {keys!r:.80}."
+            )
         image_size = told.get("image_size", image_size)
-        if not isinstance(image_size, int) or not 1 <= image_size <= MOST_PIXELS:
-            raise InputError(f"a picture has 1 to {MOST_PIXELS} pixels a side. Got {image_size!r}.")
-        words = ("--server", address, "--camera", names[0], "--image-size", str(image_size))
+        if type(image_size) is not int or not 1 <= image_size <= MOST_PIXELS:
+            raise InputError(
+                f"a picture has 1 to {MOST_PIXELS} pixels a side. Got {image_size!r:.40}."
+            )
         digest = told.get("checkpoint_sha256") or hashlib.sha256(pack(told)).hexdigest()
+        if not isinstance(digest, str):
+            raise InputError(
+                f"the policy at {address} must give its checkpoint_sha256 as text. "
+                f"Got {digest!r:.40}."
+            )
+        words = ("--server", address, "--camera", names[0], "--image-size", str(image_size))
         cameras = dict.fromkeys(names, image_size)
         evaluated = EvaluatedPolicy(address, digest, cameras, words=words)
         results = _measure(policy, config, evaluated, training=None)
@@ -114,8 +135,7 @@ def _record(
     suite, episodes = find_suite(config.suite), []
     for film in results.films:
         start = Start(film.task, film.seed, suite.instructions(film.task).canonical)
-        actions = config.out / "actions" / f"{film.task}-{film.seed}.npy"
-        episodes.append((start, np.load(actions, allow_pickle=False)))
+        episodes.append((start, load_actions(config.out, film.task, film.seed)))
     record_episodes(
         file,
         suite,
