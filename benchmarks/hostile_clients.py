@@ -12,25 +12,26 @@ server closes is opened again after `PAUSE` seconds.
     stay_idle(address, connections)            connects and says nothing
     cut_up(address, connections)               a message in fragments of no bytes that never ends
 
-`ATTACKS` names all with their usual payloads. ``garbage``, ``empty_maps`` and ``observation`` make
-payloads. Sockets are raw, so that an attacker costs the machine little: the mask of a frame is zero.
+`ATTACKS` names all with their usual payloads; ``garbage``, ``small_maps`` and ``observation`` make
+payloads. Sockets are raw, so that an attacker costs the machine little; a frame's mask is zero.
 
 Run:
     python benchmarks/hostile_clients.py [--connections 500] [--seconds 5] [--attacks flood ping]
 
 A stub policy of 2 ms serves in one process, the attackers are a second, the calm client a third: it
-asks 20 times a second. The table shows the median and the 99th percentile of its answers, how
-many it lost, and the server's memory above that of the calm server.
+asks 20 times a second. The table shows the median and the 99th percentile of its answers, how many
+never came, and the server's memory above that of the calm server.
 """
 
 import argparse
 import asyncio
 import contextlib
+import math
 import multiprocessing
 import random
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -41,7 +42,7 @@ import torch
 from eyehand.functional.wire import pack
 from eyehand.serving.client import PolicyConnection
 from eyehand.serving.observation import PolicyInterface
-from eyehand.serving.server import PolicyServer, ServeConfig, listen, serve
+from eyehand.serving.server import PolicyServer, ServeConfig, listen
 from eyehand.types import InputError, Observation
 
 PAUSE = 0.1
@@ -138,7 +139,7 @@ async def _drain(reader: asyncio.StreamReader) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected(address: str, *, reads: bool = True):  # noqa: ANN202
+async def _connected(address: str, *, reads: bool = True) -> AsyncIterator[asyncio.StreamWriter]:
     reader, writer = await connect(address)
     reading = asyncio.create_task(_drain(reader)) if reads else None
     if not reads:
@@ -287,85 +288,99 @@ class StubPolicy:
         """Nothing to forget."""
 
 
-def serve_stub(told: Connection) -> None:
+def serve_stub(wire: Connection) -> None:
     """Serve the stub; tells its address."""
     torch.set_num_threads(1)
     server = PolicyServer(StubPolicy(), INTERFACE, ServeConfig(port=0))
     with listen("127.0.0.1", 0) as sock:
-        told.send(f"127.0.0.1:{sock.getsockname()[1]}")
-        server.run(sock)
+        wire.send(f"127.0.0.1:{sock.getsockname()[1]}")
+        server.web_server().run(sockets=[sock])
 
 
-def attack(name: str, address: str, connections: int) -> None:
-    """Attack until the process is ended."""
+def attack(name: str, address: str, connections: int, wire: Connection) -> None:
+    """Say that all is loaded, wait for the word, and attack until the process is ended."""
+    wire.send("ready")
+    wire.recv()
     asyncio.run(ATTACKS[name](address, connections))
 
 
-def calm(address: str, seconds: float) -> tuple[list[float], int]:
-    """Ask `CALM_HERTZ` times a second; return the times of the answers, and how many are lost."""
+def calm(address: str, wire: Connection) -> None:
+    """Ask `CALM_HERTZ` times a second until there is word; send begin and time of every answer.
+
+    The time of an answer that never came is infinite.
+    """
     message = {
         "observation/image": np.zeros((96, 96, 3), np.uint8),
         "observation/state": np.zeros(4, np.float32),
         "prompt": "open the drawer",
     }
-    times, lost = [], 0
+    times = []
     connection = PolicyConnection(f"ws://{address}", timeout=30.0)
-    until = time.perf_counter() + seconds
-    while (begun := time.perf_counter()) < until:
+    while not wire.poll():
+        begun = time.time()
         try:
             connection.infer(message)
+            times.append((begun, time.time() - begun))
         except InputError:
-            lost += 1
-        times.append(time.perf_counter() - begun)
-        time.sleep(max(0.0, 1 / CALM_HERTZ - times[-1]))
+            times.append((begun, math.inf))
+        time.sleep(max(0.0, 1 / CALM_HERTZ - (time.time() - begun)))
     connection.close()
-    return times, lost
+    wire.send(times)
 
 
-def measure(name: str | None, connections: int, seconds: float) -> tuple[list[float], int, float]:
-    """Return a calm client's times under an attack, what it lost, and the server's memory, MB."""
+def measure(name: str | None, connections: int, seconds: float) -> tuple[list[float], float]:
+    """Return the times of a calm client's answers under an attack, and the server's memory, MB.
+
+    Both count from the attack's first moment on.
+    """
     context = multiprocessing.get_context("spawn")
-    told, tell = context.Pipe(duplex=False)
-    server = context.Process(target=serve_stub, args=(tell,), daemon=True)
-    server.start()
-    address = told.recv()
-    process = psutil.Process(server.pid)
-    calm(address, 0.5)
-    before, most = process.memory_info().rss, 0
-    attacker = None
-    if name is not None:
-        attacker = context.Process(target=attack, args=(name, address, connections), daemon=True)
-    pool = context.Pool(1)
+    started = []
+
+    def start(function: Callable[..., None], *arguments: object) -> tuple[int, Connection]:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=function, args=(*arguments, theirs), daemon=True)
+        process.start()
+        started.append(process)
+        return process.pid, ours
+
     try:
-        found = pool.apply_async(calm, (address, seconds + 8.0))
-        time.sleep(4.0)  # the calm client is there first
-        if attacker is not None:
-            attacker.start()
-        while not found.ready():
+        number, server = start(serve_stub)
+        address = server.recv()
+        process = psutil.Process(number)
+        _, client = start(calm, address)
+        if name is not None:
+            _, attacker = start(attack, name, address, connections)
+            attacker.recv()
+        time.sleep(2.0)
+        before, begun = process.memory_info().rss, time.time()
+        if name is not None:
+            attacker.send("go")
+        most = 0
+        while time.time() < begun + seconds:
             most = max(most, process.memory_info().rss)
-            found.wait(0.05)
-        times, lost = found.get()
+            time.sleep(0.05)
+        client.send("enough")
+        times = [passed for at, passed in client.recv() if at > begun]
     finally:
-        pool.terminate()
-        for one in (attacker, server):
-            if one is not None:
-                one.kill()
-                one.join()
-    return times[len(times) // 3 :] if name else times, lost, (most - before) / 1e6
+        for one in started:
+            one.kill()
+            one.join()
+    return times, (most - before) / 1e6
 
 
 def main() -> None:
     """Measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--connections", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--attacks", nargs="*", choices=ATTACKS, default=list(ATTACKS))
     wanted = parser.parse_args()
     print("| attack | answers | lost | p50, ms | p99, ms | longest, ms | memory, MB |")
     print("| --- " * 7 + "|")
     for name in [None, *wanted.attacks]:
-        times, lost, memory = measure(name, wanted.connections, wanted.seconds)
-        median, late, longest = 1000 * np.quantile(times, [0.5, 0.99, 1.0])
+        times, memory = measure(name, wanted.connections, wanted.seconds)
+        lost = sum(map(math.isinf, times))
+        median, late, longest = 1000 * np.quantile(times, [0.5, 0.99, 1.0], method="higher")
         print(
             f"| {name or 'none'} | {len(times)} | {lost} | {median:.1f} | {late:.1f} | "
             f"{longest:.1f} | {memory:+.0f} |",

@@ -92,11 +92,7 @@ def serve(interface: PolicyInterface) -> Iterator[Callable[..., tuple[PolicyServ
         config = replace(ServeConfig(port=0), **changes)
         server = PolicyServer(policy, interface, config)
         sock = listen("127.0.0.1", 0)
-        uvicorn_config = uvicorn.Config(
-            server.app, ws="websockets-sansio", ws_max_size=config.bounds.message_bytes,
-            log_level="critical", timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        runner = uvicorn.Server(uvicorn_config)
+        runner = server.web_server()
         thread = threading.Thread(target=runner.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         while not runner.started:

@@ -79,7 +79,8 @@ _LISTS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 def _check_outline(data: bytes, most_items: int) -> None:
     """Read where every value begins and ends, and nothing else.
 
-    What is cut off or of an unknown kind is left to the decoder, which refuses it at that place.
+    What is cut off or of a kind that messages do not have is left to the decoder, which refuses it
+    at that place.
 
     Raises:
         ValueError: If there are too many values, or they are nested too deeply.
@@ -93,26 +94,7 @@ def _check_outline(data: bytes, most_items: int) -> None:
         if at >= end:
             return
         missing[-1] -= 1
-        kind = data[at]
-        at += 1
-        inside = 0
-        if kind < 0x80 or kind >= 0xE0:
-            continue
-        if kind < 0xA0:
-            inside = (kind & 15) * (2 if kind < 0x90 else 1)
-        elif kind < 0xC0:
-            at += kind & 31
-        elif kind in _NUMBERS:
-            at += _NUMBERS[kind]
-        elif kind in _TEXTS:
-            width = _TEXTS[kind]
-            at += width + int.from_bytes(data[at : at + width], "big")
-        elif kind in _LISTS:
-            width, each = _LISTS[kind]
-            inside = each * int.from_bytes(data[at : at + width], "big")
-            at += width
-        elif kind not in (0xC0, 0xC2, 0xC3):
-            return
+        at, inside = _end_of_value(data, at)
         items += inside
         if items > most_items:
             raise ValueError(f"it has more than {most_items} entries")
@@ -120,6 +102,25 @@ def _check_outline(data: bytes, most_items: int) -> None:
             missing.append(inside)
             if len(missing) > MOST_DEPTH + 1:
                 raise ValueError(f"it is more than {MOST_DEPTH} levels deep")
+
+
+def _end_of_value(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the value at a place ends, and how many values belong into it thereafter."""
+    kind = data[at]
+    at += 1
+    if kind < 0x80 or kind >= 0xE0:
+        return at, 0
+    if kind < 0xA0:
+        return at, (kind & 15) * (2 if kind < 0x90 else 1)
+    if kind < 0xC0:
+        return at + (kind & 31), 0
+    if kind in _TEXTS:
+        width = _TEXTS[kind]
+        return at + width + int.from_bytes(data[at : at + width], "big"), 0
+    if kind in _LISTS:
+        width, each = _LISTS[kind]
+        return at + width, each * int.from_bytes(data[at : at + width], "big")
+    return at + _NUMBERS.get(kind, 0), 0
 
 
 def _encode(value: Any) -> dict[bytes, Any]:
@@ -149,7 +150,7 @@ def _decode(value: dict[Any, Any]) -> Any:
             raise ValueError(f"a shape is up to {MOST_AXES} numbers, got {shape!r:.80}")
         if math.prod(shape) * kind.itemsize != len(data):
             raise ValueError(
-                f"an array of shape {str(shape):.80} and type {dtype} is not {len(data)} bytes"
+                f"an array of shape {shape!s:.80} and type {dtype} is not {len(data)} bytes"
             )
         return np.frombuffer(data, dtype=kind).reshape(shape)
     if b"__npgeneric__" in value:

@@ -47,12 +47,19 @@ class PolicyInterface:
 class Bounds:
     """Limits of the size of a message."""
 
-    message_bytes: int = 16_000_000
-    """Bytes of one message."""
+    message_bytes: int | None = None
+    """Bytes of one message; left out, what the largest pictures and the longest sentence need."""
     image_side: int = 1024
     """Pixels of a picture's longer side."""
     sentence: int = 500
     """Characters of a sentence."""
+
+    def __post_init__(self) -> None:
+        """Check that all are positive."""
+        for name, most in vars(self).items():
+            if most is not None and most < 1:
+                flag = name.replace("_", "-")
+                raise InputError(f"--bounds.{flag} must be at least 1. Got {most}.")
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,25 @@ class CheckedObservation:
     image: Mapping[str, UInt8[np.ndarray, "height width 3"]]
     state: Float32[np.ndarray, " state"]
     instruction: str
+
+
+SLACK_BYTES = 16_384
+"""Room in a message for names, types and shapes, and for fields that the policy does not read."""
+
+
+def longest_message(interface: PolicyInterface, bounds: Bounds) -> int:
+    """Return the most bytes of a message, with every picture as large as it may be."""
+    return bounds.message_bytes or _message(interface, bounds, side=bounds.image_side)
+
+
+def usual_message(interface: PolicyInterface, bounds: Bounds) -> int:
+    """Return the most bytes of a message whose pictures have the size that the policy reads."""
+    return _message(interface, bounds, side=interface.image_size)
+
+
+def _message(interface: PolicyInterface, bounds: Bounds, *, side: int) -> int:
+    pictures = 3 * side**2 * len(interface.cameras)
+    return pictures + 8 * interface.state_dim + 4 * bounds.sentence + SLACK_BYTES
 
 
 def read_observation(
