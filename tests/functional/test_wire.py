@@ -126,6 +126,7 @@ def test_entries_are_counted_over_the_whole_message_before_any_is_made(data: byt
         tracemalloc.stop()
 
 
+@settings(max_examples=40)
 @given(
     value=st.recursive(
         st.none() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),

@@ -1,5 +1,6 @@
 """Clients over a real WebSocket: answers, refusals that change nothing, memory, bounds, tokens."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -69,6 +70,10 @@ def test_beyond_limits_is_clipped_and_counted(serve: Serve, observation: Make, e
         (pack({"__ctrl__": "explode"}), "'episode_start' or 'episode_end'"),
         (pack({"__ctrl__": np.zeros(2)}), "Got 'ndarray'"),
         ({"prompt": "be no number"}, "not finite: none are sent"),
+        ({"prompt": "lose a robot"}, "the policy failed: ValueError('it returned (0, 4, 3) for 1"),
+        ({"prompt": "lose a number"}, "returned actions of 2 numbers instead of 3: none are sent"),
+        ({"prompt": ""}, "must be a sentence with words"),
+        ({"prompt": "open " * 9000}, "at most 500 characters. Got 45000"),
         ({"prompt": "fail"}, "the policy failed: RuntimeError"),
         ({"prompt": "refuse"}, "the policy failed: InputError"),
     ],
@@ -174,6 +179,47 @@ def test_a_page_of_another_site_cannot_talk_through_its_visitor(serve: Serve, ec
     _, address = serve(echo())
     with pytest.raises(InvalidStatus):
         websockets.sync.client.connect(f"ws://{address}", origin="http://evil.example")  # type: ignore[arg-type]
+
+
+def test_numbers_that_are_none_are_said_and_the_episode_goes_on(
+    serve: Serve, observation: Make, echo: Make
+) -> None:
+    policy = echo()
+    _, address = serve(policy)
+    with connected(address) as connection:
+        connection.begin()
+        for _ in range(2):
+            with pytest.raises(InputError, match="not finite: none are sent"):
+                connection.infer(observation(prompt="be no number"))
+            assert np.isfinite(connection.infer(observation())["actions"]).all()
+        assert policy.forgotten == [0]  # at its beginning
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_an_ipv6_address_is_served(serve: Serve, observation: Make, echo: Make) -> None:
+    _, address = serve(echo(), host="::1")
+    assert address.startswith("[::1]:")
+    with connected(address) as connection:
+        assert "actions" in connection.infer(observation())
+    origin = {"Origin": f"http://{address}"}
+    with urlopen(Request(f"http://{address}/metrics", headers=origin)) as answer:
+        assert b"eyehand_clients" in answer.read()
+    with pytest.raises(HTTPError, match="400"):
+        urlopen(Request(f"http://{address}/healthz", headers={"Host": "[::2]"}))
+
+
+@pytest.mark.parametrize("host", ["", "[::1]"])
+def test_a_host_that_is_none_is_said_in_one_sentence(host: str) -> None:
+    with pytest.raises(InputError, match="--host must be an address such as"):
+        ServeConfig(host=host, token="secret")
+
+
+@pytest.mark.parametrize(
+    "host", ["999.1.1.1", "x" * 300, "no host", "::ffff:1", "192.0.2.1", "a\0"]
+)
+def test_an_address_that_is_not_of_this_machine_is_said_in_one_sentence(host: str) -> None:
+    with pytest.raises(InputError, match=r"cannot listen on .*--host"):
+        listen(host, 0)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "robot.example"])

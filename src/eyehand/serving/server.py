@@ -99,6 +99,8 @@ class ServeConfig:
 
 def check_exposure(host: str, token: str | None) -> None:
     """Raise an `InputError` if other machines can reach an address that has no token."""
+    if not host or "[" in host:
+        raise InputError(f"--host must be an address such as 127.0.0.1 or ::1. Got {host!r}.")
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -258,6 +260,11 @@ class PolicyServer:
         if answer.waited_ms > self.config.max_age_ms:
             raise InputError(
                 f"the observation waited {answer.waited_ms:.0f} ms for the policy and is stale."
+            )
+        if answer.chunk.shape[1] != len(self._low):
+            raise InputError(
+                f"the policy returned actions of {answer.chunk.shape[1]} numbers instead of "
+                f"{len(self._low)}: none are sent."
             )
         if not np.isfinite(answer.chunk).all():
             raise InputError("the policy returned actions that are not finite: none are sent.")
