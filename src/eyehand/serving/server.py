@@ -322,7 +322,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        ((*_, address), *_) = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        return socket.create_server(address, family=family)
     except (OSError, ValueError) as error:  # ValueError: a name that no network could have
         raise InputError(
             f"cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error}): give "
