@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64, Shaped
 
+from eyehand.available_memory import check_memory
 from eyehand.data.augmentation import (
     STRONGEST_JITTER,
     draw_shifts,
@@ -19,8 +20,10 @@ from eyehand.data.augmentation import (
 from eyehand.data.columns import ACTION_MASK, LANDMARKS
 from eyehand.data.store import FrameStore, Pictures
 from eyehand.functional.names import unknown_name
-from eyehand.types import Batch, InputError
+from eyehand.types import LARGEST_SIDE, Batch, InputError, check_ranges
 
+LARGEST = 2**63 - 1
+"""Whole number that arrays can hold."""
 BATCHES_AHEAD = 2
 """Batches prepared in the background while one is in use."""
 
@@ -48,16 +51,16 @@ class WindowConfig:
     every time, instead of its own episode's."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "history", "history_stride", "horizon"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
-        for name in ("seed", "random_shift"):
-            if getattr(self, name) < 0:
-                raise InputError(f"`{name}` must not be negative. Got {getattr(self, name)}.")
-        if not 0 <= self.color_jitter <= STRONGEST_JITTER:
-            raise InputError(
-                f"`color_jitter` must lie in [0, {STRONGEST_JITTER}]. Got {self.color_jitter}."
-            )
+        check_ranges(
+            self,
+            batch_size=(1, LARGEST),
+            history=(1, LARGEST),
+            history_stride=(1, LARGEST),
+            horizon=(1, LARGEST),
+            seed=(0, LARGEST),
+            random_shift=(0, LARGEST_SIDE),
+            color_jitter=(0, STRONGEST_JITTER),
+        )
 
 
 def frames_at(
@@ -134,8 +137,8 @@ class WindowLoader:
         process_count: Processes that share each batch.
 
     Raises:
-        InputError: If the processes cannot share the batch evenly, a shift is as large as a
-            picture, there is no such column, or no frame has a label.
+        InputError: If the processes cannot share the batch evenly, batches do not fit into memory,
+            a shift is as large as a picture, there is no such column, or no frame has a label.
     """
 
     def __init__(
@@ -169,6 +172,13 @@ class WindowLoader:
         self.config = config
         self._extra = extra
         share = config.batch_size // process_count
+        frames = share * config.history
+        pictures_bytes = sum(3 * film.size[0] * film.size[1] for film in store.image.values())
+        chunk_bytes = 4 * config.horizon * store.action.shape[1]
+        check_memory(
+            (BATCHES_AHEAD + 1) * frames * (pictures_bytes + chunk_bytes),
+            f"--batch-size {config.batch_size} with {config.history} frames a window",
+        )
         self._rows = slice(process_index * share, (process_index + 1) * share)
         self._episode = np.repeat(np.arange(len(store.episode_length)), store.episode_length)
         self._stop = store.episode_start + store.episode_length

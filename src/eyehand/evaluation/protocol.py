@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eyehand.available_memory import check_workers
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import POLICY_THREADS, Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
@@ -39,8 +40,8 @@ from eyehand.evaluation.results import (
     task_results,
     write_results,
 )
-from eyehand.files import software_versions
-from eyehand.types import Actor, InputError
+from eyehand.files import check_place, software_versions
+from eyehand.types import Actor, InputError, check_ranges
 
 SEED_RANGES = {
     "training": range(10_000),
@@ -49,6 +50,8 @@ SEED_RANGES = {
     "evaluation": range(1_000_000, 2**31),
 }
 """What start states are for, by seed."""
+MOST_EPISODES = 1_000_000
+"""Of a task."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,13 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         """Check that numbers are in range and that the tasks exist."""
-        for name, value, least in [
-            ("episodes", self.episodes, 1),
-            ("workers", self.workers, 1),
-            ("probe-episodes", 1 if self.probe_episodes is None else self.probe_episodes, 1),
-            ("films", self.films, 0),
-        ]:
-            if value < least:
-                raise InputError(f"--{name} must be at least {least}. Got {value}.")
+        check_ranges(
+            self,
+            episodes=(1, MOST_EPISODES),
+            probe_episodes=(1, MOST_EPISODES),
+            films=(0, MOST_EPISODES),
+        )
+        check_workers(self.workers)
         find_suite(self.suite).select_tasks(self.tasks)
         if self.seed_range == "training":
             raise InputError(
@@ -156,6 +158,7 @@ def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> R
     Raises:
         InputError: If ``config.out`` holds episodes of another policy, execution or version.
     """
+    check_place(config.out, folder=True)
     suite, starts = find_suite(config.suite), evaluation_starts(config)
     journal = Journal(config.out, identity(config, evaluated))
     rounds = [(Probe("", "", list), starts)]

@@ -11,6 +11,7 @@ import torch
 
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
+from eyehand.files import check_place
 from eyehand.policies.contract import PolicyConfig
 from eyehand.policies.registry import build_policy, describe_policy, load_policy, restore_config
 from eyehand.training.config import TrainConfig, TrainResult
@@ -39,6 +40,14 @@ class TrainingRun:
     color_jitter: float = 0.1
     """Strength of the change of contrast and brightness, up to 0.5; 0 switches it off."""
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        WindowConfig(
+            batch_size=self.batch_size,
+            random_shift=self.random_shift,
+            color_jitter=self.color_jitter,
+        )
+
 
 def run_training(
     run: TrainingRun,
@@ -63,6 +72,7 @@ def run_training(
         InputError: If a data set is broken or does not fit the run, ``initial`` is of another
             policy, or ``out`` holds another run.
     """
+    check_place(out, folder=True)
     size, needed = run.policy.image_size, ("state", "action")
     store = join_stores([open_store(one, image_size=size, needed=needed) for one in data])
     policy_config = run.policy.for_data(
