@@ -37,8 +37,8 @@ def test_a_network_comes_back_with_what_is_stored_and_what_is_frozen(folder: Pat
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", r"config\.json cannot be read: Expecting"),
-        ("[1]", r"config\.json must hold names and values in braces; it holds \[1\]"),
+        ("{", r"config\.json is truncated or altered \(Expecting"),
+        ("[1]", r"config\.json must hold names and values in braces. It holds \[1\]"),
         ("{}", r"config\.json does not describe a network: its entry 'network' is missing"),
         ('{"network": 3}', "does not describe a network"),
         ('{"network": {"width": 0}}', r"config\.json: width must be at least 1"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from eyehand.checksums import read_json, write_json
 from eyehand.models.checkpoint import stored_weights
 from eyehand.policies.contract import PolicyConfig, PolicyModule
 from eyehand.policies.heads.mlp import MLPHeadConfig
@@ -29,9 +30,9 @@ def checkpoint(tmp_path: Path, small_policy: Callable[..., PolicyModule]) -> Pat
 
 
 def change_policy(folder: Path, **changes: Any) -> None:
-    description = json.loads((folder / "config.json").read_text())
+    description = read_json(folder / "config.json")
     description["policy"] |= changes
-    (folder / "config.json").write_text(json.dumps(description))
+    write_json(folder / "config.json", description)
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from eyehand.checksums import read_json, write_json
 from eyehand.data.columns import landmark_columns
 from eyehand.data.lerobot import Dataset
 from eyehand.data.windows import WindowLoader
@@ -192,9 +193,9 @@ def test_a_run_with_initial_weights_says_so_and_resumes(
 
 def test_a_run_that_an_older_version_began_goes_on(data: Path, begun: Path) -> None:
     path = begun / "config.json"
-    description = json.loads(path.read_text())
+    description = read_json(path)
     del description["policy"]["gripper"]  # a field that has come since
-    path.write_text(json.dumps(description))
+    write_json(path, description)
     run = tiny(3)
     with pytest.raises(InputError, match="gripper"):
         run_training(

@@ -57,7 +57,7 @@ class WindowConfig:
             history=(1, LARGEST),
             history_stride=(1, LARGEST),
             horizon=(1, LARGEST),
-            seed=(0, LARGEST),
+            seed=(0, 2**64 - 1),
             random_shift=(0, LARGEST_SIDE),
             color_jitter=(0, STRONGEST_JITTER),
         )

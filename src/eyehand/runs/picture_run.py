@@ -11,11 +11,11 @@ import torch
 from dacite import Config as DaciteConfig
 from dacite import DaciteError, from_dict
 from jaxtyping import Int64
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from eyehand.available_memory import check_memory
+from eyehand.checksums import save_tensors
 from eyehand.data.pictures import LabelledPictures, every_picture, picture_batches
 from eyehand.files import replace_text, replacing
 from eyehand.models.checkpoint import WEIGHTS, load_described
@@ -141,9 +141,8 @@ def train_network(
         # EfficientNet's momentum of 0.01, after 100 steps a third of them is still the initial one.
         update_bn((batch.image for batch in islice(batches(0), NORMALIZATION_BATCHES)), trained)
         if state.is_main_process:
-            weights = {name: value.contiguous() for name, value in trained.state_dict().items()}
             with replacing(out / WEIGHTS) as beside:
-                save_file(weights, beside)
+                save_tensors(beside, trained.state_dict())
     confusion = trained.confusion(
         every_picture(test, batch_size=TEST_BATCH), classes=config.classes
     )

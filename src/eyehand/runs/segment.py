@@ -31,6 +31,7 @@ from eyehand.runs.picture_run import (
     train_network,
     write_picture_results,
 )
+from eyehand.training.checkpoint import check_out
 from eyehand.training.config import TrainConfig
 from eyehand.training.processes import processes
 from eyehand.types import LARGEST_SIDE, InputError, check_ranges
@@ -91,7 +92,6 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     tasks = suite.select_tasks(config.tasks)
     suite.check_cameras((config.camera,))
     check_place(out, folder=True)
-    out.mkdir(parents=True, exist_ok=True)
     bytes_of_one = config.image_size**2 * 4  # three colours and a class
     check_memory(  # as they are drawn one by one, and as they are stacked
         2 * len(tasks) * config.pictures * bytes_of_one, f"--pictures {config.pictures} of a task"
@@ -100,6 +100,8 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
     # Checked before the pictures are drawn, which takes minutes.
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
+    check_out(out, resume=resume)
+    out.mkdir(parents=True, exist_ok=True)
     with processes().main_process_first():  # the main process draws, and the others read its file
         train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
         test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)

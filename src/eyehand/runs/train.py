@@ -1,6 +1,5 @@
 """One training run: a policy, the batches it is trained on, and how it learns."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -12,8 +11,10 @@ import torch
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import WindowConfig, WindowLoader, sample_chunks
 from eyehand.files import check_place
+from eyehand.models.checkpoint import read_config
 from eyehand.policies.contract import PolicyConfig
 from eyehand.policies.registry import build_policy, describe_policy, load_policy, restore_config
+from eyehand.training.checkpoint import check_out
 from eyehand.training.config import TrainConfig, TrainResult
 from eyehand.training.earlier import defaults_of
 from eyehand.training.loop import train
@@ -70,9 +71,10 @@ def run_training(
 
     Raises:
         InputError: If a data set is broken or does not fit the run, ``initial`` is of another
-            policy, or ``out`` holds another run.
+            policy, or ``out`` holds another run, or something that is no run.
     """
     check_place(out, folder=True)
+    check_out(out, resume=resume)  # before data is decoded, which can take minutes
     size, needed = run.policy.image_size, ("state", "action")
     store = join_stores([open_store(one, image_size=size, needed=needed) for one in data])
     policy_config = run.policy.for_data(
@@ -132,8 +134,8 @@ def _described(config: PolicyConfig, folder: Path) -> dict[str, Any]:
     A run that an older version began lacks the fields that have come since.
     """
     # What is broken there is said where the run is opened.
-    with suppress(OSError, ValueError, LookupError, TypeError, InputError):
-        begun = json.loads((folder / "config.json").read_text(encoding="utf-8"))["policy"]
+    with suppress(LookupError, TypeError, InputError):
+        begun = read_config(folder)["policy"]
         if restore_config(begun) == config:
             return dict(begun)
     return describe_policy(config)
