@@ -34,6 +34,58 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         child.wait(timeout=30)
 
 
+JOB = """
+import os, time
+
+def work(*_):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+"""
+FILMS = """
+from pathlib import Path
+import numpy as np
+from rich.progress import Progress
+from eyehand.envs.two_ways import TWO_WAYS
+from eyehand.evaluation import protocol
+from eyehand.evaluation.journal import actions_file
+from eyehand.evaluation.results import EpisodeRecord
+import job
+
+if __name__ == "__main__":
+    folder = Path(__file__).parent
+    record = EpisodeRecord("", "two-ways", 0, "", True, 1, 0.1, "")
+    actions_file(folder, record).parent.mkdir()
+    np.save(actions_file(folder, record), np.zeros((1, 2)))
+    protocol.film_episode = job.work
+    config = protocol.EvalConfig(folder, suite="two-ways", workers=1)
+    protocol.make_films(TWO_WAYS, [record], config, Progress())
+"""
+RECORDING = """
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from eyehand.collection.record import _start_worker
+import job
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (None,))
+    pool.submit(job.work).result()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parent", [FILMS, RECORDING], ids=["films", "recording"])
+def test_no_child_of_eyehand_outlives_a_kill(parent: str, tmp_path: Path) -> None:
+    """Each is in the middle of a job that takes a minute."""
+    (tmp_path / "job.py").write_text(JOB)
+    (tmp_path / "parent.py").write_text(parent)
+    command = [sys.executable, str(tmp_path / "parent.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+        child.wait(timeout=30)
+
+
 def test_a_process_without_a_parent_is_told_so() -> None:
     with pytest.raises(RuntimeError, match="child process"):
         end_with_parent()

@@ -186,8 +186,10 @@ if __name__ == "__main__":
     "how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
 )
 def test_nothing_is_left_running(how: signal.Signals, tmp_path: Path, stand_in: Any) -> None:
-    """Ctrl-C goes to the whole process group, as from a terminal; a kill to the parent alone."""
-    (tmp_path / "stand_in_env.py").write_text(STAND_IN.replace("sleep(60)", "sleep(2)"))
+    """Ctrl-C goes to the whole process group, as from a terminal; a kill to the parent alone, while
+    a worker is in the middle of a step of a minute."""
+    step = "sleep(2)" if how == signal.SIGINT else "sleep(60)"
+    (tmp_path / "stand_in_env.py").write_text(STAND_IN.replace("sleep(60)", step))
     (tmp_path / "parent.py").write_text(PARENT)
     parent = subprocess.Popen(
         [sys.executable, str(tmp_path / "parent.py")],

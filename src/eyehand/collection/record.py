@@ -2,9 +2,7 @@
 
 import json
 import multiprocessing
-import os
 import signal
-import threading
 import time
 import traceback
 from collections import deque
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eyehand.available_memory import check_memory, check_workers
+from eyehand.child_process import end_with_parent
 from eyehand.collection.demonstrate import demonstrate, lead_of
 from eyehand.collection.episodes import dataset_writer
 from eyehand.data.encoding import EncodedEpisode, encode_episode
@@ -329,15 +328,8 @@ def _sentence(suite: Suite, task: str, number: int) -> str:
 def _start_worker(make_policy: Callable[[], Actor] | None) -> None:
     """Ignore Ctrl-C, which the parent handles, and end when the parent ends."""
     global _policy
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
     if make_policy is not None:
         torch.set_num_threads(1)  # every core is busy with a worker of its own
         _policy = make_policy()

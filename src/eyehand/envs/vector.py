@@ -2,8 +2,8 @@
 
 Each worker holds several slots, and each slot one environment. Commands go through a pipe and are
 answered in order; pictures and states are written to memory that both sides see. OpenGL is set up
-inside the worker, because a context does not survive a fork. A worker ends as soon as its pipe
-closes, so none is left when its parent ends in any way.
+inside the worker, because a context does not survive a fork. A worker ends when its pipe closes,
+and as soon as its parent ends in any way, also in the middle of a step.
 """
 
 import ctypes
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from eyehand.child_process import end_with_parent
 from eyehand.envs.robot_env import RobotEnv
 from eyehand.types import InputError
 
@@ -281,6 +282,7 @@ def _work(
     make: Callable[..., RobotEnv],
 ) -> None:
     """Serve a worker's slots until the pipe closes."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     held = _Slots(images, states, slots, make)
     commands: dict[str, Callable[..., Reply]] = {"reset": held.reset, "step": held.step}

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eyehand.available_memory import check_workers
+from eyehand.child_process import end_with_parent
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import POLICY_THREADS, Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
@@ -289,7 +290,7 @@ def make_films(
     if jobs:
         bar = progress.add_task("filming", total=len(jobs), rate="")
         # spawn: a GL context does not survive a fork.
-        with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(config.workers, get_context("spawn"), end_with_parent) as pool:
             for _ in pool.map(film_episode, *zip(*jobs, strict=True)):
                 progress.advance(bar)
     return films

@@ -7,34 +7,37 @@ command; a command that cannot be done is answered by a note on the page, and ch
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+import mimetypes
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote, unquote
 
-import numpy as np
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    FileResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from eyehand.collection.episodes import replay_episode, zip_episode
-from eyehand.envs.rollout import Outcome, Start
-from eyehand.envs.suite import Suite, find_suite
-from eyehand.evaluation.film import film_episode
+from eyehand.envs.suite import find_suite
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import check_recording
-from eyehand.live.robot import LivePolicy, Take
-from eyehand.live.worker import FRAMES_PER_SECOND, Note, Shown, Worker
+from eyehand.live.downloads import WRITERS, Downloads, chunks, own_folder
+from eyehand.live.robot import LivePolicy, Take, check_seed
+from eyehand.live.worker import FRAMES_PER_SECOND, LOST, TAKE, Note, Shown, Worker
 from eyehand.serving.server import check_exposure, is_same_site, only_known_hosts
 from eyehand.types import Actor, InputError
 
@@ -43,7 +46,13 @@ FOLDER = Path(__file__).parent / "page"
 COOKIE = "eyehand_token"
 MESSAGE_BYTES = 16_384
 """Longest message of a visitor, bytes."""
+MESSAGES_PER_SECOND = 100
+"""Messages of a visitor that are read, at most; the others wait on the visitor's side."""
 MOST_VISITORS = 32
+MOST_NOTES = 16
+"""Notes that wait for a visitor on a slow connection; of more, the oldest are not sent."""
+SENDING_SECONDS = 20.0
+"""Longest time that a connection may take for a picture and notes; then it is closed."""
 TAKE_SECONDS = 5.0
 """Longest wait for the robot's recorded episode."""
 HEADERS = {
@@ -75,11 +84,14 @@ class LiveConfig:
     """Also record the robot for the rerun viewer, into this .rrd file."""
 
     def __post_init__(self) -> None:
-        """Check port, token, task and recording."""
+        """Check port, token, task, seed and recording."""
         if not 0 <= self.port < 65536:
             raise InputError(f"--port must be in 0 to 65535. Got {self.port}.")
         check_exposure(self.host, self.token)
+        if self.token is not None and not self.token.isprintable():
+            raise InputError("--token must be text that can be printed, as in an address.")
         find_suite(self.suite).check_task(self.task)
+        check_seed(self.seed, "--seed")
         if self.rerun is not None:
             check_recording(self.rerun)
 
@@ -91,7 +103,7 @@ class Visitor:
     number: int
     latest: Shown | None = None
     """What is sent to it next; on a slow connection older pictures are skipped."""
-    notes: list[Note] = field(default_factory=list)
+    notes: deque[Note] = field(default_factory=lambda: deque(maxlen=MOST_NOTES))
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -117,6 +129,8 @@ class LivePage:
         self.visitors: dict[int, Visitor] = {}
         self.driver: int | None = None
         self.shown: Shown | None = None
+        self.trouble: Note | None = None
+        """Why there is no robot at present."""
         self.worker: Worker | None = None
         self._numbers = count(1)
         self._takes: list[asyncio.Future[Take]] = []
@@ -124,10 +138,7 @@ class LivePage:
             routes=[
                 Route("/", self._page),
                 WebSocketRoute("/socket", self._serve_visitor),
-                *(
-                    Route(f"/{name}", partial(self._download, name=name, write=write))
-                    for name, write in DOWNLOADS.items()
-                ),
+                *(Route(f"/{name}", partial(self._download, name=name)) for name in WRITERS),
                 Mount("/page", StaticFiles(directory=FOLDER)),
             ],
             middleware=only_known_hosts(config.host, config.token),
@@ -137,23 +148,21 @@ class LivePage:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
-        self._files = TemporaryDirectory(prefix="eyehand-live-")
-        # spawn: a GL context does not survive a fork.
-        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        self.worker = Worker(
-            self._make_policy,
-            suite=self.config.suite,
-            task=self.config.task,
-            seed=self.config.seed,
-            rerun=self.config.rerun,
-            on_message=lambda message: loop.call_soon_threadsafe(self._hear, message),
-        )
-        try:
-            yield
-        finally:
-            self.worker.close()
-            self._pool.shutdown(cancel_futures=True)
-            self._files.cleanup()
+        with own_folder() as folder:
+            self._downloads = Downloads(self.config.suite, self.live, folder)
+            self.worker = Worker(
+                self._make_policy,
+                suite=self.config.suite,
+                task=self.config.task,
+                seed=self.config.seed,
+                rerun=self.config.rerun,
+                on_message=lambda message: loop.call_soon_threadsafe(self._hear, message),
+            )
+            try:
+                yield
+            finally:
+                self.worker.close()
+                self._downloads.close()
 
     def _hear(self, message: Shown | Note | Take) -> None:
         """Pass a message of the robot on to those who wait for it."""
@@ -164,7 +173,9 @@ class LivePage:
             self._takes.clear()
             return
         if isinstance(message, Shown):
-            self.shown = message
+            self.shown, self.trouble = message, None
+        elif message.until_shown:
+            self.trouble = message
         for visitor in self.visitors.values():
             if isinstance(message, Shown):
                 visitor.latest = message
@@ -175,15 +186,15 @@ class LivePage:
     def _is_allowed(self, connection: HTTPConnection) -> bool:
         if self.config.token is None:
             return True
-        said = connection.query_params.get("token") or connection.cookies.get(COOKIE, "")
+        said = connection.query_params.get("token") or unquote(connection.cookies.get(COOKIE, ""))
         return hmac.compare_digest(said.encode(), self.config.token.encode())
 
     async def _page(self, request: Request) -> Response:
         if not self._is_allowed(request):
             return PlainTextResponse("a token is needed: /?token=...\n", status_code=401)
-        if "token" in request.query_params:
+        if self.config.token and "token" in request.query_params:
             answer: Response = RedirectResponse("/")
-            token = request.query_params["token"]
+            token = quote(self.config.token, safe="")  # a cookie is ASCII
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
             return answer
         return FileResponse(FOLDER / "index.html", headers=HEADERS)
@@ -197,40 +208,60 @@ class LivePage:
             return
         await socket.accept()
         visitor = Visitor(next(self._numbers), latest=self.shown)
+        if self.trouble is not None:
+            visitor.notes.append(self.trouble)
         self.visitors[visitor.number] = visitor
         if self.driver is None:
             self.driver = visitor.number
         self._refresh()
-        sending = asyncio.create_task(self._show(socket, visitor))
+        # The first of the two that ends ends the visit: the tab was closed, or it reads nothing.
+        tasks = [
+            asyncio.create_task(visit)
+            for visit in (self._show(socket, visitor), self._listen(socket, visitor))
+        ]
         try:
-            while True:
-                self._handle(visitor, await socket.receive())
-        except (WebSocketDisconnect, RuntimeError):
-            pass  # the tab was closed
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sending.cancel()
+            for task in tasks:
+                task.cancel()
             del self.visitors[visitor.number]
             if self.driver == visitor.number:
                 self.driver = None
             self._refresh()
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                # RuntimeError: the connection was closed while something was sent.
+                known = WebSocketDisconnect | RuntimeError | TimeoutError
+                if isinstance(ended, Exception) and not isinstance(ended, known):
+                    raise ended
+
+    async def _listen(self, socket: WebSocket, visitor: Visitor) -> None:
+        """Do what a visitor says, until the connection ends."""
+        while True:
+            self._handle(visitor, await socket.receive())
+            await asyncio.sleep(1 / MESSAGES_PER_SECOND)
 
     async def _show(self, socket: WebSocket, visitor: Visitor) -> None:
         """Send a visitor everything new, as fast as the connection takes it."""
-        await socket.send_text(json.dumps(self._hello(visitor)))
+        async with asyncio.timeout(SENDING_SECONDS):
+            await socket.send_text(json.dumps(self._hello(visitor)))
         visitor.news.set()
         while True:
             await visitor.news.wait()
             visitor.news.clear()
-            notes, visitor.notes = visitor.notes, []
-            for note in notes:
-                message = {"kind": "note", "text": note.text, "error": note.error}
-                await socket.send_text(json.dumps(message))
-            shown, visitor.latest = visitor.latest, None
-            if shown is not None:
-                people = {"driver": self.driver, "visitors": len(self.visitors)}
-                await socket.send_text(json.dumps(shown.frame | people))
-                for number, picture in enumerate(shown.pictures):
-                    await socket.send_bytes(bytes([number]) + picture)
+            async with asyncio.timeout(SENDING_SECONDS):
+                await self._send_news(socket, visitor)
+
+    async def _send_news(self, socket: WebSocket, visitor: Visitor) -> None:
+        while visitor.notes:
+            note = visitor.notes.popleft()
+            message = {"kind": "note", "text": note.text, "error": note.error}
+            await socket.send_text(json.dumps(message))
+        shown, visitor.latest = visitor.latest, None
+        if shown is not None:
+            people = {"driver": self.driver, "visitors": len(self.visitors)}
+            await socket.send_text(json.dumps(shown.frame | people))
+            for number, picture in enumerate(shown.pictures):
+                await socket.send_bytes(bytes([number]) + picture)
 
     def _refresh(self) -> None:
         """Tell every page who drives and how many watch."""
@@ -243,11 +274,9 @@ class LivePage:
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
         try:
-            command = json.loads(event.get("text") or "")
-            if not isinstance(command, dict):
-                raise ValueError
-        except (ValueError, RecursionError):
-            self._tell(visitor, "the page sent something that is not a command.")
+            command = read_command(event.get("text"))
+        except InputError as error:
+            self._tell(visitor, str(error))
             return
         what = command.get("do")
         if what == "drive" and self.driver is None:
@@ -259,8 +288,10 @@ class LivePage:
         elif what == "leave":
             self.driver = None
             self._refresh()
-        elif what != "drive" and self.worker is not None:
-            self.worker.send(command)
+        elif what == "drive":
+            self._tell(visitor, "you drive already.")
+        elif self.worker is not None and (trouble := self.worker.send(command)):
+            self._tell(visitor, trouble)
 
     def _tell(self, visitor: Visitor, text: str) -> None:
         visitor.notes.append(Note(text, error=True))
@@ -295,77 +326,53 @@ class LivePage:
         """
         future: asyncio.Future[Take] = asyncio.get_running_loop().create_future()
         self._takes.append(future)
-        if self.worker is not None:
-            self.worker.send("take")
         try:
+            if self.worker is not None and (lost := self.worker.send(TAKE)) in LOST:
+                raise InputError(lost)
             take = await asyncio.wait_for(future, TAKE_SECONDS)
         except TimeoutError:
             raise InputError("the robot does not answer: try again.") from None
+        finally:
+            if future in self._takes:
+                self._takes.remove(future)
         if not take.actions:
             raise InputError("this episode has no actions yet: run it first.")
         return take
 
-    async def _download(self, request: Request, name: str, write: "Writer") -> Response:
+    async def _download(self, request: Request, name: str) -> Response:
         if not self._is_allowed(request):
             return PlainTextResponse("a token is needed\n", status_code=401)
         try:
             take = await self._take()
-            file = Path(self._files.name) / f"{next(self._numbers)}-{name}"
-            made: Awaitable[None] = asyncio.get_running_loop().run_in_executor(
-                self._pool, write, self.config.suite, take, self.live, file
-            )
-            await made
+            file = await self._downloads.draw(name, take)
         except InputError as error:
             return PlainTextResponse(f"{error}\n", status_code=409)
-        title = f"{take.task}-{take.seed}-{name}"
-        return FileResponse(
-            file,
-            filename=title,
-            headers={"Cache-Control": "no-store"},
-            background=BackgroundTask(file.unlink),
+        title = quote(f"{take.task}-{take.seed}-{name}")
+        return StreamingResponse(
+            chunks(file),
+            media_type=mimetypes.guess_type(name)[0],
+            headers={
+                "Cache-Control": "no-store",
+                "Content-Length": str(os.fstat(file.fileno()).st_size),
+                "Content-Disposition": f"attachment; filename*=UTF-8''{title}",
+            },
         )
 
 
-def write_film_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Film an episode of the live robot."""
-    start = Start(take.task, take.seed, take.sentence)
-    outcome = Outcome(start, take.success, np.stack(take.actions))
-    film_episode(find_suite(suite), outcome, file, size=480, stride=4)
-
-
-def write_episode_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Write an episode of the live robot as a data set."""
-    _write_episode(find_suite(suite), take, live, file, action_mask=None)
-
-
-def write_correction_of(suite: str, take: Take, live: LivePolicy, file: Path) -> None:
-    """Write an episode as a data set in which only the person's actions are to be learned.
+def read_command(text: str | None) -> dict[str, Any]:
+    """Return the command in a visitor's message: names with texts, numbers, or lists of texts.
 
     Raises:
-        InputError: If there is no such part.
+        InputError: If it is something else; deeper values could break whoever passes them on.
     """
-    if not any(take.human):
-        raise InputError("no person has led the hand in this episode: take over first.")
-    _write_episode(find_suite(suite), take, live, file, action_mask=take.human)
-
-
-def _write_episode(
-    suite: Suite, take: Take, live: LivePolicy, file: Path, *, action_mask: list[bool] | None
-) -> None:
-    start = Start(take.task, take.seed, take.sentence)
-    env = suite.make(take.task, cameras=live.cameras, render_observations=False)
     try:
-        episode = replay_episode(env, start, take.actions, action_mask=action_mask)
-    finally:
-        env.close()
-    zip_episode(episode, file, suite)
-
-
-Writer = Callable[[str, Take, LivePolicy, Path], None]
-"""Writes a file of an episode; is given the suite's name."""
-DOWNLOADS: Mapping[str, Writer] = {
-    "film.mp4": write_film_of,
-    "episode.zip": write_episode_of,
-    "correction.zip": write_correction_of,
-}
-"""The files that the page offers of an episode, by name."""
+        command = json.loads(text or "")
+    except (ValueError, RecursionError):
+        command = None
+    if not isinstance(command, dict) or any(
+        isinstance(value, dict)
+        or (isinstance(value, list) and not all(isinstance(part, str) for part in value))
+        for value in command.values()
+    ):
+        raise InputError("the page sent something that is not a command.")
+    return command

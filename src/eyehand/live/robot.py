@@ -23,6 +23,7 @@ from eyehand.envs.suite import Suite
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
 from eyehand.evaluation.results import Rate
+from eyehand.functional.sentence import check_sentence
 from eyehand.types import Actor, InputError
 
 VIEW_SIZE = 480
@@ -32,7 +33,6 @@ PATH_STEPS = 100
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 HAND_SPEED = 0.6
 """Size of the motion while a key is held, as a share of an action's range."""
-LONGEST_SENTENCE = 200
 SEEDS = range(2**31)
 KEYS = ("up", "down", "left", "right", "rise", "sink", "grip")
 """The keys that a person leads the hand with."""
@@ -134,9 +134,7 @@ class Robot:
             name = self.suite.tasks[0]
             raise InputError(f"a task must be a name such as {name}. Got {task!r:.60}.")
         self.suite.check_task(task)
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed not in SEEDS:
-            last = SEEDS[-1]
-            raise InputError(f"a seed must be a whole number, 0 to {last}. Got {seed!r:.40}.")
+        check_seed(seed, "a seed")
         if self._env is None or self._env.task != task:
             if self._env is not None:
                 self._env.close()
@@ -162,13 +160,9 @@ class Robot:
         """Change the sentence; the policy reads the new one when it plans next.
 
         Raises:
-            InputError: If it is not a text of at most `LONGEST_SENTENCE` characters.
+            InputError: If it is not a sentence, see :func:`check_sentence`.
         """
-        if not isinstance(sentence, str) or len(sentence) > LONGEST_SENTENCE:
-            raise InputError(
-                f"a sentence must have at most {LONGEST_SENTENCE} characters. Got {sentence!r:.60}."
-            )
-        self.sentence = " ".join(sentence.split())
+        self.sentence = " ".join(check_sentence(sentence, "a sentence").split())
 
     def advance(self, steps: int) -> None:
         """Do some steps, planning where needed, until the episode is over."""
@@ -354,7 +348,7 @@ class Robot:
         if not isinstance(on, bool) or not (word is None or isinstance(word, int)):
             raise InputError("`on` must be true or false, and `word` a number or null.")
         if word is not None and not 0 <= word < len(self.words):
-            raise InputError(f"`word` must be 0 to {len(self.words) - 1}. Got {word}.")
+            raise InputError(f"`word` must be 0 to {len(self.words) - 1}. Got {word!r:.40}.")
         self.look_on, self.look_word = on, word
         self._refresh_look()
 
@@ -375,6 +369,13 @@ class Robot:
             "columns": scaled.shape[1],
             "data": base64.b64encode(scaled.tobytes()).decode("ascii"),
         }
+
+
+def check_seed(seed: Any, name: str) -> None:
+    """Raise an `InputError` that calls it ``name`` if a value is not a seed of an episode."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed not in SEEDS:
+        last = SEEDS[-1]
+        raise InputError(f"{name} must be a whole number, 0 to {last}. Got {seed!r:.40}.")
 
 
 def jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:

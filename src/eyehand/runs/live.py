@@ -3,6 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode
 
 import torch
 
@@ -53,6 +54,6 @@ def show_live(checkpoint: Path, config: LiveConfig) -> None:
     )
     with listen(config.host, config.port) as sock:
         host, port = sock.getsockname()[:2]
-        token = f"?token={config.token}" if config.token else ""
+        token = f"?{urlencode({'token': config.token})}" if config.token else ""
         sys.stderr.write(f"open http://{host}:{port}/{token} in a browser; Ctrl-C stops it.\n")
         serve(page.app, sock, message_bytes=MESSAGE_BYTES)
