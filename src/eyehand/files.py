@@ -47,7 +47,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         ('new', ['notes.txt'])
     """
     beside = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}{PARTIAL}")
-    _remove(beside)
+    remove(beside)
     try:
         yield beside
         flush(beside)
@@ -56,7 +56,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a full disk does not say which file it refused
-        _remove(beside)
+        remove(beside)
         raise
 
 
@@ -130,6 +130,14 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def cache_folder() -> Path:
     """Return the folder of derived files: ``EYEHAND_CACHE``, or eyehand's in the user's cache.
 
@@ -164,10 +172,3 @@ def source_commit() -> str:
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from eyehand.types import Episode, InputError
 
 MakeDataset = Callable[..., Path]
 MakeEpisode = Callable[..., Episode]
+ChangeInfo = Callable[..., None]
 INFO, TASKS = "meta/info.json", "meta/tasks.parquet"
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -37,14 +38,11 @@ def read_all(folder: Path) -> None:
         dataset.episode(index)
 
 
-def change_info(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    info = json.loads((folder / INFO).read_bytes())
-    change(info)
-    (folder / INFO).write_text(json.dumps(info))
-
-
 def change_table(folder: Path, path: str, name: str, column: pa.Array) -> None:
-    """Change one column, and forget the checksum, as another program would write the file."""
+    """Change one column, and forget the checksums, as another program would write the file."""
+    info = json.loads((folder / INFO).read_bytes())
+    kept = {key: value for key, value in info.items() if "checksum" not in key}
+    (folder / INFO).write_text(json.dumps(kept))
     table = pq.read_table(folder / path)
     pq.write_table(table.set_column(table.column_names.index(name), name, column), folder / path)
     episodes = pq.read_table(folder / EPISODES)
@@ -82,11 +80,13 @@ def test_one_altered_bit_is_noticed(tmp_path: Path, make_dataset: MakeDataset, p
         content[place] ^= 4
 
 
-def test_altered_totals_are_noticed(tmp_path: Path, make_dataset: MakeDataset) -> None:
-    make_dataset(tmp_path)
-    change_info(tmp_path, lambda info: info.update(total_frames=19))
+def test_altered_totals_are_noticed(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
+) -> None:
+    change_info(make_dataset(tmp_path), lambda info: info.update(total_frames=19))
     with pytest.raises(InputError, match=r"promises 3 episodes with 19 frames.* have 3 with 20"):
         Dataset(tmp_path)
+    make_dataset(tmp_path)
     change_info(tmp_path, lambda info: info.update(total_episodes=4, total_frames=20))
     with pytest.raises(InputError, match="promises 4 episodes with 20 frames"):
         Dataset(tmp_path)
@@ -150,7 +150,7 @@ def test_what_lies_beyond_the_totals_is_not_read(
 
 
 def test_rows_beyond_the_totals_in_the_same_file_are_not_read(
-    tmp_path: Path, make_dataset: MakeDataset
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
 ) -> None:
     make_dataset(tmp_path)
     change_info(tmp_path, lambda info: info.update(total_episodes=2, total_frames=8))

@@ -262,13 +262,10 @@ def test_episodes_with_another_number_of_landmarks_are_refused(
 
 
 def test_numbers_that_are_no_points_are_refused(
-    tmp_path: Path, make_dataset: Callable[..., Path]
+    tmp_path: Path, make_dataset: Callable[..., Path], change_info: Callable[..., None]
 ) -> None:
     make_dataset(tmp_path, landmarks=POINTS)
-    path = tmp_path / "meta/info.json"
-    info = json.loads(path.read_bytes())
-    info["features"][FEATURE]["shape"] = [8]
-    path.write_text(json.dumps(info))
+    change_info(tmp_path, lambda info: info["features"][FEATURE].update(shape=[8]))
     with pytest.raises(InputError, match=r"'privileged\.landmarks' of .* has 8 numbers; three"):
         Dataset(tmp_path)
 

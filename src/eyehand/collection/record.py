@@ -1,6 +1,5 @@
 """Recording: the simulator's scripted expert does the tasks, and a data set keeps the episodes."""
 
-import json
 import multiprocessing
 import signal
 import time
@@ -18,14 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eyehand.available_memory import check_memory, check_workers
+from eyehand.checksums import read_json, write_json
 from eyehand.child_process import end_with_parent
 from eyehand.collection.demonstrate import demonstrate, lead_of
 from eyehand.collection.episodes import dataset_writer
 from eyehand.data.encoding import EncodedEpisode, encode_episode
+from eyehand.data.paths import inside
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.robot_env import RobotEnv
 from eyehand.envs.suite import Suite, find_suite
-from eyehand.files import check_place, replace_text
+from eyehand.files import PARTIAL, check_place
 from eyehand.types import LARGEST_SIDE, Actor, InputError, check_ranges
 
 TRAINING_SEEDS = 10_000
@@ -131,7 +132,8 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
 
     Episodes are written in the order of tasks and seeds, and get the task's sentences in turn. The
     files are equal bit for bit for any number of workers, and also if the recording was killed and
-    continued; a kill loses the episodes under way and those that wait for an earlier one.
+    continued; a kill loses the episodes under way and those that wait for an earlier one. Episodes
+    that are damaged on the disk before they are in a file are recorded anew, with those after them.
 
     Raises:
         InputError: If the folder holds something else, or the expert fails too often.
@@ -177,29 +179,33 @@ def _description(config: RecordConfig) -> dict[str, Any]:
 
 
 def _check_folder(config: RecordConfig) -> None:
-    path = config.out / _DESCRIPTION_PATH
+    path = inside(config.out, _DESCRIPTION_PATH)
     if path.is_file():
-        try:
-            found = json.loads(path.read_bytes())
-            if "camera" in found:  # a recording of the version before has one
-                found["cameras"] = [found.pop("camera")]
-        except ValueError:
-            raise InputError(f"{path} is truncated or altered. Restore the file.") from None
+        found = read_json(path)
+        if "camera" in found:  # a recording of the version before has one
+            found["cameras"] = [found.pop("camera")]
         if found != _description(config):
             raise InputError(
                 f"{config.out} holds a recording with {found}; this one has "
                 f"{_description(config)}. Choose another folder."
             )
-    elif config.out.exists() and any(p.name != ".pending" for p in config.out.iterdir()):
+    elif config.out.exists() and not (config.out.is_dir() and _is_begun(config.out)):
         raise InputError(
             f"{config.out} exists and is not a recording. Choose an empty or a new folder."
         )
 
 
+def _is_begun(folder: Path) -> bool:
+    """Return whether a folder holds no more than a recording that was killed at its very begin."""
+    began = {".pending", "meta", f"{_DESCRIPTION_PATH}{PARTIAL}"}
+    found = [*folder.iterdir(), *folder.glob("meta/*")]
+    return all(path.relative_to(folder).as_posix() in began for path in found)
+
+
 def _write_description(config: RecordConfig) -> None:
     path = config.out / _DESCRIPTION_PATH
     path.parent.mkdir(exist_ok=True)
-    replace_text(path, json.dumps(_description(config), indent=2))
+    write_json(path, _description(config))
 
 
 def _state(task: str, config: RecordConfig, writer: DatasetWriter) -> _Progress:
