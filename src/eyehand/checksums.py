@@ -98,6 +98,36 @@ def read_json(path: Path, *, expected: bool = False) -> dict[str, Any]:
     return value
 
 
+def checked_line(value: Mapping[str, Any]) -> str:
+    """Return one line of text, a JSON object with the entries of ``value`` and their checksum.
+
+    Example:
+        >>> checked_line({"step": 7})
+        '{"step": 7, "checksum": "crc32:6cdd36bb"}\\n'
+        >>> read_line(checked_line({"step": 7}))
+        ({'step': 7}, True)
+    """
+    return json.dumps({**value, CHECKSUM: _checksum(value)}) + "\n"
+
+
+def read_line(line: str | bytes) -> tuple[dict[str, Any], bool]:
+    """Return the JSON object in a line, without its checksum, and whether it had one.
+
+    Raises:
+        ValueError: If it is no JSON object, or damaged.
+    """
+    try:
+        value = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(f"it has too many brackets ({error}).") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object.")
+    noted = value.pop(CHECKSUM, None)
+    if noted is not None and noted != _checksum(value):
+        raise ValueError("its checksum differs.")
+    return value, noted is not None
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file with a checksum in its metadata, and wait until the disk holds it.
 

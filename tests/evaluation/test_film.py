@@ -1,5 +1,8 @@
 """Films: the replay is the episode, the file plays, and what is drawn is where it belongs."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -17,6 +20,7 @@ from eyehand.evaluation.film import (
     FilmLayout,
     PlayConfig,
     film_episode,
+    is_whole_film,
     play,
     write_film,
 )
@@ -57,14 +61,71 @@ def test_replay_of_a_success_succeeds_and_plays(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_an_episode_is_always_the_same_film(tmp_path: Path) -> None:
+    """The encoder took what lay in its memory before: films of one episode had many hashes."""
+    outcome, films = expert_episode("reach", 1_000_003), set()
+    for number in range(5):
+        _ = [np.full(size, 50 * number, np.uint8) for size in range(1000, 200_000, 1000)]
+        film_episode(METAWORLD, outcome, tmp_path / "film.mp4", size=160, stride=8)
+        films.add((tmp_path / "film.mp4").read_bytes())
+    assert len(films) == 1
+
+
+FILM_AGAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from eyehand.envs.rollout import Outcome, Start
+from eyehand.envs.suite import find_suite
+from eyehand.evaluation.film import film_episode
+
+if __name__ == "__main__":
+    actions, file, quality = np.load(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    outcome = Outcome(Start("reach", 1_000_003, "do it"), True, actions)
+    film_episode(find_suite("metaworld"), outcome, file, quality=quality)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quality", ["fast", "film"])
+def test_every_process_makes_the_same_film(tmp_path: Path, quality: str) -> None:
+    """Memory that a process gets is filled with another byte in each (glibc's MALLOC_PERTURB_)."""
+    outcome, films = expert_episode("reach", 1_000_003), []
+    np.save(tmp_path / "actions.npy", outcome.actions)
+    for byte, threads in [(1, 1), (85, 2), (170, 1), (254, 2), (0, 1)]:
+        numbers = {"OMP_NUM_THREADS": threads, "LP_NUM_THREADS": threads - 1}
+        subprocess.run(
+            [sys.executable, "-c", FILM_AGAIN, "actions.npy", "film.mp4", quality],
+            env=os.environ | {name: str(value) for name, value in numbers.items()}
+            | {"MALLOC_PERTURB_": str(byte)},
+            cwd=tmp_path, check=True,
+        )  # fmt: skip
+        films.append((tmp_path / "film.mp4").read_bytes())
+    assert len(set(films)) == 1
+
+
+def test_a_changed_byte_of_a_film_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "film.mp4"
+    assert not is_whole_film(file)
+    write_film([np.full((32, 16, 3), 10 * number, np.uint8) for number in range(9)], file, fps=20)
+    assert is_whole_film(file)
+    assert len(pictures(file)) == 9
+    whole = file.read_bytes()
+    for number in [*range(0, len(whole), 41), *range(len(whole) - 14, len(whole))]:
+        file.write_bytes(whole[:number])
+        assert not is_whole_film(file)
+        file.write_bytes(whole[:number] + bytes([whole[number] ^ 4]) + whole[number + 1 :])
+        assert not is_whole_film(file)
+
+
 def test_replay_that_ends_otherwise_is_an_error(tmp_path: Path) -> None:
     outcome = expert_episode("reach", 1_000_003)
     short = Outcome(outcome.start, True, outcome.actions[:5])
-    with pytest.raises(RuntimeError, match=r"reach with seed 1000003 ended with success=False"):
+    with pytest.raises(InputError, match=r"reach with seed 1000003 ended with success=False"):
         film_episode(METAWORLD, short, tmp_path / "film.mp4", size=160)
     still = np.zeros_like(outcome.actions[:1])
     late = Outcome(outcome.start, True, np.concatenate([outcome.actions, still]))
-    with pytest.raises(RuntimeError, match=f"after {outcome.steps} steps, the episode"):
+    with pytest.raises(InputError, match=f"after {outcome.steps} steps, the episode"):
         film_episode(METAWORLD, late, tmp_path / "film.mp4", size=160)
     assert not (tmp_path / "film.mp4").exists()
 

@@ -1,20 +1,28 @@
 """The evaluation: against a rollout with a known pattern of successes, and once for real."""
 
-import json
+import math
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+import torch
 import tyro
 
+from eyehand.checksums import read_line
 from eyehand.cli.eval import EvalArguments
 from eyehand.envs.execution import Execution
-from eyehand.envs.metaworld import CAMERA, TASKS, TIERS
-from eyehand.envs.rollout import Outcome, Start
+from eyehand.envs.instructions import Instructions
+from eyehand.envs.metaworld import CAMERA, METAWORLD, TASKS, TIERS
+from eyehand.envs.rollout import Outcome, Start, drive, rollout
 from eyehand.envs.two_ways import TWO_WAYS
+from eyehand.envs.vector import WorkerDeathError
 from eyehand.evaluation import protocol
 from eyehand.evaluation.protocol import (
     EvalConfig,
@@ -23,15 +31,23 @@ from eyehand.evaluation.protocol import (
     evaluation_starts,
     reproducing_command,
 )
+from eyehand.evaluation.report import write_report
 from eyehand.evaluation.results import Results, read_results
-from eyehand.types import Actor, InputError
+from eyehand.types import Actor, InputError, Observation
 
 
 class FakeRollout:
     """Succeeds where ``succeeds`` says so; may be killed after some episodes."""
 
-    def __init__(self, succeeds: Callable[[Start], bool], *, killed_after: int | None = None):
+    def __init__(
+        self,
+        succeeds: Callable[[Start], bool],
+        *,
+        killed_after: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
         self.succeeds, self.killed_after = succeeds, killed_after
+        self.error = error or KeyboardInterrupt()
         self.ran: list[Start] = []
         self.arguments: list[dict[str, object]] = []
 
@@ -48,7 +64,7 @@ class FakeRollout:
         outcomes = []
         for start in reversed(starts):  # outcomes arrive in any order
             if self.killed_after == len(self.ran):
-                raise KeyboardInterrupt
+                raise self.error
             self.ran.append(start)
             success = self.succeeds(start)
             actions = np.full((3, 4), start.seed % 7, dtype=np.float32)
@@ -155,7 +171,44 @@ def test_killed_evaluation_goes_on_without_repeating(run: Run, tmp_path: Path, c
     assert results.episodes == whole.episodes
     lines = (config.out / "episodes.jsonl").read_text().splitlines()
     assert len(lines) == 101
-    assert all(json.loads(line) for line in lines)
+    assert all(read_line(line)[1] for line in lines)
+
+
+def test_a_dead_worker_is_one_sentence_and_costs_no_finished_episode(
+    run: Run, tmp_path: Path
+) -> None:
+    config = EvalConfig(tmp_path / "out", tasks="reach", episodes=5, films=0)
+    killed = FakeRollout(even_seeds, killed_after=3, error=WorkerDeathError("worker 0 was killed"))
+    with pytest.raises(InputError, match="worker 0 was killed"):
+        run(killed, config)
+    resumed = FakeRollout(even_seeds)
+    assert run(resumed, config).tasks["reach"].episodes == 5
+    assert len(resumed.ran) == 2
+
+
+def test_two_evaluations_in_one_folder_are_refused(run: Run, tmp_path: Path) -> None:
+    config = EvalConfig(tmp_path / "out", tasks="reach", episodes=1, films=0)
+    refused = FakeRollout(even_seeds)
+
+    def while_another_runs(start: Start) -> bool:
+        with pytest.raises(InputError, match=r"another process \(\d+\) evaluates in .*out: wait"):
+            run(refused, config)
+        return True
+
+    run(FakeRollout(while_another_runs), config)
+    assert refused.ran == []
+    assert run(refused, replace(config, episodes=2)).tasks["reach"].episodes == 2
+
+
+def test_a_suite_with_a_sentence_of_no_words_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wordless = replace(METAWORLD, sentences=lambda task: Instructions(canonical=" "))
+    monkeypatch.setattr(protocol, "find_suite", lambda name: wordless)
+    config = EvalConfig(tmp_path / "out", tasks="reach", episodes=1, films=0)
+    with pytest.raises(InputError, match=r"the sentence of 'reach' must have at least one word"):
+        run(FakeRollout(even_seeds), config)
+    assert not config.out.exists()
 
 
 def test_more_episodes_and_probes_are_added_to_what_is_there(run: Run, tmp_path: Path) -> None:
@@ -345,6 +398,135 @@ def test_command_says_the_same_config_again() -> None:
         words = shlex.split(reproducing_command(config, evaluated))
         assert words[:2] == ["eyehand", "eval"]
         assert tyro.cli(EvalArguments, args=words[2:]) == wanted
+
+
+class HereAndNow:
+    """Films in this process: stands in for a pool of processes."""
+
+    def __init__(self, workers: int, mp_context: object) -> None:
+        self.map = map
+
+    def __enter__(self) -> "HereAndNow":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def small_evaluation(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still_policy: Actor
+) -> Callable[[], Results]:
+    """Evaluate four failures of two-ways in this process, with films and the report."""
+    monkeypatch.setattr(still_policy, "action_dim", 2)
+    config = EvalConfig(tmp_path / "out", suite="two-ways", episodes=4, films=1)
+    monkeypatch.setattr(protocol, "ProcessPoolExecutor", HereAndNow)
+    env = TWO_WAYS.make("two-ways", cameras={"top": 8}, render_observations=False)
+    outcomes = [
+        drive(still_policy, env, start, execution=Execution(), most=TWO_WAYS.max_steps)
+        for start in evaluation_starts(config)
+    ]
+    env.close()
+
+    class Kept(FakeRollout):
+        def __call__(self, policy: object, suite: object, starts: Any, **asked: Any) -> Any:
+            for outcome in outcomes:
+                if outcome.start in starts:
+                    asked["on_outcome"](outcome)
+
+    def evaluate_and_report() -> Results:
+        results = run(Kept(even_seeds), config, "top")
+        write_report(config.out)
+        assert read_results(config.out) == results
+        return replace(results, seconds=0.0, steps_per_second=0.0)
+
+    return evaluate_and_report
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("number", [20, pytest.param(300, marks=pytest.mark.slow)])
+def test_no_damage_is_silent_and_none_a_traceback(
+    number: int, small_evaluation: Callable[[], Results], tmp_path: Path
+) -> None:
+    """After a flipped bit or a cut the evaluation goes on to the same results, or says why not."""
+    random, folder = np.random.default_rng(18), tmp_path / "out"
+    wanted = small_evaluation()
+    whole, lock = content_of(folder), (folder / ".lock").read_bytes()
+    untouched = {name for name in whole if name.startswith(("actions/", "films/"))}
+    refused = 0
+    for _ in range(number):
+        name = random.choice(sorted(whole))
+        content = bytearray(whole[name])
+        if random.random() < 0.7:
+            content[random.integers(len(content))] ^= 1 << random.integers(8)
+        else:
+            del content[random.integers(len(content)) :][: random.integers(1, 200)]
+        (folder / name).write_bytes(content)
+        (folder / ".lock").write_bytes(lock[: random.integers(len(lock))])
+        try:
+            if name == "results.json":
+                with suppress(InputError):  # a letter's other form in an escape changes nothing
+                    same = replace(read_results(folder), seconds=0.0, steps_per_second=0.0)
+                    assert same == wanted
+            assert small_evaluation() == wanted, name
+        except InputError as error:
+            assert "\n" not in str(error)
+            assert name == "episodes.jsonl"
+            refused += 1
+        else:
+            after = content_of(folder)
+            assert after.keys() == whole.keys()
+            assert all(after[file] == whole[file] for file in untouched)
+        for file, before in whole.items():
+            (folder / file).write_bytes(before)
+    assert refused <= number / 5
+
+
+@pytest.mark.slow
+def test_broken_policies_and_killed_simulators_cost_no_finished_episode(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two episodes end, then the network is not finite, or the simulator is killed."""
+    config = EvalConfig(tmp_path / "out", suite="two-ways", episodes=10, films=0, workers=1)
+
+    class Breaks:
+        """Its third robot breaks, in one way or another."""
+
+        def __init__(self, how: Callable[[], float]) -> None:
+            self.how = how
+
+        def reset(self, env_ids: Sequence[int]) -> None:
+            pass
+
+        def act(self, observation: Observation, *, generator: object = None) -> torch.Tensor:
+            chunk = torch.zeros(len(observation.env_ids), 16, 2)
+            if 8 in observation.env_ids:
+                chunk += self.how()
+            return chunk
+
+    def kill() -> float:
+        (worker,) = (
+            child for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())
+        )
+        worker.kill()
+        return 0.0
+
+    monkeypatch.setattr(protocol, "rollout", partial(rollout, environments=8))
+    evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={"top": 32})
+    for how, said in [
+        (lambda: math.nan, r"'two-ways' \(seed 10000\d\d\): .* not finite at step \d+"),
+        (kill, r"worker 0 was killed by SIGKILL.*what is finished is kept"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            evaluate(Breaks(how), config, evaluated)
+        assert len((config.out / "episodes.jsonl").read_text().splitlines()) >= 2
+    results = evaluate(Breaks(lambda: 0.0), config, evaluated)
+    assert results.task_mean.tasks == 1
+    assert len(results.episodes) == 10
 
 
 def test_real_simulator_films_a_failure(

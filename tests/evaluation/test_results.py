@@ -102,6 +102,7 @@ def test_a_changed_file_is_named(
     file = tmp_path / "results.json"
     write_results(results, file)
     content = json.loads(file.read_text())
+    del content["checksum"]  # a file of the version before
     change(content)  # type: ignore[operator]
     file.write_text(json.dumps(content))
     with pytest.raises(InputError, match=said):
@@ -114,10 +115,22 @@ def test_a_missing_a_cut_and_an_alien_file_are_named(results: Results, tmp_path:
         read_results(tmp_path)
     write_results(results, file)
     file.write_text(file.read_text()[:-50])
-    with pytest.raises(InputError, match=r"results\.json is not valid JSON"):
+    with pytest.raises(InputError, match=r"results\.json is truncated.*evaluate again"):
         read_results(file)
     file.write_text("[1]")
+    with pytest.raises(InputError, match="must hold names and values"):
+        read_results(file)
+    file.write_text("{}")
     with pytest.raises(InputError, match="protocol None"):
+        read_results(file)
+
+
+def test_a_changed_figure_is_noticed(results: Results, tmp_path: Path) -> None:
+    """It was read as it stood: a changed digit gave another result and no word."""
+    file = tmp_path / "results.json"
+    write_results(results, file)
+    file.write_text(file.read_text().replace('"successes": 3', '"successes": 4'))
+    with pytest.raises(InputError, match=r"results\.json is not as it was written.*evaluate again"):
         read_results(file)
 
 

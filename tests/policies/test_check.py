@@ -140,6 +140,16 @@ def break_twins(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(policy), "act", alike)
 
 
+def break_darkness(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    act = type(policy).act
+
+    def bright(self: PolicyModule, seen: Observation, **arguments: Any) -> Any:
+        lightness = torch.stack([one.float().mean() for one in seen.image.values()]).mean()
+        return act(self, seen, **arguments) * (lightness / lightness)
+
+    monkeypatch.setattr(type(policy), "act", bright)
+
+
 def break_gradients(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> None:
     policy.register_parameter("forgotten", torch.nn.Parameter(torch.zeros(2)))
 
@@ -154,6 +164,7 @@ def break_gradients(policy: PolicyModule, monkeypatch: pytest.MonkeyPatch) -> No
         (break_units, "the chunk is torch.float64, not float32"),
         (break_generator, "two generators with the same seed give two chunks"),
         (break_twins, "with a generator two rows of one state draw the same"),
+        (break_darkness, "zeros or an empty sentence make a chunk that is not finite"),
         (break_gradients, "no gradient reaches forgotten"),
     ],
 )

@@ -58,7 +58,10 @@ class Plan:
                 f"(`steps` of Execution) of {self.action_dim} are needed."
             )
         if not torch.isfinite(chunk).all():
-            raise InputError(f"the policy's actions are not finite at step {step}.")
+            raise InputError(
+                f"the policy's actions are not finite at step {step}: its weights are damaged, or "
+                "its training diverged."
+            )
         decay = self.execution.temporal_ensembling
         if decay is None:
             return np.clip(chunk[:steps].numpy(), -1, 1)

@@ -128,8 +128,9 @@ def rollout(
 
     Raises:
         InputError: If a count is below 1, there is no such camera, or the policy's chunks are
-            shorter than ``execution.steps`` or do not fit the robot.
-        WorkerError: If a simulator fails.
+            shorter than ``execution.steps``, do not fit the robot or are not finite: the sentence
+            names task, seed and step.
+        WorkerError: If a simulator fails; a `WorkerDeathError` if it was killed.
     """
     suite.check_cameras(cameras)
     if not starts:
@@ -180,7 +181,11 @@ def rollout(
                 with torch.inference_mode():
                     chunks = policy.act(observation, generator=generator)[: len(group)]
                 for slot, chunk in zip(group, chunks.to("cpu", torch.float32), strict=True):
-                    episodes[slot].sent = actions = _next_actions(episodes[slot], chunk)
+                    episode = episodes[slot]
+                    actions = _next_actions(
+                        episode.plan, episode.start, chunk, step=len(episode.reward)
+                    )
+                    episode.sent = actions
                     vector.step(slot, actions)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -205,11 +210,12 @@ def _observe(
     )
 
 
-def _next_actions(episode: _Episode, chunk: Float[Tensor, "horizon action"]) -> np.ndarray:
+def _next_actions(
+    plan: Plan, start: Start, chunk: Float[Tensor, "horizon action"], *, step: int
+) -> np.ndarray:
     try:
-        return episode.plan.next_actions(chunk, step=len(episode.reward))
+        return plan.next_actions(chunk, step=step)
     except InputError as error:
-        start = episode.start
         raise InputError(f"{start.task!r} (seed {start.seed}): {error}") from error
 
 
@@ -249,6 +255,9 @@ def drive(
 
     It is the environment of ``start.task``, whose observations need no pictures. The run stops
     after ``most`` steps, even if the episode is not over.
+
+    Raises:
+        InputError: As in `rollout`, if the policy's chunks cannot be executed.
     """
     policy.reset([0])
     observation, _ = env.reset(seed=start.seed)
@@ -260,7 +269,7 @@ def drive(
         while len(actions) < most and not (terminated or truncated):
             seen = observe(observation | {"image": env.pictures()}, instruction=start.instruction)
             chunk = policy.act(seen)[0].detach().to("cpu", torch.float32)
-            for action in plan.next_actions(chunk, step=len(actions)):
+            for action in _next_actions(plan, start, chunk, step=len(actions)):
                 observation, reward, terminated, truncated, info = env.step(action)
                 actions.append(action)
                 rewards.append(float(reward))

@@ -31,6 +31,13 @@ class WorkerError(RuntimeError):
     """A worker process failed or was killed; the message says which, at what task, and why."""
 
 
+class WorkerDeathError(WorkerError, InputError):
+    """A worker process has gone without a word: no fault of the program, so one sentence is enough.
+
+    The system may have ended it for want of memory, or somebody killed it.
+    """
+
+
 @dataclass(frozen=True)
 class Reply:
     """A slot's answer to a command. Its pictures and state are in ``VectorEnv``'s arrays."""
@@ -131,7 +138,7 @@ class VectorEnv:
         """Send: begin the episode of a seed, and draw its first pictures.
 
         Raises:
-            WorkerError: If the worker is dead.
+            WorkerDeathError: If the worker is dead.
         """
         self._doing[slot] = f"{task!r} (seed {seed})"
         self._send(slot, ("reset", slot, task, seed))
@@ -140,7 +147,7 @@ class VectorEnv:
         """Send: execute actions until the episode ends, and draw the pictures after the last.
 
         Raises:
-            WorkerError: If the worker is dead.
+            WorkerDeathError: If the worker is dead.
         """
         self._send(slot, ("step", slot, actions))
 
@@ -152,7 +159,8 @@ class VectorEnv:
 
         Raises:
             InputError: If what was sent cannot be used, such as a task that does not exist.
-            WorkerError: If a worker failed or died.
+            WorkerError: If a worker failed.
+            WorkerDeathError: If a worker died.
         """
         replies: list[Reply] = []
         ready = wait(self._connections, timeout)
@@ -187,7 +195,7 @@ class VectorEnv:
             raise self._death(worker) from None
         self._busy.add(slot)
 
-    def _death(self, worker: int) -> WorkerError:
+    def _death(self, worker: int) -> WorkerDeathError:
         process = self._processes[worker]
         process.join(timeout=5)
         code = process.exitcode
@@ -199,7 +207,10 @@ class VectorEnv:
             cause = f"ended with exit code {code}"
         slots = sorted(slot for slot in self._busy if slot % len(self._processes) == worker)
         doing = ", ".join(self._doing[slot] for slot in slots) or "nothing"
-        return WorkerError(f"simulator worker {worker} {cause} while it worked on {doing}.")
+        return WorkerDeathError(
+            f"simulator worker {worker} {cause} while it worked on {doing}: start again, with "
+            "fewer workers if memory is short; what is finished is kept."
+        )
 
 
 def _arrays(

@@ -11,12 +11,12 @@ import hashlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,8 +25,8 @@ from eyehand.child_process import end_with_parent
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import POLICY_THREADS, Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
-from eyehand.evaluation.film import film_episode
-from eyehand.evaluation.journal import Journal, actions_file
+from eyehand.evaluation.film import film_episode, is_whole_film
+from eyehand.evaluation.journal import Journal, load_actions
 from eyehand.evaluation.probes import Probe, probes_of
 from eyehand.evaluation.results import (
     EpisodeRecord,
@@ -41,7 +41,8 @@ from eyehand.evaluation.results import (
     task_results,
     write_results,
 )
-from eyehand.files import check_place, software_versions
+from eyehand.files import check_place, locked, software_versions
+from eyehand.functional.sentence import check_sentence
 from eyehand.types import Actor, InputError, check_ranges
 
 SEED_RANGES = {
@@ -141,11 +142,18 @@ class EvaluatedPolicy:
 
 
 def evaluation_starts(config: EvalConfig) -> list[Start]:
-    """Return the starts of an evaluation: every task with every seed and the task's sentence."""
+    """Return the starts of an evaluation: every task with every seed and the task's sentence.
+
+    Raises:
+        InputError: If a suite's sentence has no word, or cannot be read in another way.
+    """
     suite = find_suite(config.suite)
     return [
-        Start(task, config.seed + number, suite.instructions(task).canonical)
+        Start(task, config.seed + number, sentence)
         for task in suite.select_tasks(config.tasks)
+        for sentence in [
+            check_sentence(suite.instructions(task).canonical, f"the sentence of {task!r}")
+        ]
         for number in range(config.episodes)
     ]
 
@@ -154,24 +162,28 @@ def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> R
     """Measure ``policy``, write ``results.json`` and films into ``config.out``, return the results.
 
     Every finished episode is appended to ``episodes.jsonl``. So an evaluation that was killed is
-    continued, and more episodes, tasks or probes are added without repeating finished ones.
+    continued, and more episodes, tasks or probes are added without repeating finished ones. The
+    folder is held by one evaluation at a time.
 
     Raises:
-        InputError: If ``config.out`` holds episodes of another policy, execution or version.
+        InputError: If ``config.out`` holds episodes of another policy, execution or version, or
+            another process evaluates there; if the policy's actions are not finite; if a process
+            was killed. Finished episodes are kept.
     """
     check_place(config.out, folder=True)
     suite, starts = find_suite(config.suite), evaluation_starts(config)
-    journal = Journal(config.out, identity(config, evaluated))
     rounds = [(Probe("", "", list), starts)]
     if config.probe:
         last = config.seed + (config.probe_episodes or config.episodes) - 1
         probed = [start for start in starts if start.seed <= last]
         rounds += [(probe, probe.starts(probed)) for probe in probes_of(suite)]
-    pending = {
-        probe.name: [start for start in told if not journal.holds(probe.name, start)]
-        for probe, told in rounds
-    }
-    with progress_bar() as progress:
+    config.out.mkdir(parents=True, exist_ok=True)
+    with locked(config.out, "evaluates"), progress_bar() as progress:
+        journal = Journal(config.out, identity(config, evaluated))
+        pending = {
+            probe.name: [start for start in told if not journal.holds(probe.name, start)]
+            for probe, told in rounds
+        }
         bar = progress.add_task("evaluating", total=sum(len(told) for _, told in rounds), rate="")
         for probe, told in rounds:
             name = probe.name
@@ -194,8 +206,8 @@ def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> R
             for probe, told in rounds
         }
         films = make_films(suite, records[""], config, progress)
-    results = _results(suite, records, films, config, evaluated)
-    write_results(results, config.out / "results.json")
+        results = _results(suite, records, films, config, evaluated)
+        write_results(results, config.out / "results.json")
     return results
 
 
@@ -275,7 +287,11 @@ def films_to_make(records: Sequence[EpisodeRecord], number: int) -> list[Episode
 def make_films(
     suite: Suite, records: Sequence[EpisodeRecord], config: EvalConfig, progress: Progress
 ) -> list[Film]:
-    """Film the chosen episodes in worker processes; films that exist are kept."""
+    """Film the chosen episodes in worker processes; films that are there and whole are kept.
+
+    Raises:
+        InputError: If an episode's actions are damaged, or a process was killed.
+    """
     folder = config.out / "films"
     folder.mkdir(exist_ok=True)
     films, jobs = [], []
@@ -283,16 +299,22 @@ def make_films(
         ending = "success" if record.success else "failure"
         file = folder / f"{record.task}-{record.seed}-{ending}.mp4"
         films.append(Film(record.task, record.seed, record.success, f"films/{file.name}"))
-        if not file.is_file():
-            actions = np.load(actions_file(config.out, record), allow_pickle=False)
+        if not is_whole_film(file):
+            actions = load_actions(config.out, record.task, record.seed)
             start = Start(record.task, record.seed, record.instruction)
             jobs.append((suite, Outcome(start, record.success, actions), file))
     if jobs:
         bar = progress.add_task("filming", total=len(jobs), rate="")
         # spawn: a GL context does not survive a fork.
         with ProcessPoolExecutor(config.workers, get_context("spawn"), end_with_parent) as pool:
-            for _ in pool.map(film_episode, *zip(*jobs, strict=True)):
-                progress.advance(bar)
+            try:
+                for _ in pool.map(film_episode, *zip(*jobs, strict=True)):
+                    progress.advance(bar)
+            except BrokenProcessPool as error:
+                raise InputError(
+                    "a process that films was killed (the machine may be out of memory): evaluate "
+                    "again, with fewer --workers if memory is short; what is finished is kept."
+                ) from error
     return films
 
 

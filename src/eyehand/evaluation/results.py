@@ -4,7 +4,6 @@ A suite's score is the unweighted mean of the success rates of its groups, such 
 tiers of difficulty, and not the mean over its tasks; both are given.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +14,8 @@ import numpy as np
 from rich.table import Table
 from scipy.stats import binomtest
 
+from eyehand.checksums import read_json, write_json
 from eyehand.envs.suite import Suite, find_suite
-from eyehand.files import replace_text
 from eyehand.functional.interval import bootstrap_interval
 from eyehand.types import InputError
 
@@ -38,6 +37,9 @@ class EpisodeRecord:
     """Seconds since the episode before it finished (many run at the same time)."""
     commit: str
     """Commit of the code that ran it; empty outside a git checkout."""
+    actions_checksum: int | None = None
+    """CRC-32 of the file of its actions; None for a control, whose actions are not kept, and in
+    files of the version before."""
 
 
 @dataclass(frozen=True)
@@ -214,8 +216,8 @@ def _mean(tasks: Mapping[str, TaskResult], weight: np.ndarray) -> Mean:
 
 
 def write_results(results: Results, file: Path) -> None:
-    """Write ``results`` to ``file``; after a kill the file is the old or the new one, complete."""
-    replace_text(file, json.dumps(asdict(results), indent=1, ensure_ascii=False))
+    """Write ``results`` to ``file`` with a checksum; after a kill it is the old or the new one."""
+    write_json(file, asdict(results))
 
 
 def read_results(file: Path) -> Results:
@@ -231,10 +233,10 @@ def read_results(file: Path) -> Results:
             hint = "that evaluation is not finished: run it again to continue it"
         raise InputError(f"cannot read {file}: {hint}.")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON ({error}): evaluate again.") from error
-    found = content.get("protocol") if isinstance(content, dict) else None
+        content = read_json(file)
+    except InputError as error:
+        raise InputError(f"{error} Or evaluate again, which keeps the episodes.") from error
+    found = content.get("protocol")
     wanted = find_suite(content.get("suite", "metaworld")).protocol if found else None
     if found is None or found != wanted:
         raise InputError(f"{file} is of protocol {found!r}, this version reads {wanted!r}.")

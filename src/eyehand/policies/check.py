@@ -32,6 +32,7 @@ def check_policy(policy: PolicyModule, batch: Batch, observation: Observation) -
     policy.eval()
     check_loss(policy, batch)
     check_act(policy, observation)
+    check_nothing(policy, observation)
     check_memory(policy, observation)
     check_rows(policy, observation)
     check_draws(policy, observation)
@@ -97,6 +98,18 @@ def check_act(policy: PolicyModule, observation: Observation) -> None:
         changes |= (_fresh(other, told) != _fresh(other, observation)).flatten(1).any(dim=1)
     for row, changed in enumerate(changes):
         assert changed, f"row {row} acts the same whatever it is told: the sentence changes nothing"
+
+
+def check_nothing(policy: PolicyModule, observation: Observation) -> None:
+    """Pictures of zeros and an empty sentence, as the evaluation's controls, are answered."""
+    black = {name: torch.zeros_like(picture) for name, picture in observation.image.items()}
+    for one in (
+        replace(observation, image=black),
+        replace(observation, state=torch.zeros_like(observation.state)),
+        replace(observation, instruction=[""] * len(observation.instruction)),
+    ):
+        chunk = _fresh(policy, one)
+        assert chunk.isfinite().all(), "zeros or an empty sentence make a chunk that is not finite"
 
 
 def check_memory(policy: PolicyModule, observation: Observation) -> None:

@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from eyehand.envs.rollout import Start
 from eyehand.envs.suite import find_suite
+from eyehand.evaluation.journal import load_actions
 from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy, evaluate
 from eyehand.evaluation.report import write_report
 from eyehand.evaluation.rerun_recording import AttentionFunction, check_recording, record_episodes
@@ -114,8 +114,7 @@ def _record(
     suite, episodes = find_suite(config.suite), []
     for film in results.films:
         start = Start(film.task, film.seed, suite.instructions(film.task).canonical)
-        actions = config.out / "actions" / f"{film.task}-{film.seed}.npy"
-        episodes.append((start, np.load(actions, allow_pickle=False)))
+        episodes.append((start, load_actions(config.out, film.task, film.seed)))
     record_episodes(
         file,
         suite,

@@ -130,7 +130,14 @@ class Statistics:
 
 @runtime_checkable
 class Actor(Protocol):
-    """Observation in, action chunk out: all that collection, evaluation and serving need."""
+    """Observation in, action chunk out: all that collection, evaluation and serving need.
+
+    A picture of zeros, or of any one colour, is an observation like others: the actions must be
+    finite. Actions that are not finite mean a broken policy: rollouts and the policy server stop
+    with one sentence, and finished episodes are kept. A sentence without a word is refused where a
+    person or a client gives it (`eyehand.functional.sentence`); only the evaluation's control
+    "instruction removed" tells an empty one, which every policy must answer.
+    """
 
     def act(
         self, observation: Observation, *, generator: torch.Generator | None = None

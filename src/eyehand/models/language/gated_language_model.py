@@ -180,7 +180,8 @@ class GatedLanguageModel(nn.Module):
         return self._prefixes[sentence]
 
     def _read(self, sentence: str) -> Prefix:
-        ids = self._tokenize(sentence)
+        # An empty sentence may have no token: then it is read as the vocabulary's first.
+        ids = self._tokenize(sentence) or [0]
         if len(ids) > LONGEST:
             raise InputError(
                 f"the instruction {sentence[:40]!r}... has {len(ids)} tokens, "

@@ -56,7 +56,8 @@ class SentenceEncoder(nn.Module):
             torch.no_grad(),
             torch.autocast(device.type, enabled=False),
         ):
-            tokens = torch.tensor([self._tokenize(sentence)], device=device)
+            # An empty sentence may have no token: then it is read as the vocabulary's first.
+            tokens = torch.tensor([self._tokenize(sentence) or [0]], device=device)
             layers = self.model(input_ids=tokens, output_hidden_states=True).hidden_states
             halves = [layer[0].mean(dim=0) for layer in (layers[0], layers[-1])]
             return torch.cat([F.normalize(half, dim=0) * len(half) ** 0.5 for half in halves])
