@@ -25,7 +25,7 @@ def available_memory() -> int:
     return min(int(psutil.virtual_memory().available), *_left_in_groups())
 
 
-def check_memory(needed: float, subject: str) -> None:
+def check_memory(needed: int | float, subject: str) -> None:
     """Raise an error if something needs more memory than there is.
 
     Args:

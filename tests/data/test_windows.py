@@ -226,8 +226,6 @@ def test_refused_loaders() -> None:
         WindowLoader(make_store([5]), WindowConfig(random_shift=8))
     with pytest.raises(InputError, match="no column 'actoin'. Did you mean 'action'"):  # noqa: RUF043
         WindowLoader(make_store([5]), WindowConfig(), extra={"actoin": (1,)})
-    with pytest.raises(InputError, match=r"--batch-size 1000000000 .* needs .* GB of memory, and"):
-        WindowLoader(make_store([5]), WindowConfig(batch_size=10**9))
     with pytest.raises(InputError, match="one offset or more of 'state'"):
         WindowLoader(make_store([5]), WindowConfig(), extra={"state": ()})
     nothing = replace(make_store([5]), columns={"action_mask": np.zeros(5, bool)})

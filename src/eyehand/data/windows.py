@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64, Shaped
 
-from eyehand.available_memory import check_memory
 from eyehand.data.augmentation import (
     STRONGEST_JITTER,
     draw_shifts,
@@ -137,8 +136,8 @@ class WindowLoader:
         process_count: Processes that share each batch.
 
     Raises:
-        InputError: If the processes cannot share the batch evenly, batches do not fit into memory,
-            a shift is as large as a picture, there is no such column, or no frame has a label.
+        InputError: If the processes cannot share the batch evenly, a shift is as large as a
+            picture, there is no such column, or no frame has a label.
     """
 
     def __init__(
@@ -172,13 +171,6 @@ class WindowLoader:
         self.config = config
         self._extra = extra
         share = config.batch_size // process_count
-        frames = share * config.history
-        pictures_bytes = sum(3 * film.size[0] * film.size[1] for film in store.image.values())
-        chunk_bytes = 4 * config.horizon * store.action.shape[1]
-        check_memory(
-            (BATCHES_AHEAD + 1) * frames * (pictures_bytes + chunk_bytes),
-            f"--batch-size {config.batch_size} with {config.history} frames a window",
-        )
         self._rows = slice(process_index * share, (process_index + 1) * share)
         self._episode = np.repeat(np.arange(len(store.episode_length)), store.episode_length)
         self._stop = store.episode_start + store.episode_length

@@ -388,7 +388,8 @@ def _open_study(config: CompareConfig) -> optuna.Study:
         InputError: If it is another comparison's.
     """
     check_place(config.out, folder=True)
-    config.out.mkdir(parents=True, exist_ok=True)
+    if config.storage is None:
+        config.out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Optuna warns that its heartbeat is experimental, which a user can do nothing about.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -404,6 +405,7 @@ def _open_study(config: CompareConfig) -> optuna.Study:
             raise
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise InputError(f"--storage {config.storage} cannot be used: {reason:.200}.") from error
+    config.out.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=config.out.resolve().name,
         storage=storage,
