@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -254,12 +255,13 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"episodes": 0}, "`episodes` must be at least 1. Got 0"),
-        ({"workers": 0}, "`workers` must be at least 1. Got 0"),
-        ({"image_size": -4}, "`image_size` must be at least 1. Got -4"),
-        ({"perturbation": -0.1}, "`perturbation` must be finite, at least 0. Got -0.1"),
-        ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
-        ({"seed": -1}, "`seed` -1"),
+        ({"episodes": 0}, "--episodes must be 1 to 2,500; got 0"),
+        ({"workers": 0}, "--workers must be at least 1; got 0"),
+        ({"image_size": -4}, "--image-size must be 1 to 4,096; got -4"),
+        ({"perturbation": -0.1}, "--perturbation must be 0 to 10.0; got -0.1"),
+        ({"perturbation": math.nan}, "--perturbation must be 0 to 10.0; got nan"),
+        ({"seed": 9_990}, "--seed 9990 with up to 48 attempts a task reaches seed 10037"),
+        ({"seed": -1}, "--seed must be 0 to 9,999; got -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
         (
             {"cameras": ("work-area",)},
@@ -267,7 +269,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ),
         (
             {"seed": 9_990, "policy": Path("some")},
-            "`seed` 9990 with up to 12 attempts a task reaches seed 10001",
+            "--seed 9990 with up to 12 attempts a task reaches seed 10001",
         ),
     ],
 )

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eyehand.available_memory import check_memory, check_workers
 from eyehand.checksums import read_json, write_json
 from eyehand.child_process import end_with_parent
 from eyehand.collection.demonstrate import demonstrate, lead_of
@@ -25,11 +26,15 @@ from eyehand.data.paths import inside
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.robot_env import RobotEnv
 from eyehand.envs.suite import Suite, find_suite
-from eyehand.files import PARTIAL
-from eyehand.types import Actor, InputError
+from eyehand.files import PARTIAL, check_place
+from eyehand.types import LARGEST_SIDE, Actor, InputError, check_ranges
 
 TRAINING_SEEDS = 10_000
 """Seeds from here on are for validation and evaluation, never for training."""
+MOST_EPISODES = TRAINING_SEEDS // 4
+"""Of a task: each may take four attempts, and each attempt a seed."""
+LARGEST_PUSH = 10.0
+"""Of a random push, in action units; an action is at most 1."""
 _DESCRIPTION_PATH = "meta/recording.json"
 
 
@@ -65,19 +70,22 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         """Check that numbers are in range, and that tasks and cameras exist."""
-        for name in ("episodes", "workers", "image_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
-        if not 0 <= self.perturbation < float("inf"):
-            raise InputError(f"`perturbation` must be finite, at least 0. Got {self.perturbation}.")
+        check_ranges(
+            self,
+            episodes=(1, MOST_EPISODES),
+            image_size=(1, LARGEST_SIDE),
+            perturbation=(0, LARGEST_PUSH),
+            seed=(0, TRAINING_SEEDS - 1),
+        )
+        check_workers(self.workers)
         suite = find_suite(self.suite)
         suite.check_cameras(self.cameras)
         last = self.seed + self.attempts - 1
-        if self.seed < 0 or last >= TRAINING_SEEDS:
+        if last >= TRAINING_SEEDS:
             raise InputError(
-                f"`seed` {self.seed} with up to {self.attempts} attempts a task reaches seed "
+                f"--seed {self.seed} with up to {self.attempts} attempts a task reaches seed "
                 f"{last}; training seeds are 0 to {TRAINING_SEEDS - 1}, those above are for "
-                "choosing and for evaluation. Choose a smaller `seed`."
+                "choosing and for evaluation. Choose a smaller --seed or fewer --episodes."
             )
         suite.select_tasks(self.tasks)
 
@@ -135,6 +143,12 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
         raise ValueError("`make_policy` is needed if and only if `config.policy` is set.")
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
+    pixels = sum(size**2 for size in config.pictures.values())
+    check_memory(  # every worker holds its episode, which is no shorter than a second
+        config.workers * suite.fps * 3 * pixels,
+        f"--image-size {config.image_size} with --workers {config.workers}",
+    )
+    check_place(config.out, folder=True)
     _check_folder(config)
     with dataset_writer(
         config.out, suite, config.pictures, corrections=config.policy is not None

@@ -20,7 +20,7 @@ from eyehand.files import replacing
 from eyehand.models.checkpoint import CONFIG, WEIGHTS, read_config
 from eyehand.policies.registry import describe_policy, load_policy, policy_configs, restore_config
 from eyehand.runs.measure import measure
-from eyehand.runs.train import TrainingRun, run_training
+from eyehand.runs.train import TrainingRun, check_batches, run_training
 from eyehand.types import InputError, Observation
 
 PARTS = {f"policy.{name}": parts for kind in policy_configs() for name, parts in kind.parts.items()}
@@ -123,6 +123,7 @@ def check_trial(trial: Trial, changes: Mapping[str, str]) -> Trial:
         InputError: If no run can be made of it.
     """
     trial = override(trial, changes)
+    check_batches(trial.run)
     policy = trial.run.policy
     if trial.execution.steps > policy.horizon:
         raise InputError(
