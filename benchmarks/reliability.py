@@ -316,6 +316,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="trials at the same time")
     parser.add_argument("--out", type=Path, default=Path("outputs/reliability"))
     parser.add_argument("--table", action="store_true", help="only write the page")
+    parser.add_argument("--no-page", action="store_true", help="leave the page as it is")
     wanted = parser.parse_args()
     wanted.out = wanted.out.resolve()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the trials, too
@@ -323,7 +324,8 @@ def main() -> None:
         for part in COUNTS if wanted.part == "all" else [wanted.part]:
             campaign(part, wanted)
     findings = read_results(wanted.out / "results.jsonl")
-    PAGE.write_text(page(findings), encoding="utf-8")
+    if not wanted.no_page:
+        PAGE.write_text(page(findings), encoding="utf-8")
     print(table(findings))
 
 
