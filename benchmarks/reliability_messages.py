@@ -128,7 +128,7 @@ def judge(kind: str, answer: str | bytes, told: dict[str, Any]) -> str | None:
 def send_bad(port: int, block: Block, result: Connection) -> None:
     """Send the bad messages of a block, over the time that it takes; tell what went wrong."""
     _step_aside()
-    draw, problems, closed = random.Random(block.seed), [], 0
+    draw, problems, closed, sent = random.Random(block.seed), [], 0, 0
     socket: ClientConnection | None = None
     told: dict[str, Any] = {}
     until = time.monotonic() + LONGEST
@@ -137,6 +137,7 @@ def send_bad(port: int, block: Block, result: Connection) -> None:
         if began > until:
             problems.append(f"{number} messages of {block.messages} took {LONGEST:g} s")
             break
+        sent += 1
         try:
             if socket is None:
                 socket = connect(f"ws://127.0.0.1:{port}", max_size=None, compression=None)
@@ -153,7 +154,7 @@ def send_bad(port: int, block: Block, result: Connection) -> None:
             socket, closed = None, closed + 1
             time.sleep(0.05)
         time.sleep(max(0.0, SECONDS / MESSAGES - (time.monotonic() - began)))
-    result.send((problems, closed))
+    result.send((problems, closed, sent))
 
 
 def attack(port: int, connections: int) -> None:
@@ -230,7 +231,8 @@ def run_block(block: Block, folder: Path, base: Path) -> dict[str, Any]:
             if run.wait(0) is not None or not jobs[1].is_alive():
                 break
         over.set()
-        problems, closed = pipes["bad"][0].recv() if pipes["bad"][0].poll(1.0) else (["died"], 0)
+        told = pipes["bad"][0].recv() if pipes["bad"][0].poll(1.0) else (["died"], 0, 0)
+        problems, closed, sent = told
         times, more = pipes["calm"][0].recv() if pipes["calm"][0].poll(90.0) else ([], ["stuck"])
         problems += more
         jobs[2].kill()
@@ -251,7 +253,7 @@ def run_block(block: Block, folder: Path, base: Path) -> dict[str, Any]:
     if late > MOST_P99:
         problems.append(f"p99 of the calm client {late:.0f} ms")
     return {
-        "messages": block.messages, "connections": block.connections, "closed": closed,
+        "messages": sent, "connections": block.connections, "closed": closed,
         "times_ms": times, "memory_mb": memory, "problems": problems,
     }  # fmt: skip
 

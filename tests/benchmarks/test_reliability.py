@@ -69,7 +69,7 @@ def test_a_trial_that_raises_or_dies_is_a_problem() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return {"problems": []}
 
-    found = dict(reliability.forked(trial, [3, 1, 2], jobs=2))
+    found = dict(reliability.forked(trial, [3, 1, 2], jobs=2, seconds=60))
     assert found[3]["problems"] == []
     assert "lost" in found[1]["problems"][0]
     assert "exit code -9" in found[2]["problems"][0]
