@@ -143,14 +143,16 @@ def run_chain(chain: Chain, seed: int, folder: Path, base: Path) -> dict[str, An
     most = float((base / f"seconds-{chain.verb}-{SUITES[chain.real][0]}").read_text())
     moments = [draw.uniform(0, most) for _ in range(chain.kills)]
     chained = _chain_of_server if chain.verb in ("serve", "live") else _chain_of_command
+    problems, killed = chained(chain, moments, folder, base)
     return {
-        "verb": chain.verb, "kills": chain.kills, "real": chain.real,
+        "verb": chain.verb, "kills": killed, "real": chain.real, "problems": problems,
         "moments": [round(moment, 3) for moment in moments],
-        "problems": chained(chain, moments, folder, base),
     }  # fmt: skip
 
 
-def _chain_of_command(chain: Chain, moments: list[float], folder: Path, base: Path) -> list[str]:
+def _chain_of_command(
+    chain: Chain, moments: list[float], folder: Path, base: Path
+) -> tuple[list[str], int]:
     suite, number, killed = SUITES[chain.real][0], 0, 0
     while True:
         target = folder / f"out-{number}"
@@ -159,7 +161,7 @@ def _chain_of_command(chain: Chain, moments: list[float], folder: Path, base: Pa
         code = run.wait(PATIENCE if last else moments[killed])
         if code is None:
             run.kill()
-            killed += 1
+            killed += not last
             problems = [f"orphan: {name}" for name in run.survivors()]
             problems += [f"not done in {PATIENCE:g} s: {said(run.log)}"] if last else []
         elif code:
@@ -169,13 +171,15 @@ def _chain_of_command(chain: Chain, moments: list[float], folder: Path, base: Pa
             problems += leftovers(folder / "temporary", run)
             number += 1
         if problems or last:
-            return problems
+            return problems, killed
 
 
-def _chain_of_server(chain: Chain, moments: list[float], folder: Path, base: Path) -> list[str]:
+def _chain_of_server(
+    chain: Chain, moments: list[float], folder: Path, base: Path
+) -> tuple[list[str], int]:
     port = free_port()
     command = words(chain.verb, folder, base, real=chain.real, port=port)
-    for moment in moments:
+    for number, moment in enumerate(moments, start=1):
         run = start(command, folder, real=chain.real)
         with clients(chain.verb, port):
             code = run.wait(moment)
@@ -184,11 +188,11 @@ def _chain_of_server(chain: Chain, moments: list[float], folder: Path, base: Pat
         problems += [f"exit code {code}: {said(run.log)}"] if code is not None else []
         problems += [] if is_free(port) else [f"port {port} is not free after the kill"]
         if problems:
-            return problems
+            return problems, number
     run = start(command, folder, real=chain.real)
     answer = base / f"answer-{SUITES[chain.real][0]}.npy"
     problems = finish_server(chain.verb, port, run, answer)
-    return problems + leftovers(folder / "temporary", run)
+    return problems + leftovers(folder / "temporary", run), len(moments)
 
 
 def leftovers(temporary: Path, run: Run) -> list[str]:
