@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-
+from eyehand.checksums import load_tensors, save_tensors
 from eyehand.data.lerobot import Dataset
 from eyehand.envs.metaworld import TIERS
 from eyehand.evaluation.results import ProbeResult, Results, TaskResult, percent_range, read_results
@@ -80,10 +79,10 @@ def release(out: Path) -> None:
     policy, folder = policies_of(out)[-1], RELEASED / "mt50"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(policy / "config.json", folder)
-    weights = load_file(policy / "model.safetensors")
-    save_file(
-        {name: value.half() if value.ndim > 1 else value for name, value in weights.items()},
+    weights = load_tensors(policy / "model.safetensors")
+    save_tensors(
         folder / "model.safetensors",
+        {name: value.half() if value.ndim > 1 else value for name, value in weights.items()},
     )
 
 

@@ -84,7 +84,7 @@ def test_json_may_be_written_with_other_spaces(tmp_path: Path) -> None:
 
 
 def test_tensors_come_back(tmp_path: Path) -> None:
-    save_tensors(tmp_path / "x.safetensors", TENSORS, {"step": "3"})
+    save_tensors(tmp_path / "x.safetensors", TENSORS)
     loaded = load_tensors(tmp_path / "x.safetensors")
     assert set(loaded) == set(TENSORS)
     for name, tensor in TENSORS.items():
@@ -92,9 +92,15 @@ def test_tensors_come_back(tmp_path: Path) -> None:
         assert torch.equal(loaded[name], tensor)
 
 
+def test_equal_tensors_are_equal_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_tensors(tmp_path / name, {name: TENSORS[name] for name in sorted(TENSORS)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_no_flipped_bit_of_tensors_passes(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
-    save_tensors(file, TENSORS, {"step": "3"})
+    save_tensors(file, TENSORS)
     whole = file.read_bytes()
     for number in range(400):
         file.write_bytes(changed(whole, number))

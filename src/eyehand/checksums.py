@@ -13,12 +13,13 @@ import logging
 import re
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from eyehand.files import flush, replace_text
@@ -63,6 +64,40 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     replace_text(path, json.dumps({**value, CHECKSUM: _checksum(value)}, indent=2) + "\n")
 
 
+def read_json(path: Path, *, expected: bool = False) -> dict[str, Any]:
+    """Return the JSON object in a file, without its checksum.
+
+    Args:
+        path: The file.
+        expected: The caller knows that a checksum was written: without one the file is damaged.
+
+    Raises:
+        InputError: If the file is missing, cannot be read, is no JSON object, or is damaged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        noted = value.pop(CHECKSUM, None) if isinstance(value, dict) else None
+        found = _checksum(value)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is truncated or altered ({error!s:.200}): restore it.") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold names and values in braces. It holds {value!r:.40}.")
+    # A damaged name of the entry leaves the checksum itself in the text.
+    if noted is None and not expected and not _WRITTEN.search(text):
+        _say_unprotected(path)
+    elif noted != found:
+        raise InputError(
+            f"{path} is not as it was written (its checksum differs): restore it. If you changed "
+            f"it on purpose, remove its entry {CHECKSUM!r}."
+        )
+    return value
+
+
 def checked_line(value: Mapping[str, Any]) -> str:
     r"""Return one line of text, a JSON object with the entries of ``value`` and their checksum.
 
@@ -93,50 +128,18 @@ def read_line(line: str | bytes) -> tuple[dict[str, Any], bool]:
     return value, noted is not None
 
 
-def read_json(path: Path, *, expected: bool = False) -> dict[str, Any]:
-    """Return the JSON object in a file, without its checksum.
-
-    Args:
-        path: The file.
-        expected: The caller knows that a checksum was written: without one the file is damaged.
-
-    Raises:
-        InputError: If the file is missing, cannot be read, is no JSON object, or is damaged.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is truncated or altered ({error!s:.200}): restore it.") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must hold names and values in braces. It holds {value!r:.40}.")
-    noted = value.pop(CHECKSUM, None)
-    # A damaged name of the entry leaves the checksum itself in the text.
-    if noted is None and not expected and not _WRITTEN.search(text):
-        _say_unprotected(path)
-    elif noted != _checksum(value):
-        raise InputError(
-            f"{path} is not as it was written (its checksum differs): restore it. If you changed "
-            f"it on purpose, remove its entry {CHECKSUM!r}."
-        )
-    return value
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file with a checksum in its metadata, and wait until the disk holds it.
+
+    Equal tensors give equal bytes: safetensors writes several entries of metadata in a random
+    order, so the checksum is the only one.
 
     Args:
         path: The file; see `eyehand.files.replacing` for how one is replaced.
         tensors: Of any shape and type.
-        metadata: Other texts for the file's metadata.
     """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    checksum = _tensor_checksum(contiguous, metadata)
-    save_file(contiguous, path, metadata={**metadata, CHECKSUM: checksum})
+    save_file(contiguous, path, metadata={CHECKSUM: _tensor_checksum(contiguous)})
     flush(path)
 
 
@@ -149,33 +152,35 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             metadata = dict(file.metadata() or {})
-        tensors = load_file(path)
+            # Mapped from the file, not copied; one opening, as the file may be replaced meanwhile.
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path} is missing.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is truncated or altered: {error!s:.200}.") from None
-    noted = metadata.pop(CHECKSUM, None)
+    noted = metadata.get(CHECKSUM)
     if noted is None and not any(map(_WRITTEN.fullmatch, metadata.values())):
         _say_unprotected(path)
-    elif noted != _tensor_checksum(tensors, metadata):
+    elif noted != _tensor_checksum(tensors):
         raise InputError(f"{path} is truncated or altered (its checksum differs): restore it.")
     return tensors
 
 
-def _checksum(value: Mapping[str, Any]) -> str:
+def _checksum(value: Any) -> str:
     """Return the checksum of JSON values, however they are written down."""
     plain = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
     return f"{_PREFIX}{zlib.crc32(plain.encode()):08x}"
 
 
-def _tensor_checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def _tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
     described = [[name, str(t.dtype), list(t.shape)] for name, t in sorted(tensors.items())]
-    checksum = zlib.crc32(json.dumps([described, sorted(metadata.items())]).encode())
+    checksum = zlib.crc32(json.dumps(described).encode())
     for _, tensor in sorted(tensors.items()):
         content = tensor.cpu().reshape(-1).view(torch.uint8).numpy()
         checksum = zlib.crc32(content.data, checksum)
     return f"{_PREFIX}{checksum:08x}"
 
 
+@cache  # a run reads its files several times
 def _say_unprotected(path: Path) -> None:
     _LOGGER.warning("%s has no checksum: damage to it would not be noticed.", path)

@@ -5,10 +5,12 @@ any moment there is the old one or the new one, whole. What a killed process lea
 ``.partial``; the next write of the same file takes its name over.
 """
 
+import errno
 import fcntl
 import os
 import platform
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,14 +47,16 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         ('new', ['notes.txt'])
     """
     beside = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}{PARTIAL}")
-    _remove(beside)
+    remove(beside)
     try:
         yield beside
         flush(beside)
         os.replace(beside, path)
         flush(path.parent)
-    except BaseException:
-        _remove(beside)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say which file it refused
+        remove(beside)
         raise
 
 
@@ -60,6 +64,36 @@ def replace_text(path: Path, text: str) -> None:
     """Replace the content of a text file, UTF-8."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Find out, before work begins, whether a file or a folder can be written; nothing is made.
+
+    Args:
+        path: Where it is to be.
+        folder: It is a folder.
+
+    Raises:
+        OSError: If its name is too long, its path leads through a file, there is something of the
+            other kind, or its folder may not be written; with the name of what is in the way.
+    """
+    try:
+        found = path.stat().st_mode
+    except FileNotFoundError:
+        above = next(one for one in path.absolute().parents if one.exists())
+        if not above.is_dir():
+            raise _os_error(errno.ENOTDIR, above) from None
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise _os_error(errno.EACCES, above) from None
+        return
+    if stat.S_ISDIR(found) != folder:
+        raise _os_error(errno.EEXIST if folder else errno.EISDIR, path)
+    if not os.access(path, os.W_OK):
+        raise _os_error(errno.EACCES, path)
+
+
+def _os_error(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 @contextmanager
@@ -96,6 +130,14 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def cache_folder() -> Path:
     """Return the folder of derived files: ``EYEHAND_CACHE``, or eyehand's in the user's cache.
 
@@ -130,10 +172,3 @@ def source_commit() -> str:
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eyehand.checksums import read_json
 from eyehand.collection import record as record_module
 from eyehand.collection.demonstrate import demonstrate, lead_of
 from eyehand.collection.record import RecordConfig, record
@@ -132,6 +134,71 @@ def test_interrupted_and_begun_again(
     assert contents(tmp_path / "parts") == before
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_damaged_pending_episodes_are_recorded_anew(
+    tmp_path: Path, use_attempt: Any, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, damage: str,
+) -> None:  # fmt: skip
+    """The recording goes on from the last good episode, to the same files."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    use_attempt(fake_attempt)
+    record(config(tmp_path / "whole", episodes=2))
+    for number, file in enumerate(("episode.json", "action.npy", "corner4.mp4")):
+        folder = tmp_path / str(number)
+        with monkeypatch.context() as patch:
+            patch.setattr(record_module.DatasetWriter, "close", lambda self: self._lock.close())
+            record(config(folder, episodes=2))  # ends as if killed: all four are pending
+        path = folder / ".pending/000001" / file
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content if damage == "flipped" else content[:40])
+        if damage == "gone":
+            path.unlink()
+        caplog.clear()
+        result = record(config(folder, episodes=2))
+        assert result.successes == {"reach": 2, "push": 2}
+        assert contents(folder) == contents(tmp_path / "whole")
+        assert [f"{file}" in line and "3 in all" in line for line in caplog.messages] == [True]
+
+
+def test_killed_before_the_description_is_there(
+    tmp_path: Path, use_attempt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    use_attempt(fake_attempt)
+    record(config(tmp_path / "whole", episodes=1))
+    for name in ("meta", "meta/recording.json.partial"):
+        folder = tmp_path / Path(name).name
+        (folder / ".pending").mkdir(parents=True)
+        (folder / "meta").mkdir()
+        if name != "meta":
+            (folder / name).write_text('{"sui')
+        record(config(folder, episodes=1))
+        assert contents(folder) == contents(tmp_path / "whole")
+    for name in ("meta/info.json", "meta/other", "file"):
+        folder = tmp_path / f"not {Path(name).name}"
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("{}")
+        with pytest.raises(InputError, match="exists and is not a recording"):
+            record(config(folder, episodes=1))
+    with pytest.raises(InputError, match="exists and is not a recording"):
+        record(config(tmp_path / "not file/file", episodes=1))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"suite": "metawor', b"\xff", b"[" * 100_000, b"[1]"])
+def test_a_damaged_description_is_one_sentence(
+    tmp_path: Path, use_attempt: Any, content: bytes
+) -> None:
+    use_attempt(fake_attempt)
+    record(config(tmp_path, episodes=1))
+    file = tmp_path / "meta/recording.json"
+    whole = file.read_text()
+    for damaged in (content, whole.replace('"seed": 0', '"seed": 1').encode()):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"^[^\n]*recording\.json [^\n]*$"):
+            record(config(tmp_path, episodes=1))
+
+
 def test_an_expert_that_fails_too_often_is_named(tmp_path: Path, use_attempt: Any) -> None:
     use_attempt(lambda task, *rest: None if task == "push" else fake_attempt(task, *rest))
     with pytest.raises(InputError, match=r"'push' succeeded in 0 of 20 attempts; 2 episodes"):
@@ -173,7 +240,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
     with pytest.raises(InputError, match=r"'cameras': \['corner4'\].*this one has.*'work_area'"):
         record(config(tmp_path / "set", episodes=1, cameras=("work_area",)))
     file = tmp_path / "set/meta/recording.json"
-    told = json.loads(file.read_bytes())
+    told = read_json(file)
     told["camera"] = told.pop("cameras")[0]  # as the version before wrote it
     file.write_text(json.dumps(told))
     record(config(tmp_path / "set", episodes=2))
@@ -188,12 +255,13 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"episodes": 0}, "`episodes` must be at least 1. Got 0"),
-        ({"workers": 0}, "`workers` must be at least 1. Got 0"),
-        ({"image_size": -4}, "`image_size` must be at least 1. Got -4"),
-        ({"perturbation": -0.1}, "`perturbation` must be finite, at least 0. Got -0.1"),
-        ({"seed": 9_990}, "`seed` 9990 with up to 48 attempts a task reaches seed 10037"),
-        ({"seed": -1}, "`seed` -1"),
+        ({"episodes": 0}, "--episodes must be 1 to 2,500; got 0"),
+        ({"workers": 0}, "--workers must be at least 1; got 0"),
+        ({"image_size": -4}, "--image-size must be 1 to 4,096; got -4"),
+        ({"perturbation": -0.1}, "--perturbation must be 0 to 10.0; got -0.1"),
+        ({"perturbation": math.nan}, "--perturbation must be 0 to 10.0; got nan"),
+        ({"seed": 9_990}, "--seed 9990 with up to 48 attempts a task reaches seed 10037"),
+        ({"seed": -1}, "--seed must be 0 to 9,999; got -1"),
         ({"tasks": "drawer-opn"}, "Did you mean 'drawer-open'"),
         (
             {"cameras": ("work-area",)},
@@ -201,7 +269,7 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         ),
         (
             {"seed": 9_990, "policy": Path("some")},
-            "`seed` 9990 with up to 12 attempts a task reaches seed 10001",
+            "--seed 9990 with up to 12 attempts a task reaches seed 10001",
         ),
     ],
 )
@@ -229,7 +297,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
     want = [seed for seed in range(20, 32) if seed % 3]
     assert [(row.task, row.seed) for row in dataset.episodes] == [("reach", seed) for seed in want]
     assert list(dataset.cameras) == ["work_area"]
-    stored = json.loads((tmp_path / "meta/recording.json").read_bytes())
+    stored = read_json(tmp_path / "meta/recording.json")
     assert (stored["policy"], stored["cameras"], stored["seed"]) == ("some", ["work_area"], 20)
 
 
@@ -337,7 +405,7 @@ def test_a_real_recording(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got.image["corner4"], want.image["corner4"])
         np.testing.assert_array_equal(got.landmarks, want.landmarks)
     environment.close()
-    stored = json.loads((tmp_path / "meta/recording.json").read_bytes())
+    stored = read_json(tmp_path / "meta/recording.json")
     assert stored == {
         "suite": "metaworld",
         "seed": 0,

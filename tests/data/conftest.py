@@ -1,5 +1,6 @@
 """Small episodes that look like something, and data sets of them."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,20 @@ def _writer(
     settings["columns"] = landmark_columns(landmarks) | dict(columns or {})
     shapes = dict.fromkeys(cameras, (SIZE, SIZE))
     return DatasetWriter(folder, image_shapes=shapes, robot="none", **settings)
+
+
+def _change_info(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "meta/info.json"
+    info = json.loads(path.read_bytes())
+    kept = {key: value for key, value in info.items() if "checksum" not in key}
+    change(kept)
+    path.write_text(json.dumps(kept))
+
+
+@pytest.fixture
+def change_info() -> Callable[..., None]:
+    """Change ``meta/info.json`` as another program does: there are no checksums then."""
+    return _change_info
 
 
 @pytest.fixture

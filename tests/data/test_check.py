@@ -9,26 +9,33 @@ from eyehand.data.check import check_dataset
 from eyehand.types import Episode, InputError
 
 MakeDataset = Callable[..., Path]
+ChangeInfo = Callable[..., None]
 
 
 def test_what_we_write_passes(tmp_path: Path, make_dataset: MakeDataset) -> None:
     check_dataset(make_dataset(tmp_path))
 
 
-def test_other_times_are_noticed(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_other_times_are_noticed(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
+) -> None:
     folder = make_dataset(tmp_path)
-    path = folder / "meta/info.json"
-    path.write_text(path.read_text().replace('"fps": 80', '"fps": 20', 1))
+    change_info(folder, lambda info: info.update(fps=20))
     with pytest.raises(InputError, match=r"episode 0 in .* do not grow by 1/20 s"):
         check_dataset(folder)
 
 
-def test_other_statistics_are_noticed(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_other_statistics_are_noticed(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
+) -> None:
     folder = make_dataset(tmp_path)
     path = folder / "meta/stats.json"
     stored = json.loads(path.read_bytes())
     stored["observation.state"]["max"][1] = 40.0
     path.write_text(json.dumps(stored))
+    with pytest.raises(InputError, match=r"stats\.json is not the file that was recorded"):
+        check_dataset(folder)
+    change_info(folder, lambda _: None)
     with pytest.raises(InputError, match=r"the max of 'state' in .*40\.0"):
         check_dataset(folder)
 

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import os
@@ -25,6 +26,7 @@ from eyehand.types import Episode, InputError
 
 MakeDataset = Callable[..., Path]
 MakeEpisode = Callable[..., Episode]
+ChangeInfo = Callable[..., None]
 INFO, TASKS = "meta/info.json", "meta/tasks.parquet"
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -37,14 +39,11 @@ def read_all(folder: Path) -> None:
         dataset.episode(index)
 
 
-def change_info(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    info = json.loads((folder / INFO).read_bytes())
-    change(info)
-    (folder / INFO).write_text(json.dumps(info))
-
-
 def change_table(folder: Path, path: str, name: str, column: pa.Array) -> None:
-    """Change one column, and forget the checksum, as another program would write the file."""
+    """Change one column, and forget the checksums, as another program would write the file."""
+    info = json.loads((folder / INFO).read_bytes())
+    kept = {key: value for key, value in info.items() if "checksum" not in key}
+    (folder / INFO).write_text(json.dumps(kept))
     table = pq.read_table(folder / path)
     pq.write_table(table.set_column(table.column_names.index(name), name, column), folder / path)
     episodes = pq.read_table(folder / EPISODES)
@@ -82,11 +81,106 @@ def test_one_altered_bit_is_noticed(tmp_path: Path, make_dataset: MakeDataset, p
         content[place] ^= 4
 
 
-def test_altered_totals_are_noticed(tmp_path: Path, make_dataset: MakeDataset) -> None:
-    make_dataset(tmp_path)
-    change_info(tmp_path, lambda info: info.update(total_frames=19))
+def everything(folder: Path) -> str:
+    """Return what a reader gets of a data set and its frame store, as one checksum."""
+    dataset, store = Dataset(folder), open_store(folder)
+    parts: list[Any] = [dataset.info, dataset.sentences, dataset.episodes, store.sentences]
+    parts += [store.episode_task, store.state, store.action]
+    for mapping in (vars(dataset.frames), dataset.frames.columns, store.columns):
+        parts += mapping.values()
+    parts += [number for found in store.statistics.values() for number in vars(found).values()]
+    parts += [p for name in dataset.cameras for _, p in dataset.images(name)]
+    parts += [part for film in store.image.values() for part in film.parts]
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+    return whole.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("has_checksums", "count"),
+    [
+        (True, 96),
+        (False, 32),
+        *(pytest.param(c, 3000, marks=pytest.mark.slow) for c in (True, False)),
+    ],
+)
+def test_no_damage_is_silent_or_a_traceback(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo, count: int,
+    has_checksums: bool, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A flip or a cut of any file; in a data set without checksums it may be silent."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    make_dataset(tmp_path, (5, 5, 5), landmarks=("hand",))
+    if not has_checksums:
+        names = ["eyehand/checksum/data", "eyehand/checksum/observation.images.top"]
+        change_info(tmp_path, lambda _: None)
+        pq.write_table(pq.read_table(tmp_path / EPISODES).drop_columns(names), tmp_path / EPISODES)
+    want = everything(tmp_path)
+    files = sorted(p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_size)
+    assert len(files) == 8  # info, stats, tasks, episodes, data, film; frames and their manifest
+    random = np.random.default_rng(0)
+    kept = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
+    for number in range(count):
+        file = files[number % len(files)]
+        damaged = bytearray(kept[file][0])
+        place = int(random.integers(len(damaged)))
+        if number // len(files) % 4 == 3:
+            del damaged[place:]
+        else:
+            damaged[place] ^= 1 << int(random.integers(8))
+        file.write_bytes(damaged)
+        os.utime(file, ns=(kept[file][1],) * 2)
+        try:
+            found = everything(tmp_path)
+        except InputError as error:
+            found = want if len(str(error).splitlines()) == 1 else str(error)
+        assert found == want or not has_checksums, (file, place)
+        for path, (content, modified) in kept.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
+                os.utime(path, ns=(modified, modified))
+    assert everything(tmp_path) == want
+
+
+def test_what_lerobot_writes_on_top_is_read_or_refused_in_one_sentence(
+    tmp_path: Path, make_dataset: MakeDataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    """0.4 and 0.5 keep entries that they do not know, 0.6 drops them."""
+    before = json.loads((make_dataset(tmp_path) / INFO).read_bytes())
+    rewritten = before | {"robot_type": "arm"}
+    (tmp_path / INFO).write_text(json.dumps(rewritten))
+    with pytest.raises(InputError, match=r"info\.json is not as it was written .* 'checksum'\.$"):
+        Dataset(tmp_path)
+    del rewritten["checksum"]
+    (tmp_path / INFO).write_text(json.dumps(rewritten))
+    read_all(tmp_path)
+    content = (tmp_path / TASKS).read_bytes()
+    pq.write_table(pq.read_table(tmp_path / TASKS), tmp_path / TASKS, compression="gzip")
+    with pytest.raises(InputError, match=r"tasks\.parquet is not .* 'file_checksums' of meta/info"):
+        Dataset(tmp_path)
+    caplog.clear()
+    del rewritten["file_checksums"]
+    (tmp_path / INFO).write_text(json.dumps(rewritten))
+    read_all(tmp_path)
+    assert [line.partition("info.json ")[2] for line in caplog.messages] == [
+        "has no checksum: damage to it would not be noticed."
+    ]
+    (tmp_path / INFO).write_text(json.dumps(before))
+    (tmp_path / TASKS).write_bytes(content)
+    caplog.clear()
+    read_all(tmp_path)
+    assert not caplog.messages
+
+
+def test_altered_totals_are_noticed(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
+) -> None:
+    change_info(make_dataset(tmp_path), lambda info: info.update(total_frames=19))
     with pytest.raises(InputError, match=r"promises 3 episodes with 19 frames.* have 3 with 20"):
         Dataset(tmp_path)
+    make_dataset(tmp_path)
     change_info(tmp_path, lambda info: info.update(total_episodes=4, total_frames=20))
     with pytest.raises(InputError, match="promises 4 episodes with 20 frames"):
         Dataset(tmp_path)
@@ -150,7 +244,7 @@ def test_what_lies_beyond_the_totals_is_not_read(
 
 
 def test_rows_beyond_the_totals_in_the_same_file_are_not_read(
-    tmp_path: Path, make_dataset: MakeDataset
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
 ) -> None:
     make_dataset(tmp_path)
     change_info(tmp_path, lambda info: info.update(total_episodes=2, total_frames=8))

@@ -9,7 +9,6 @@ from eyehand.data.parquet import (
     flat_numbers,
     read_table,
     sentence_table,
-    write_json,
     write_parquet,
 )
 from eyehand.types import InputError
@@ -19,8 +18,8 @@ from eyehand.types import InputError
 @pytest.mark.parametrize("dtype", [bool, np.int64, np.float32])
 def test_numbers_come_back(tmp_path: Path, shape: tuple[int, ...], dtype: type) -> None:
     values = np.random.default_rng(0).integers(0, 2, (5, *shape)).astype(dtype)
-    write_parquet(tmp_path / "a/b.parquet", pa.table({"x": array_to_column(values)}))
-    column = read_table(tmp_path / "a/b.parquet", ["x"])["x"]
+    write_parquet(tmp_path / "b.parquet", pa.table({"x": array_to_column(values)}))
+    column = read_table(tmp_path / "b.parquet", ["x"])["x"]
     back = flat_numbers(column).to_numpy(zero_copy_only=False).reshape(values.shape)
     assert back.dtype == values.dtype
     np.testing.assert_array_equal(back, values)
@@ -33,10 +32,3 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     assert read_table(tmp_path / "tasks.parquet", None)["task_index"].to_pylist() == [0, 1]
     with pytest.raises(InputError, match=r"tasks\.parquet has no column 'tusk'"):
         read_table(tmp_path / "tasks.parquet", ["tusk"])
-
-
-def test_json_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
-    for content in ({"a": 1}, {"a": 2}):
-        write_json(tmp_path / "meta/info.json", content)
-    assert [path.name for path in (tmp_path / "meta").iterdir()] == ["info.json"]
-    assert "2" in (tmp_path / "meta/info.json").read_text()

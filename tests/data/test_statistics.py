@@ -15,6 +15,7 @@ from eyehand.data.statistics import (
 from eyehand.types import InputError
 
 MakeDataset = Callable[..., Path]
+ChangeInfo = Callable[..., None]
 
 
 def test_describe_matches_numpy() -> None:
@@ -44,7 +45,7 @@ def test_stored_statistics_are_those_of_the_frames(
 ) -> None:
     folder = make_dataset(tmp_path, (7, 30, 12))
     frames = Dataset(folder).frames
-    for name, statistics in load_statistics(folder).items():
+    for name, statistics in load_statistics(Dataset(folder)).items():
         values = getattr(frames, name).astype(np.float64)
         for field, want in (
             ("mean", values.mean(axis=0)),
@@ -57,21 +58,25 @@ def test_stored_statistics_are_those_of_the_frames(
             np.testing.assert_array_equal(getattr(statistics, field), want.astype(np.float32))
 
 
-def test_the_file_is_read_and_not_computed_anew(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_the_file_is_read_and_not_computed_anew(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
+) -> None:
     folder = make_dataset(tmp_path)
+    change_info(folder, lambda _: None)
     path = folder / "meta/stats.json"
     stored = json.loads(path.read_bytes())
     stored["action"]["mean"] = [5.0, 6.0]
     path.write_text(json.dumps(stored))
-    assert load_statistics(folder)["action"].mean.tolist() == [5, 6]
+    assert load_statistics(Dataset(folder))["action"].mean.tolist() == [5, 6]
 
 
 @pytest.mark.parametrize("damage", ["missing", "no quantiles", "other count"])
 def test_a_file_that_cannot_serve_is_computed_anew(
-    tmp_path: Path, make_dataset: MakeDataset, damage: str
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo, damage: str
 ) -> None:
     folder = make_dataset(tmp_path)
-    want = load_statistics(folder)
+    change_info(folder, lambda _: None)
+    want = load_statistics(Dataset(folder))
     path = folder / "meta/stats.json"
     stored = json.loads(path.read_bytes())
     stored["action"]["mean"] = [5.0, 6.0]
@@ -80,13 +85,16 @@ def test_a_file_that_cannot_serve_is_computed_anew(
     elif damage == "other count":
         stored["action"]["count"] = [3]
     path.unlink() if damage == "missing" else path.write_text(json.dumps(stored))
-    for name, statistics in load_statistics(folder).items():
+    for name, statistics in load_statistics(Dataset(folder)).items():
         np.testing.assert_array_equal(statistics.mean, want[name].mean)
         np.testing.assert_array_equal(statistics.quantile_99, want[name].quantile_99)
 
 
-def test_an_altered_file_is_named(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_an_altered_file_is_named(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
+) -> None:
     folder = make_dataset(tmp_path)
+    change_info(folder, lambda _: None)
     (folder / "meta/stats.json").write_text('{"action": {"mea')
     with pytest.raises(InputError, match=r"stats\.json cannot be read as a LeRobot statistics"):
-        load_statistics(folder)
+        load_statistics(Dataset(folder))

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -6,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -18,6 +20,7 @@ from eyehand.types import Episode, InputError
 
 MakeDataset = Callable[..., Path]
 MakeEpisode = Callable[..., Episode]
+ChangeInfo = Callable[..., None]
 SIZE = 16
 
 
@@ -254,16 +257,145 @@ def test_a_store_without_an_action_mask_joins_one_with_it(folder: Path) -> None:
     assert store.columns == {}
 
 
-def test_what_is_needed_and_missing_is_named(
-    folder: Path,
-) -> None:
+def test_what_is_needed_and_missing_is_named(folder: Path, change_info: ChangeInfo) -> None:
     with pytest.raises(InputError, match=r"no feature 'privileged\.landmarks', which is needed"):
         open_store(folder, needed=("state", "action", "landmarks"))
-    video = json.loads((folder / "meta/info.json").read_bytes())
-    video["features"].pop("action")
-    (folder / "meta/info.json").write_text(json.dumps(video))
+    change_info(folder, lambda info: info["features"].pop("action"))
     with pytest.raises(InputError, match=r"no feature 'action'.*it has: observation\.state, "):
         open_store(folder, needed=("action",))
     store = open_store(folder)
     assert (store.action.shape, len(store)) == ((80, 0), 80)
     assert store.statistics["action"].mean.shape == (0,)
+
+
+def rename_camera(folder: Path, feature: str, change_info: ChangeInfo) -> None:
+    """Give the camera a name that somebody else chose."""
+
+    def rename(info: dict[str, Any]) -> None:
+        info["features"][feature] = info["features"].pop("observation.images.top")
+        info["video_path"] = "videos/observation.images.top/chunk-000/file-000.mp4"
+
+    change_info(folder, rename)
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    names = [n.replace("observation.images.top", feature) for n in table.column_names]
+    pq.write_table(table.rename_columns(names), path)
+
+
+@pytest.mark.parametrize("name", ["{outside}/precious", "../../../precious", "..", ""])
+def test_a_foreign_camera_writes_nothing_outside(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo, name: str
+) -> None:
+    folder = make_dataset(tmp_path / "set", (3,))
+    precious = tmp_path / "precious.npy"
+    precious.write_text("precious")
+    feature = f"observation.images.{name.format(outside=tmp_path)}"
+    rename_camera(folder, feature, change_info)
+    with pytest.raises(InputError, match="has no name that a file can have"):
+        open_store(folder)
+    assert precious.read_text() == "precious"
+
+
+def test_a_foreign_name_with_dots_and_blanks_is_a_camera(
+    tmp_path: Path, make_dataset: MakeDataset, change_info: ChangeInfo
+) -> None:
+    folder = make_dataset(tmp_path / "set", (3,))
+    want = frames_of(folder)
+    rename_camera(folder, "observation.images.wrist.left (2)", change_info)
+    np.testing.assert_array_equal(every(open_store(folder).image["wrist.left (2)"]), want)
+
+
+def test_links_that_leave_the_data_set_are_not_followed(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    folder, outside = make_dataset(tmp_path / "set", (3,)), tmp_path / "outside"
+    precious = outside / "original/precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    frames = folder / ".frames"
+    frames.symlink_to(outside)
+    with pytest.raises(InputError, match="leads out of the data set"):
+        open_store(folder)
+    frames.unlink()
+    frames.mkdir()
+    (frames / "original").symlink_to(precious.parent)
+    with pytest.raises(InputError, match="leads out of the data set"):
+        open_store(folder)
+    (frames / "original").unlink()
+    (frames / "original").mkdir()  # stale, and what it holds is deleted
+    (frames / "original/there").symlink_to(precious.parent)
+    (frames / "original.partial").symlink_to(precious.parent)
+    np.testing.assert_array_equal(every(open_store(folder).image["top"]), frames_of(folder))
+    (frames / "lock").unlink()
+    (frames / "lock").symlink_to(precious)
+    with pytest.raises(InputError, match="leads out of the data set"):
+        open_store(folder)
+    assert precious.read_text() == "precious"
+    video = next(folder.rglob("*.mp4"))
+    video.rename(tmp_path / "film.mp4")
+    video.symlink_to(tmp_path / "film.mp4")
+    with pytest.raises(InputError, match=r"file-000\.mp4' leads out of the data set"):
+        Dataset(folder).episode(0)
+
+
+def test_a_data_set_may_be_reached_through_a_link(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    assert len(open_store(tmp_path / "link")) == 80
+
+
+@pytest.mark.parametrize("frames", [np.zeros((3, 16, 16, 3)), np.zeros((80, 16, 16, 3)), None])
+def test_a_store_that_somebody_else_made_up_is_built_anew(
+    folder: Path, frames: np.ndarray | None
+) -> None:
+    """Its checksums are right, its frames are none."""
+    open_store(folder)
+    path = folder / ".frames/original"
+    if frames is None:
+        (path / "top.npy").write_bytes(b"no array")
+    else:
+        np.save(path / "top.npy", frames)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    for checksums in ({"top": store_module._checksums(path / "top.npy")}, 7):
+        (path / "manifest.json").write_text(json.dumps(manifest | {"checksums": checksums}))
+        np.testing.assert_array_equal(every(open_store(folder).image["top"]), frames_of(folder))
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "replace"])
+def test_a_full_disk_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(InputError, match=r"cannot be written .*No space left on device"):
+            open_store(folder)
+    assert [path.name for path in (folder / ".frames").iterdir()] == ["lock"]
+
+
+def test_the_room_is_taken_before_frames_are_decoded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a disk that fills meanwhile ends the process by a bus error."""
+    sizes = []
+    real = Dataset.images
+
+    def images(self: Dataset, *args: Any, **settings: Any) -> Any:
+        status = (folder / ".frames/original.partial/top.npy").stat()
+        sizes.append((status.st_blocks * 512, status.st_size))
+        return real(self, *args, **settings)
+
+    monkeypatch.setattr(Dataset, "images", images)
+    open_store(folder)
+    assert all(taken >= size > 80 * SIZE * SIZE * 3 for taken, size in sizes)
+
+
+def test_a_file_system_that_cannot_reserve_is_written_to_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    np.testing.assert_array_equal(every(open_store(folder).image["top"]), frames_of(folder))

@@ -59,6 +59,16 @@ def test_truncated(tmp_path: Path, kept: float) -> None:
         list(decode_video(path, fps=80))
 
 
+def test_an_unknown_codec_is_one_sentence(tmp_path: Path) -> None:
+    """PyAV gives a stream without a decoder then, or none at all."""
+    content = encode_video(film(0, 3), fps=80)
+    for old, new in ((b"avc1", b"avcX"), (b"moov", b"moox")):
+        path = tmp_path / "odd.mp4"
+        path.write_bytes(content.replace(old, new))
+        with pytest.raises(InputError, match=r"odd\.mp4 cannot be read as a video"):
+            list(decode_video(path, fps=80))
+
+
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.mp4 is missing"):
         next(decode_video(tmp_path / "none.mp4", fps=80))

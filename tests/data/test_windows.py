@@ -205,13 +205,13 @@ def test_an_error_in_the_background_is_raised(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "`batch_size` must be at least 1. Got 0"),
-        ({"history": 0}, "`history` must be at least 1. Got 0"),
-        ({"history_stride": -2}, "`history_stride` must be at least 1. Got -2"),
-        ({"horizon": 0}, "`horizon` must be at least 1. Got 0"),
-        ({"seed": -1}, "`seed` must not be negative. Got -1"),
-        ({"random_shift": -3}, "`random_shift` must not be negative. Got -3"),
-        ({"color_jitter": 0.7}, r"`color_jitter` must lie in \[0, 0.5\]. Got 0.7"),
+        ({"batch_size": 0}, "--batch-size must be 1 to .*; got 0"),
+        ({"history": 0}, "--history must be 1 to .*; got 0"),
+        ({"history_stride": -2}, "--history-stride must be 1 to .*; got -2"),
+        ({"horizon": 0}, "--horizon must be 1 to .*; got 0"),
+        ({"seed": -1}, "--seed must be 0 to .*; got -1"),
+        ({"random_shift": -3}, "--random-shift must be 0 to .*; got -3"),
+        ({"color_jitter": 0.7}, "--color-jitter must be 0 to 0.5; got 0.7"),
     ],
 )
 def test_refused_configs(change: dict[str, int], message: str) -> None:

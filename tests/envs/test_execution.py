@@ -55,7 +55,7 @@ def test_chunks_that_cannot_be_executed_are_refused() -> None:
 
 
 def test_an_execution_out_of_range_is_refused() -> None:
-    with pytest.raises(InputError, match=r"at least 1\. Got 0"):
+    with pytest.raises(InputError, match=r"--execution\.steps must be 1 to 1,000; got 0"):
         Execution(steps=0)
-    with pytest.raises(InputError, match=r"Got -0\.5"):
+    with pytest.raises(InputError, match=r"ensembling must be 0 to .*; got -0\.5"):
         Execution(temporal_ensembling=-0.5)

@@ -81,7 +81,7 @@ def test_a_chosen_head_gets_the_frames_that_it_needs(config: Any) -> None:
     [
         ({"gripper": 5}, "gripper must be at least 0 and at most action_dim=4; got 5"),
         ({"gripper": -1}, "gripper must be at least 0 .*; got -1"),
-        ({"history": 0}, "history and history_stride must be >= 1; got 0 and 4"),
+        ({"history": 0}, "history must be 1 to 1,000; got 0"),
         ({"cameras": ()}, "cameras must name at least one camera; got none"),
         ({"image_size": 100}, "multiple of 16 for the small vision encoder; got 100"),
         ({"history": 1, "head": FASTHeadConfig(vocabulary=64)}, "vocabulary must be above 81"),

@@ -1,17 +1,22 @@
 import json
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
+from eyehand.checksums import read_json, write_json
 from eyehand.models.checkpoint import stored_weights
 from eyehand.policies.contract import PolicyConfig, PolicyModule
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.registry import (
     POLICIES,
+    RELEASED,
     describe_policy,
     find_checkpoint,
     load_policy,
@@ -29,9 +34,9 @@ def checkpoint(tmp_path: Path, small_policy: Callable[..., PolicyModule]) -> Pat
 
 
 def change_policy(folder: Path, **changes: Any) -> None:
-    description = json.loads((folder / "config.json").read_text())
+    description = read_json(folder / "config.json")
     description["policy"] |= changes
-    (folder / "config.json").write_text(json.dumps(description))
+    write_json(folder / "config.json", description)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -102,6 +107,52 @@ def test_weights_of_another_size_are_refused(checkpoint: Path) -> None:
     change_policy(checkpoint, keypoints=4)
     with pytest.raises(InputError, match=r"model\.safetensors: weight '.*' has shape .*asks for"):
         load_policy(checkpoint)
+
+
+ABSURD: list[dict[str, Any]] = [
+    {"horizon": 10**9},
+    {"dims": [-1, 2, 3]},
+    {"state_dim": 10**10},
+    {"head": 3},
+    {"language": 3},
+]
+MORE_ABSURD: list[dict[str, Any]] = [
+    {"dims": [10**9, 8, 8]},
+    {"context_dim": 10**9},
+    {"context_dim": 0},
+    {"keypoints": 10**9},
+    {"octaves": 10**9},
+    {"octaves": -1},
+    {"map_dim": 10**9},
+    {"blocks": 10**9},
+    {"blocks": 10**9, "dims": [2, 2, 2]},
+    {"action_dim": 10**10},
+    {"image_size": 16 * 10**8},
+    {"vision": "resnet18", "image_size": 10**8},
+    {"head": {"name": "mlp", "dims": [10**9]}},
+    {"head": {"name": "mlp", "dims": [1] * 10**4}},
+    {"head": {"name": "mlp", "dims": "many"}},
+    {"cameras": 7},
+    {"language": "transformers:/nowhere"},
+    {"name": ["bcz"]},
+]
+
+
+@pytest.mark.parametrize(
+    "changes", [*ABSURD, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE_ABSURD)]
+)
+def test_absurd_configs_are_one_sentence_before_they_take_memory(
+    checkpoint: Path, changes: dict[str, Any]
+) -> None:
+    change_policy(checkpoint, **changes)
+    before = psutil.Process().memory_info().rss
+    begun = time.perf_counter()
+    with pytest.raises(InputError) as refused:
+        load_policy(checkpoint)
+    assert "\n" not in str(refused.value)
+    assert str(checkpoint) in str(refused.value)
+    assert time.perf_counter() - begun < 10
+    assert psutil.Process().memory_info().rss - before < 300e6
 
 
 @pytest.mark.parametrize("length", [0, 4, 200, -1])
@@ -177,6 +228,22 @@ def test_a_folder_is_itself_even_where_a_released_policy_has_its_name(released: 
 def test_what_is_neither_is_refused_with_the_names(released: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"is no folder .* those are \['big', 'small'\]\.$"):
         find_checkpoint(Path(name))
+
+
+def test_the_files_of_every_released_policy_have_checksums(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    for folder in RELEASED.iterdir():
+        load_policy(folder)
+        assert caplog.messages == [], "nothing is said of a file without a checksum"
+        copy = shutil.copytree(folder, tmp_path / folder.name)
+        for name in ("config.json", "model.safetensors"):
+            content = bytearray((folder / name).read_bytes())
+            content[len(content) // 2] ^= 1
+            (copy / name).write_bytes(content)
+            with pytest.raises(InputError, match=rf"{name} is .*checksum differs"):
+                load_policy(copy)
+            shutil.copyfile(folder / name, copy / name)
 
 
 def test_an_installation_without_released_policies_still_finds_folders(

@@ -61,5 +61,5 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file is no folder"):
         classify("lenet5", config, tmp_path / "file", resume=False)
     (tmp_path / "config.json").write_text("{bad")
-    with pytest.raises(InputError, match=r"config\.json cannot be read"):
+    with pytest.raises(InputError, match=r"config\.json is truncated or altered"):
         classify("lenet5", config, tmp_path, resume=True)

@@ -193,7 +193,7 @@ def test_what_another_machine_does_is_left_to_it_until_it_is_dead(
     ("axes", "settings", "said"),
     [
         (["policy.head=lstm", "policy.history=1"], {}, "'lstm' reads a history"),
-        (["policy.head=bins", "policy.head.bins=1"], {}, "bins must be >= 2; got 1"),
+        (["policy.head=bins", "policy.head.bins=1"], {}, "bins must be 2 to 65,536; got 1"),
         (["policy.horizon=1"], {}, "execution.steps=4 is more than the 1 actions of a chunk"),
         (["policy.head=gpt", "execution.steps=1"], {}, "history-stride=4 steps apart"),
         (["training.learning-rate=1e-4..1e-2"], {}, "--trials"),

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from eyehand.checksums import read_json, write_json
 from eyehand.data.pictures import LabelledPictures
 from eyehand.runs.picture_run import (
     NetworkConfig,
@@ -96,13 +96,13 @@ def test_a_network_that_cannot_read_the_pictures_is_refused_before_a_folder_is_m
 def test_a_run_that_does_not_fit_its_config_is_one_sentence(tmp_path: Path) -> None:
     train_network(LENET, bars(8), bars(8), learning(1), tmp_path, data={}, resume=False)
     config = tmp_path / "config.json"
-    written = json.loads(config.read_text())
+    written = read_json(config)
     for changes, sentence in (
         ({"classes": 3}, r"'network\.output\.\w+' has shape"),
         ({"classes": "two"}, r'network config: wrong value type for field "classes"'),
         ({"name": "lenet6"}, r"no network 'lenet6'\. Did you mean 'lenet5'"),
         ({"image_size": -1}, "image_size must be at least 1; got -1"),
     ):
-        config.write_text(json.dumps({**written, "network": {**written["network"], **changes}}))
+        write_json(config, {**written, "network": {**written["network"], **changes}})
         with pytest.raises(InputError, match=sentence):
             load_classifier(tmp_path)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from eyehand.checksums import read_json, write_json
 from eyehand.data.columns import landmark_columns
 from eyehand.data.lerobot import Dataset
 from eyehand.data.windows import WindowLoader
@@ -114,6 +115,18 @@ def test_statistics_are_those_of_all_data_sets(data: Path, tmp_path: Path) -> No
     assert (weights["units.state_std"].numpy() > 1.5 * alone).all()
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_data_set_is_no_folder_for_a_run(
+    data: Path, tmp_path: Path, resume: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before the data is decoded, and nothing is written."""
+    monkeypatch.setattr(run_module, "open_store", lambda *_, **__: pytest.fail("decoded"))
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    with pytest.raises(InputError, match=rf"--out: {data} holds data and no run; name a new"):
+        run_training(tiny(1), [data], data, resume=resume)
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
+
+
 def test_batches_come_from_all_data_sets(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,9 +205,9 @@ def test_a_run_with_initial_weights_says_so_and_resumes(
 
 def test_a_run_that_an_older_version_began_goes_on(data: Path, begun: Path) -> None:
     path = begun / "config.json"
-    description = json.loads(path.read_text())
+    description = read_json(path)
     del description["policy"]["gripper"]  # a field that has come since
-    path.write_text(json.dumps(description))
+    write_json(path, description)
     run = tiny(3)
     with pytest.raises(InputError, match="gripper"):
         run_training(

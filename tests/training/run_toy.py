@@ -139,7 +139,7 @@ def losses(folder: Path) -> list[float]:
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Return every tensor that a run leaves: weights, averages, optimizer, published weights."""
-    (state,) = (folder / "training_state").iterdir()
+    state = max((folder / "training_state").iterdir())
     published = load_file(folder / "model.safetensors")
     return {
         **load_file(state / "tensors.safetensors"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from eyehand.training import distributed
+from eyehand.training import distributed, loop
 from eyehand.types import InputError
 
 
@@ -56,6 +56,18 @@ def run_two_processes(toy: ModuleType, folder: Path, **arguments: Any) -> None:
     for process in processes:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
+
+
+def test_only_the_main_process_holds_the_folder(tmp_path: Path) -> None:
+    """The others of the same run would find it held."""
+    folder = tmp_path / "run"
+    with (
+        loop._held(folder, main=True),
+        loop._held(folder, main=False),
+        pytest.raises(InputError, match="another process"),
+        loop._held(folder, main=True),
+    ):
+        pytest.fail("two hold it")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A run folder as the version before wrote it is gone on with, to the bit."""
 
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +20,16 @@ SETTINGS = {"steps": 6, "log_every": 4, "learning_rate": 0.01}
 def age(folder: Path, **training: object) -> None:
     """Write a run's files as the version before did."""
     config = json.loads((folder / "config.json").read_text())
+    del config["checksum"]
     for name in ("accumulate", "threads"):
         del config["training"][name]
     config["training"] |= training
     (folder / "config.json").write_text(json.dumps(config))
-    (state,) = (folder / "training_state").iterdir()
+    before, state = sorted((folder / "training_state").iterdir())
+    shutil.rmtree(before)
+    (state / "config.json").unlink()
     counters = json.loads((state / "state.json").read_text())
+    del counters["checksum"]
     del counters["cycle"]
     del counters["sums"]["gradient_norm"]
     counters["summed"] = counters.pop("counts")["loss"]

@@ -13,6 +13,7 @@ import torch
 from eyehand.functional.schedule import warmup_cosine
 from eyehand.training import loop
 from eyehand.training.config import TrainConfig
+from eyehand.training.cycle import Cycle
 from eyehand.training.supervised import SupervisedUpdate
 from eyehand.types import InputError
 
@@ -202,3 +203,16 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     monkeypatch.setattr(toy.ToyPolicy, "loss", loss)
     with pytest.raises(InputError, match=r"gradient norm is nan at step 1 .*no checkpoint yet"):
         toy.run_toy(tmp_path, steps=3)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(
+    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of step 3 is finite; its rate is larger than a number of 32 bits can be."""
+    toy.run_toy(tmp_path, steps=2, checkpoint_steps=1)
+    before = toy.tensors(tmp_path)
+    monkeypatch.setattr(Cycle, "share", lambda *_: 1e45)
+    message = r"/\S+ is not finite after step 3; .* keeps the checkpoint of step 2\..* lower"
+    with pytest.raises(InputError, match=message):
+        toy.run_toy(tmp_path, steps=4, checkpoint_steps=1, resume=True)
+    assert all(torch.equal(before[name], tensor) for name, tensor in toy.tensors(tmp_path).items())

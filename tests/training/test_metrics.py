@@ -8,6 +8,7 @@ from rich.console import Console
 from eyehand.training import metrics
 from eyehand.training.metrics import Display, MetricsFile
 from eyehand.training.profile import OtherPrograms
+from eyehand.types import InputError
 
 
 def steps(folder: Path) -> list[int]:
@@ -25,6 +26,44 @@ def test_lines_after_the_resumed_step_and_cut_lines_are_dropped(tmp_path: Path) 
     MetricsFile(tmp_path, step=20).add(30, {"loss": 0.5})
     assert steps(tmp_path) == [10, 20, 30]
     assert "0.5" in file.path.read_text()
+
+
+def lines_of(*steps: int) -> list[bytes]:
+    return [b'{"step": %d, "loss": 1.0}\n' % step for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("number", "damaged"),
+    [
+        (2, b"\n"),
+        (2, b"\xff\xfe\n"),
+        (2, b"[2]\n"),
+        (2, b"3\n"),
+        (2, b'{"stop": 20}\n'),
+        (2, b'{"step": "20"}\n'),
+        (2, b'{"step": 5}\n'),
+        (3, b'{"step": 20, "lo'),  # the steps 20 and 30 in one line
+        (4, b'{"step": 40, "lo\n'),
+    ],
+)
+def test_another_damaged_line_is_one_sentence_and_the_file_is_left(
+    tmp_path: Path, number: int, damaged: bytes
+) -> None:
+    lines = lines_of(10, 20, 30, 40)
+    lines[number - 1] = damaged
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines))
+    with pytest.raises(
+        InputError, match=rf"line {number} of .*metrics\.jsonl is damaged, .*resume"
+    ):
+        MetricsFile(tmp_path, step=30)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize("cut", [b'{"step": 40', b'{"step": 40}', b"\0\0\0"])
+def test_a_last_line_that_a_kill_cut_is_dropped(tmp_path: Path, cut: bytes) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines_of(10, 20, 30)) + cut)
+    MetricsFile(tmp_path, step=40)
+    assert steps(tmp_path) == [10, 20, 30]
 
 
 def show(console: Console, count: int) -> None:

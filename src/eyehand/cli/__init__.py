@@ -1,9 +1,11 @@
 """The command line: ``eyehand VERB``; one file a verb, imported only when it is named."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 
 VERBS = {
     "demo": "The whole way in 20 minutes: record, train, evaluate, report.",
@@ -28,12 +30,34 @@ COMPLETION = "--tyro-print-completion"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0 done, 2 a mistake in what was given, 130 stopped.
+    """Run one verb and return the exit code.
+
+    0 is done; 2 a mistake in what was given, or something that the machine refused, such as a full
+    disk; 130 stopped. What else goes wrong is a mistake of ours and is raised.
 
     Args:
         arguments: The words after ``eyehand``; left out, those of the shell.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _answer(arguments)
+        finally:
+            sys.stdout.flush()  # here, where an error can still be said
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\neyehand: {arguments[0]} was stopped; its finished work is kept.\n")
+        return 130
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
+        _close_output()
+        return 0
+    except Exception as error:
+        sentence = _sentence(error, arguments)
+        if sentence is None:
+            raise
+        return _refuse(sentence)
+
+
+def _answer(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_help())
         return 0
@@ -42,29 +66,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"eyehand {__version__}\n")
         return 0
+    for argument in arguments:
+        if re.search("[\ud800-\udfff]", argument):  # how Python marks bytes that are no text
+            return _refuse(f"{argument!r:.80} is not UTF-8, as names and sentences must be.")
     verb = "completion" if arguments[0] == COMPLETION else arguments[0]
-    return _run(verb, arguments[1:])
-
-
-def _run(verb: str, arguments: list[str]) -> int:
-    from eyehand.functional.names import unknown_name
-
     if verb not in (*VERBS, "completion"):
-        sys.stderr.write(f"eyehand: {unknown_name('verb', verb, VERBS)}\n")
-        return 2
-    from eyehand.types import InputError  # imports torch, which --help should not wait for
+        from eyehand.functional.names import unknown_name
 
+        return _refuse(unknown_name("verb", verb, VERBS))
+    return import_module(f"eyehand.cli.{verb}").run(arguments[1:]) or 0
+
+
+def _sentence(error: Exception, arguments: Sequence[str]) -> str | None:
+    """Return what to print for an error that is not a mistake of ours."""
+    from eyehand.cli.faults import fault
+    from eyehand.types import InputError
+
+    if isinstance(error, InputError):
+        return str(error)
+    place = _place(arguments)
     try:
-        return import_module(f"eyehand.cli.{verb}").run(arguments) or 0
-    except InputError as error:
-        sys.stderr.write(f"eyehand: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\neyehand: {verb} was stopped; its finished work is kept.\n")
-        return 130
-    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        sys.stdout.flush()
+    except OSError:  # it is the output that cannot be written
+        _close_output()
+        place = "the standard output"
+    return fault(error, place)
+
+
+def _refuse(sentence: str) -> int:
+    """Print why a command line cannot be done, and return the exit code."""
+    sys.stderr.write(f"eyehand: {' '.join(sentence.splitlines())}\n")
+    return 2
+
+
+def _close_output() -> None:
+    """Let what is still to be printed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _place(arguments: Sequence[str]) -> str:
+    """Return where a command writes, as far as its words tell."""
+    for word, after in pairwise([*arguments, ""]):
+        if word == "--out" and after:
+            return after
+        if word.startswith("--out="):
+            return word.removeprefix("--out=")
+    return "the output"
 
 
 def _help() -> str:

@@ -14,10 +14,11 @@ from typing import Annotated
 
 import tyro
 
+from eyehand.envs.suite import find_suite
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.policies.registry import find_checkpoint
-from eyehand.runs.measure import measure, measure_server
-from eyehand.types import InputError
+from eyehand.runs.measure import MOST_PIXELS, measure, measure_server
+from eyehand.types import InputError, check_ranges
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ class EvalArguments:
     """Height and width of that server's pictures, pixels."""
     rerun: Path | None = None
     """Also record the filmed episodes for the rerun viewer, into this .rrd file."""
+
+    def __post_init__(self) -> None:
+        """Check what the other configs do not hold."""
+        check_ranges(self, image_size=(1, MOST_PIXELS))
+        if self.camera is not None:
+            find_suite(self.config.suite).check_cameras((self.camera,))
 
 
 def run(arguments: list[str]) -> None:

@@ -16,11 +16,10 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from eyehand.files import replace_text
+from eyehand.files import check_place, replace_text
 from eyehand.inspection.page import html_page
 from eyehand.inspection.terminal import show
 from eyehand.runs.inspect import InspectConfig, inspect_model
-from eyehand.types import InputError
 
 
 def run(arguments: list[str]) -> None:
@@ -38,20 +37,13 @@ def run(arguments: list[str]) -> None:
             config: Pictures, layers and precision.
             out: File of the page.
         """
-        if out.is_dir():
-            raise InputError(f"{out} is a folder; --out names the page, such as {out}/page.html.")
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--out: {out} cannot be written: {error}.") from error
+        check_place(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
         console = Console(highlight=False)
         with Console(stderr=True).status(escape(f"looking into {model}")):
             inspection = inspect_model(model, config)
         show(inspection, console)
-        try:
-            replace_text(out, html_page(inspection))
-        except OSError as error:
-            raise InputError(f"--out: {out} cannot be written: {error}.") from error
+        replace_text(out, html_page(inspection))
         console.print(f"with pictures: {out}", markup=False, soft_wrap=True)
 
     tyro.cli(start, args=arguments, prog="eyehand inspect", description=__doc__)

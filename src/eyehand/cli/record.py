@@ -19,6 +19,7 @@ def run(arguments: list[str]) -> None:
     make_policy = None
     if wanted.policy is not None:
         make_policy = partial(load_policy, find_checkpoint(wanted.policy))
+        make_policy()  # here too, so that a broken checkpoint is found at once
     result = record(wanted, make_policy)
     console = Console(highlight=False, soft_wrap=True)
     for task, episodes in result.successes.items():

@@ -1,6 +1,5 @@
 """Recording: the simulator's scripted expert does the tasks, and a data set keeps the episodes."""
 
-import json
 import multiprocessing
 import signal
 import time
@@ -17,18 +16,25 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eyehand.available_memory import check_memory, check_workers
+from eyehand.checksums import read_json, write_json
 from eyehand.child_process import end_with_parent
 from eyehand.collection.demonstrate import demonstrate, lead_of
 from eyehand.collection.episodes import dataset_writer
 from eyehand.data.encoding import EncodedEpisode, encode_episode
+from eyehand.data.paths import inside
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.robot_env import RobotEnv
 from eyehand.envs.suite import Suite, find_suite
-from eyehand.files import replace_text
-from eyehand.types import Actor, InputError
+from eyehand.files import PARTIAL, check_place
+from eyehand.types import LARGEST_SIDE, Actor, InputError, check_ranges
 
 TRAINING_SEEDS = 10_000
 """Seeds from here on are for validation and evaluation, never for training."""
+MOST_EPISODES = TRAINING_SEEDS // 4
+"""Of a task: each may take four attempts, and each attempt a seed."""
+LARGEST_PUSH = 10.0
+"""Of a random push, in action units; an action is at most 1."""
 _DESCRIPTION_PATH = "meta/recording.json"
 
 
@@ -64,19 +70,22 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         """Check that numbers are in range, and that tasks and cameras exist."""
-        for name in ("episodes", "workers", "image_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
-        if not 0 <= self.perturbation < float("inf"):
-            raise InputError(f"`perturbation` must be finite, at least 0. Got {self.perturbation}.")
+        check_ranges(
+            self,
+            episodes=(1, MOST_EPISODES),
+            image_size=(1, LARGEST_SIDE),
+            perturbation=(0, LARGEST_PUSH),
+            seed=(0, TRAINING_SEEDS - 1),
+        )
+        check_workers(self.workers)
         suite = find_suite(self.suite)
         suite.check_cameras(self.cameras)
         last = self.seed + self.attempts - 1
-        if self.seed < 0 or last >= TRAINING_SEEDS:
+        if last >= TRAINING_SEEDS:
             raise InputError(
-                f"`seed` {self.seed} with up to {self.attempts} attempts a task reaches seed "
+                f"--seed {self.seed} with up to {self.attempts} attempts a task reaches seed "
                 f"{last}; training seeds are 0 to {TRAINING_SEEDS - 1}, those above are for "
-                "choosing and for evaluation. Choose a smaller `seed`."
+                "choosing and for evaluation. Choose a smaller --seed or fewer --episodes."
             )
         suite.select_tasks(self.tasks)
 
@@ -123,7 +132,8 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
 
     Episodes are written in the order of tasks and seeds, and get the task's sentences in turn. The
     files are equal bit for bit for any number of workers, and also if the recording was killed and
-    continued; a kill loses the episodes under way and those that wait for an earlier one.
+    continued; a kill loses the episodes under way and those that wait for an earlier one. Episodes
+    that are damaged on the disk before they are in a file are recorded anew, with those after them.
 
     Raises:
         InputError: If the folder holds something else, or the expert fails too often.
@@ -133,6 +143,12 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
         raise ValueError("`make_policy` is needed if and only if `config.policy` is set.")
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
+    pixels = sum(size**2 for size in config.pictures.values())
+    check_memory(  # every worker holds its episode, which is no shorter than a second
+        config.workers * suite.fps * 3 * pixels,
+        f"--image-size {config.image_size} with --workers {config.workers}",
+    )
+    check_place(config.out, folder=True)
     _check_folder(config)
     with dataset_writer(
         config.out, suite, config.pictures, corrections=config.policy is not None
@@ -163,29 +179,33 @@ def _description(config: RecordConfig) -> dict[str, Any]:
 
 
 def _check_folder(config: RecordConfig) -> None:
-    path = config.out / _DESCRIPTION_PATH
+    path = inside(config.out, _DESCRIPTION_PATH)
     if path.is_file():
-        try:
-            found = json.loads(path.read_bytes())
-            if "camera" in found:  # a recording of the version before has one
-                found["cameras"] = [found.pop("camera")]
-        except ValueError:
-            raise InputError(f"{path} is truncated or altered. Restore the file.") from None
+        found = read_json(path)
+        if "camera" in found:  # a recording of the version before has one
+            found["cameras"] = [found.pop("camera")]
         if found != _description(config):
             raise InputError(
                 f"{config.out} holds a recording with {found}; this one has "
                 f"{_description(config)}. Choose another folder."
             )
-    elif config.out.exists() and any(p.name != ".pending" for p in config.out.iterdir()):
+    elif config.out.exists() and not (config.out.is_dir() and _is_begun(config.out)):
         raise InputError(
             f"{config.out} exists and is not a recording. Choose an empty or a new folder."
         )
 
 
+def _is_begun(folder: Path) -> bool:
+    """Return whether a folder holds no more than a recording that was killed at its very begin."""
+    began = {".pending", "meta", f"{_DESCRIPTION_PATH}{PARTIAL}"}
+    found = [*folder.iterdir(), *folder.glob("meta/*")]
+    return all(path.relative_to(folder).as_posix() in began for path in found)
+
+
 def _write_description(config: RecordConfig) -> None:
     path = config.out / _DESCRIPTION_PATH
     path.parent.mkdir(exist_ok=True)
-    replace_text(path, json.dumps(_description(config), indent=2))
+    write_json(path, _description(config))
 
 
 def _state(task: str, config: RecordConfig, writer: DatasetWriter) -> _Progress:

@@ -55,7 +55,9 @@ def _check_sentences(dataset: Dataset) -> None:
 
 
 def _check_statistics(dataset: Dataset) -> None:
-    loaded = load_statistics(dataset.folder)
+    if (dataset.folder / STATISTICS_PATH).exists():
+        dataset.small_file(STATISTICS_PATH)
+    loaded = load_statistics(dataset)
     for name, statistics in loaded.items():
         values = getattr(dataset.frames, name)
         expected = describe(values)

@@ -1,8 +1,10 @@
 """Reads data sets in the LeRobot v3.0 layout, which `eyehand.data.layout` describes."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,28 @@ from eyehand.data.columns import (
 )
 from eyehand.data.layout import (
     CHECKSUM_COLUMN,
+    FILE_CHECKSUMS,
     INFO_PATH,
+    MOST_FRAMES,
     SEED_COLUMN,
     TASK_COLUMN,
     TASKS_PATH,
     EpisodeFile,
     EpisodeRow,
     cameras_from_features,
+    checked_file,
     read_info,
     read_sentences,
+    whole_number,
 )
-from eyehand.data.parquet import flat_numbers, open_parquet, read_pictures, read_table
-from eyehand.data.video import decode_video, file_checksum
+from eyehand.data.parquet import (
+    damage_named,
+    flat_numbers,
+    open_parquet,
+    read_pictures,
+    read_table,
+)
+from eyehand.data.video import decode_video
 from eyehand.functional.names import unknown_name
 from eyehand.types import Episode, InputError
 
@@ -73,20 +85,21 @@ class Dataset:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.info = read_info(folder / INFO_PATH)
+        self.info = read_info(folder)
         features: dict[str, Any] = self.info["features"]
-        self.fps = int(self.info["fps"])
+        self.fps: int = self.info["fps"]
         self.cameras = cameras_from_features(folder, features)
-        self._checked_paths: set[Path] = set()
+        self._checked_paths: dict[Path, Path] = {}
         self.state_dim = _vector_dim(folder, features, STATE)
         self.action_dim = _vector_dim(folder, features, ACTION)
         self.columns = columns_from_features(folder, features)
-        self.sentences = read_sentences(folder / TASKS_PATH)
+        self.sentences = read_sentences(self.small_file(TASKS_PATH))
         self.episodes = self._read_episodes()
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return int(self.info["total_frames"])
+        total: int = self.info["total_frames"]
+        return total
 
     @cached_property
     def frames(self) -> Frames:
@@ -96,23 +109,17 @@ class Dataset:
         columns += map(feature_name, self.columns)
         places = {row.data.path: row.data for row in self.episodes}
         tables = [read_table(self._checked(place), columns) for place in places.values()]
-        table = pa.concat_tables(tables, promote_options="permissive").sort_by("index")
-        table = table.slice(0, len(self))
-        episode = np.repeat(np.arange(len(self.episodes)), [row.length for row in self.episodes])
-        for name, expected in (("index", np.arange(len(self))), ("episode_index", episode)):
-            if not np.array_equal(table[name].to_numpy(), expected):
-                raise InputError(
-                    f"the files of {self.folder / 'data'} do not hold the {len(self)} frames that "
-                    f"{INFO_PATH} and the table of episodes promise (column {name!r} differs). "
-                    "Restore the data set's files."
-                )
-        frames = Frames(
-            state=self._vectors(table, STATE, self.state_dim),
-            action=self._vectors(table, ACTION, self.action_dim),
-            timestamp=table["timestamp"].to_numpy().astype(np.float32),
-            sentence=table["task_index"].to_numpy().astype(np.int64),
-            columns={name: self._column(table, name) for name in self.columns},
-        )
+        with damage_named(self.folder / "data"):
+            table = pa.concat_tables(tables, promote_options="permissive").sort_by("index")
+            table = table.slice(0, len(self))
+            self._check_order(table)
+            frames = Frames(
+                state=self._vectors(table, STATE, self.state_dim),
+                action=self._vectors(table, ACTION, self.action_dim),
+                timestamp=table["timestamp"].to_numpy().astype(np.float32),
+                sentence=table["task_index"].to_numpy().astype(np.int64),
+                columns={name: self._column(table, name) for name in self.columns},
+            )
         if frames.sentence.min() < 0 or frames.sentence.max() >= len(self.sentences):
             raise InputError(
                 f"{self.folder / TASKS_PATH} has {len(self.sentences)} sentences, the frames refer "
@@ -192,72 +199,101 @@ class Dataset:
             columns=columns,
         )
 
+    def small_file(self, path: str) -> Path:
+        """Return where a file of ``meta`` lies after comparing it with the checksum noted for it.
+
+        Raises:
+            InputError: If it is missing or damaged.
+        """
+        return checked_file(self.folder, path, self.info.get(FILE_CHECKSUMS, {}).get(path))
+
     def _checked(self, file: EpisodeFile) -> Path:
         """Return the path of a file after comparing it, once, with the checksum noted for it."""
-        path = self.folder / file.path
-        if path not in self._checked_paths:
-            if not path.is_file():
-                raise InputError(f"{path} is missing. Restore the file.")
-            if file.checksum is not None and file_checksum(path) != file.checksum:
-                raise InputError(
-                    f"{path} is not the file that was recorded (its checksum differs): it is "
-                    "truncated or altered. Restore the file, or record the data set anew."
-                )
-            self._checked_paths.add(path)
-        return path
+        if file.path not in self._checked_paths:
+            noted = None if file.checksum is None else [file.checksum]
+            self._checked_paths[file.path] = checked_file(self.folder, file.path, noted)
+        return self._checked_paths[file.path]
+
+    def _check_order(self, table: pa.Table) -> None:
+        """Refuse data files with other frames than the totals and the table of episodes say."""
+        wrong = "number of rows"
+        if len(table) == len(self):  # else nothing of the promised size is made
+            count = [row.length for row in self.episodes]
+            episode = np.repeat(np.arange(len(self.episodes)), count)
+            expected = {"index": np.arange(len(self)), "episode_index": episode}
+            differ = (n for n, v in expected.items() if not np.array_equal(table[n].to_numpy(), v))
+            wrong = next((f"column {name!r}" for name in differ), "")
+        if wrong:
+            raise InputError(
+                f"the files of {self.folder / 'data'} do not hold the {len(self)} frames that "
+                f"{INFO_PATH} and the table of episodes promise ({wrong} differs). Restore the "
+                "data set's files."
+            )
 
     def _read_episodes(self) -> tuple[EpisodeRow, ...]:
-        paths = sorted((self.folder / "meta/episodes").glob("*/*.parquet"))
-        rows: list[dict[str, Any]] = []
-        for path in paths:
+        episodes: list[EpisodeRow] = []
+        for file in sorted((self.folder / "meta/episodes").glob("*/*.parquet")):
+            table = str(file.relative_to(self.folder))
+            path = self.small_file(table)
             names = open_parquet(path).schema_arrow.names
             wanted = [name for name in names if not name.startswith("stats/")]
-            rows += read_table(path, wanted).to_pylist()
-        total = int(self.info["total_episodes"])
-        rows = sorted(rows, key=lambda row: row["episode_index"])[:total]
-        try:
-            episodes = tuple(self._episode_row(row) for row in rows)
-        except KeyError as error:
-            raise InputError(
-                f"{self.folder / 'meta/episodes'} has no column {error}; the LeRobot v3.0 layout "
-                "asks for it."
-            ) from error
-        starts = np.cumsum([0, *(row.length for row in episodes)])
-        agree = len(rows) == total and starts[-1] == len(self)
+            with damage_named(path):
+                rows = read_table(path, wanted).to_pylist()
+            try:
+                episodes += (self._episode_row(row, table) for row in rows)
+            except KeyError as error:
+                raise InputError(
+                    f"{path} has no column {error}; the LeRobot v3.0 layout asks for it."
+                ) from error
+        total = self.info["total_episodes"]
+        episodes = sorted(episodes, key=lambda row: row.index)[:total]
+        starts = list(accumulate((row.length for row in episodes), initial=0))
+        agree = len(episodes) == total and starts[-1] == len(self)
         if not agree or any(r.index != i or r.start != starts[i] for i, r in enumerate(episodes)):
             raise InputError(
                 f"{self.folder / INFO_PATH} promises {total} episodes with {len(self)} frames; "
-                f"the files of meta/episodes have {len(rows)} with {starts[-1]}. One of them is "
-                "truncated or altered: restore it."
+                f"the files of meta/episodes have {len(episodes)} with {starts[-1]}. One of them "
+                "is truncated or altered: restore it."
             )
         if not episodes:
             raise InputError(f"{self.folder} has no episodes.")
-        return episodes
+        return tuple(episodes)
 
-    def _episode_row(self, row: Mapping[str, Any]) -> EpisodeRow:
-        data = self.info["data_path"].format(
-            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
-        )
+    def _episode_row(self, row: Mapping[str, Any], table: str) -> EpisodeRow:
+        def number(name: str, least: int = 0) -> int:
+            what = f"column {name!r} of {self.folder / table}"
+            return whole_number(row[name], least, MOST_FRAMES, what)
+
+        def path(template: str, kind: str, **names: str) -> Path:
+            numbers = {f"{n}_index": number(f"{kind}/{n}_index") for n in ("chunk", "file")}
+            return Path(template.format(**numbers, **names))
+
+        start = number("dataset_from_index")
         videos = {}
         for name, camera in self.cameras.items():
             if camera.video:
                 key = camera.feature
-                path = self.info["video_path"].format(
-                    video_key=key,
-                    chunk_index=row[f"videos/{key}/chunk_index"],
-                    file_index=row[f"videos/{key}/file_index"],
+                seconds = row[f"videos/{key}/from_timestamp"]
+                frame = seconds * self.fps if isinstance(seconds, int | float) else math.nan
+                if not 0 <= frame <= MOST_FRAMES:
+                    raise InputError(
+                        f"column 'videos/{key}/from_timestamp' of {self.folder / table} has "
+                        f"{seconds}, which is no time of a frame."
+                    )
+                videos[name] = EpisodeFile(
+                    path(self.info["video_path"], f"videos/{key}", video_key=key),
+                    round(frame),
+                    row.get(CHECKSUM_COLUMN + key),
                 )
-                first = round(row[f"videos/{key}/from_timestamp"] * self.fps)
-                videos[name] = EpisodeFile(Path(path), first, row.get(CHECKSUM_COLUMN + key))
+        data = path(self.info["data_path"], "data")
         return EpisodeRow(
-            index=row["episode_index"],
-            start=row["dataset_from_index"],
-            length=row["length"],
-            task=row.get(TASK_COLUMN) or "",
+            table=table,
+            index=number("episode_index"),
+            start=start,
+            length=number("length", 1),
+            task=str(row.get(TASK_COLUMN) or ""),
             seed=-1 if (seed := row.get(SEED_COLUMN)) is None else seed,
-            data=EpisodeFile(
-                Path(data), row["dataset_from_index"], row.get(CHECKSUM_COLUMN + "data")
-            ),
+            data=EpisodeFile(data, start, row.get(CHECKSUM_COLUMN + "data")),
             videos=videos,
         )
 
@@ -318,4 +354,5 @@ def _vector_dim(folder: Path, features: Mapping[str, Any], name: str) -> int:
     shape = features[name]["shape"]
     if len(shape) != 1:
         raise InputError(f"feature {name!r} of {folder} has shape {shape}; one axis is expected.")
-    return int(shape[0])
+    size: int = shape[0]
+    return size

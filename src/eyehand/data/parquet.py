@@ -2,19 +2,34 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Shaped, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from eyehand.files import replace_text, replacing
+from eyehand.files import replacing
 from eyehand.types import InputError
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Say of what fails in the block that the parquet file is damaged.
+
+    Raises:
+        InputError: Instead of what pyarrow raises.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "
+            "file, or record the data set anew."
+        ) from error
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -25,7 +40,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing. Restore the file.")
-    with _damage_named(path):
+    with damage_named(path):
         return pq.ParquetFile(path)
 
 
@@ -39,19 +54,8 @@ def read_table(path: Path, columns: list[str] | None) -> pa.Table:
     missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}; the data set's format asks for it.")
-    with _damage_named(path):
+    with damage_named(path):
         return file.read(columns=columns)
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as a parquet file: it is truncated or altered. Restore the "
-            "file, or record the data set anew."
-        ) from error
 
 
 def read_pictures(
@@ -66,7 +70,7 @@ def read_pictures(
         ):
             with Image.open(io.BytesIO(cell["bytes"])) as picture:
                 yield number, np.asarray(picture.convert("RGB"))
-    except (pa.ArrowException, OSError, UnidentifiedImageError, TypeError, KeyError) as error:
+    except Exception as error:  # the many decoders of pictures agree on no kind
         raise InputError(
             f"feature {feature!r} of {path} cannot be read as pictures: the file is truncated or "
             "altered. Restore it."
@@ -126,14 +130,7 @@ def sentence_table(sentences: list[str]) -> pa.Table:
     return table.replace_schema_metadata({"pandas": json.dumps(description)})
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a file by JSON; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=2))
-
-
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Replace a file by a table; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a file by a table."""
     with replacing(path) as beside:
         pq.write_table(table, beside, compression="snappy")

@@ -1,18 +1,22 @@
 """Statistics of states and actions, which policies normalise by; kept in LeRobot's own file."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from eyehand.data.columns import feature_name
-from eyehand.data.layout import STATISTICS_PATH
+from eyehand.checksums import file_checksum
+from eyehand.data.columns import as_stored, feature_name
+from eyehand.data.layout import FILE_CHECKSUMS, STATISTICS_PATH
 from eyehand.data.lerobot import Dataset
+from eyehand.data.parquet import read_table
+from eyehand.data.paths import inside
 from eyehand.types import InputError, Statistics
 
+_LOGGER = logging.getLogger(__name__)
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 """The quantiles of LeRobot's file, by its names."""
 _PICTURES = 32
@@ -95,25 +99,53 @@ def combine_descriptions(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def load_statistics(folder: Path) -> dict[str, Statistics]:
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Return LeRobot's statistics of every feature of a data set that we wrote, by its name."""
+    frames = dataset.frames
+    length = np.array([row.length for row in dataset.episodes])
+    index = np.arange(len(dataset))
+    vectors = {"state": dataset.state_dim, "action": dataset.action_dim}
+    numbers = {name: getattr(frames, name) for name, dim in vectors.items() if dim}
+    numbers |= dict(frames.columns)
+    features = {feature_name(name): as_stored(name, v) for name, v in numbers.items()} | {
+        "timestamp": frames.timestamp,
+        "frame_index": index - np.repeat(length.cumsum() - length, length),
+        "episode_index": np.repeat(np.arange(len(length)), length),
+        "index": index,
+        "task_index": frames.sentence,
+    }
+    statistics = {name: describe(values) for name, values in features.items()}
+    rows = [
+        row
+        for table in dict.fromkeys(row.table for row in dataset.episodes)
+        for row in read_table(dataset.small_file(table), None).to_pylist()
+    ]
+    for camera in dataset.cameras.values():
+        prefix = f"stats/{camera.feature}/"
+        parts = [
+            {key.removeprefix(prefix): v for key, v in row.items() if key.startswith(prefix)}
+            for row in rows[: len(dataset.episodes)]
+        ]
+        statistics[camera.feature] = combine_descriptions(parts)
+    return statistics
+
+
+def load_statistics(dataset: Dataset) -> dict[str, Statistics]:
     """Return the statistics of ``state`` and ``action`` of a data set.
 
-    They are read from ``meta/stats.json``. A file that lacks the quantiles (older LeRobot) or
-    counts other frames than the data set has is not used: they are computed from the frames then.
-
-    Args:
-        folder: The data set's folder.
+    They are read from ``meta/stats.json``. A file that lacks the quantiles (older LeRobot), counts
+    other frames than the data set has, or is not the one whose checksum was noted is not used: they
+    are computed from the frames then.
 
     Raises:
-        InputError: If the folder is no data set, or a file of it is damaged.
+        InputError: If a file of the data set is damaged.
     """
-    dataset = Dataset(folder)
-    stored = _stored(folder / STATISTICS_PATH)
+    stored = _stored(dataset)
     statistics = {}
     for name, dim in (("state", dataset.state_dim), ("action", dataset.action_dim)):
         found = stored.get(feature_name(name), {})
         usable = found.get("count") == [len(dataset)] and all(
-            np.shape(found.get(key)) == (dim,) for key in _FIELDS.values()
+            _is_finite(found.get(key), dim) for key in _FIELDS.values()
         )
         if not usable:
             found = describe(getattr(dataset.frames, name))
@@ -131,14 +163,31 @@ def to_statistics(described: Mapping[str, Any]) -> Statistics:
     return Statistics(**{f: np.asarray(described[k], np.float32) for f, k in _FIELDS.items()})
 
 
-def _stored(path: Path) -> Mapping[str, Any]:
+def _stored(dataset: Dataset) -> Mapping[str, Any]:
+    path = inside(dataset.folder, STATISTICS_PATH)
     if not path.is_file():
+        return {}
+    checksums = dataset.info.get(FILE_CHECKSUMS)
+    if checksums is not None and file_checksum(path) not in checksums.get(STATISTICS_PATH, []):
+        _LOGGER.warning(
+            "%s is not the file that was written: the statistics are computed from the frames.",
+            path,
+        )
         return {}
     try:
         stored = json.loads(path.read_bytes())
         return {name: dict(found) for name, found in stored.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as a LeRobot statistics file: it is truncated or altered. "
             "Delete it, and the statistics are computed anew."
         ) from error
+
+
+def _is_finite(numbers: object, dim: int) -> bool:
+    """Return whether this is a list of that many numbers, all finite."""
+    try:
+        values = np.asarray(numbers, np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return values.shape == (dim,) and bool(np.isfinite(values).all())

@@ -10,9 +10,11 @@ a core), reads from the disk what training reads anyway, and notices what sizes 
 store that fails is built anew.
 """
 
+import errno
 import fcntl
 import json
 import logging
+import math
 import os
 import shutil
 import zlib
@@ -32,8 +34,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eyehand.data.columns import ACTION_MASK, column_of, feature_name
 from eyehand.data.lerobot import Dataset
+from eyehand.data.paths import inside
 from eyehand.data.statistics import describe, load_statistics, to_statistics
-from eyehand.files import replacing
+from eyehand.files import remove, replacing
 from eyehand.types import InputError, Statistics
 
 _LOGGER = logging.getLogger(__name__)
@@ -117,8 +120,8 @@ def open_store(
         needed: What the data set must have beside pictures: ``state``, ``action``, or columns.
 
     Raises:
-        InputError: If the data set or a file of it is damaged, what is needed is missing, or the
-            disk is too small.
+        InputError: If the data set or a file of it is damaged, what is needed is missing, the
+            disk is too small, or the store's place is a link that leads out of the data set.
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"`image_size` must be at least 1 pixel. Got {image_size}.")
@@ -131,7 +134,8 @@ def open_store(
                 f"{', '.join(features)}."
             )
     frames = dataset.frames
-    path = folder / ".frames" / ("original" if image_size is None else str(image_size))
+    path = inside(folder, f".frames/{image_size or 'original'}")
+    lock_path = inside(folder, ".frames/lock")
     try:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
@@ -139,7 +143,7 @@ def open_store(
             f"{path.parent} cannot be made ({error.strerror}); the decoded frames lie beside their "
             "data set, which must be in a folder that you may write to."
         ) from error
-    with (path.parent / "lock").open("w") as lock:
+    with lock_path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         problem = _problem(path, dataset, image_size)
         if problem is not None:
@@ -147,10 +151,7 @@ def open_store(
                 _LOGGER.warning("%s is built anew: %s.", path, problem)
             _build(path, dataset, image_size)
     return FrameStore(
-        image={
-            name: Pictures([np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)])
-            for name in dataset.cameras
-        },
+        image={name: Pictures([_frames(path, name)]) for name in dataset.cameras},
         state=frames.state,
         action=frames.action,
         sentence=frames.sentence,
@@ -159,7 +160,7 @@ def open_store(
         episode_start=np.array([row.start for row in dataset.episodes]),
         episode_length=np.array([row.length for row in dataset.episodes]),
         episode_task=tuple(row.task for row in dataset.episodes),
-        statistics=load_statistics(folder),
+        statistics=load_statistics(dataset),
     )
 
 
@@ -237,7 +238,7 @@ def _expected(dataset: Dataset, image_size: int | None) -> dict[str, Any]:
     ]
     paths = sorted({str(place.path) for _, place, _ in places})
     for path in paths:
-        if not (dataset.folder / path).is_file():
+        if not inside(dataset.folder, path).is_file():
             raise InputError(f"{dataset.folder / path} is missing. Restore the file.")
     status = {path: (dataset.folder / path).stat() for path in paths}
     layout = [[camera.feature, place.first, length] for camera, place, length in places]
@@ -257,16 +258,27 @@ def _problem(path: Path, dataset: Dataset, image_size: int | None) -> str | None
     expected = _expected(dataset, image_size)
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
-        checksums = manifest.pop("checksums")
-    except (OSError, ValueError, KeyError, AttributeError):
+        checksums = dict(manifest.pop("checksums"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "its manifest cannot be read"
     if manifest != expected:
         return "the data set has changed since"
-    for name in dataset.cameras:
+    for name, shape in expected["shapes"].items():
         file = path / f"{name}.npy"
-        if not file.is_file() or _checksums(file) != checksums.get(name):
+        if file.is_symlink() or not file.is_file() or _checksums(file) != checksums.get(name):
             return f"{file.name} is truncated or altered"
+        try:
+            frames = _frames(path, name)
+        except ValueError:
+            return f"{file.name} is no array"
+        if frames.dtype != np.uint8 or list(frames.shape) != shape:
+            return f"{file.name} holds other frames"
     return None
+
+
+def _frames(path: Path, camera: str) -> np.ndarray:
+    frames: np.ndarray = np.load(path / f"{camera}.npy", mmap_mode="r", allow_pickle=False)
+    return frames
 
 
 def _checksums(path: Path) -> list[int]:
@@ -282,25 +294,33 @@ def _checksums(path: Path) -> list[int]:
 
 def _build(path: Path, dataset: Dataset, image_size: int | None) -> None:
     manifest = _expected(dataset, image_size)
-    needed = sum(int(np.prod(shape)) for shape in manifest["shapes"].values())
+    needed = sum(map(math.prod, manifest["shapes"].values()))
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise InputError(
             f"the decoded frames of {dataset.folder} need {needed / 1e9:.1f} GB beside it; "
             f"{free / 1e9:.1f} GB are free. Free some space, or choose a smaller `image_size`."
         )
-    shutil.rmtree(path, ignore_errors=True)
-    with replacing(path) as new:
-        new.mkdir()
-        for name in dataset.cameras:
-            _decode(new / f"{name}.npy", dataset, name, manifest["shapes"][name])
-        manifest["checksums"] = {name: _checksums(new / f"{name}.npy") for name in dataset.cameras}
-        (new / "manifest.json").write_text(json.dumps(manifest))
+    try:
+        remove(path)
+        with replacing(path) as new:
+            new.mkdir()
+            for name in dataset.cameras:
+                _decode(new / f"{name}.npy", dataset, name, manifest["shapes"][name])
+            sums = {name: _checksums(new / f"{name}.npy") for name in dataset.cameras}
+            (new / "manifest.json").write_text(json.dumps(manifest | {"checksums": sums}))
+    except OSError as error:
+        raise InputError(
+            f"the decoded frames of {dataset.folder} cannot be written to {path} "
+            f"({error.strerror}); they need {needed / 1e9:.1f} GB there. Free some space, or "
+            "choose a smaller `image_size`."
+        ) from error
 
 
 def _decode(path: Path, dataset: Dataset, camera: str, shape: list[int]) -> None:
     """Write every frame of one camera, scaled, into one ``.npy`` file."""
     target = open_memmap(path, "w+", np.uint8, tuple(shape))
+    _reserve(path)
     size = (shape[2], shape[1])
 
     def decode(first: int) -> int:
@@ -331,3 +351,19 @@ def _decode(path: Path, dataset: Dataset, camera: str, shape: list[int]) -> None
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     target.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Take the room of a file that has its size already.
+
+    A page of a mapped file for which the disk has no room ends the process without a word.
+
+    Raises:
+        OSError: If there is no room.
+    """
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise

@@ -19,8 +19,10 @@ from eyehand.data.augmentation import (
 from eyehand.data.columns import ACTION_MASK, LANDMARKS
 from eyehand.data.store import FrameStore, Pictures
 from eyehand.functional.names import unknown_name
-from eyehand.types import Batch, InputError
+from eyehand.types import LARGEST_SIDE, Batch, InputError, check_ranges
 
+LARGEST = 2**63 - 1
+"""Whole number that arrays can hold."""
 BATCHES_AHEAD = 2
 """Batches prepared in the background while one is in use."""
 
@@ -48,16 +50,16 @@ class WindowConfig:
     every time, instead of its own episode's."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "history", "history_stride", "horizon"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1. Got {getattr(self, name)}.")
-        for name in ("seed", "random_shift"):
-            if getattr(self, name) < 0:
-                raise InputError(f"`{name}` must not be negative. Got {getattr(self, name)}.")
-        if not 0 <= self.color_jitter <= STRONGEST_JITTER:
-            raise InputError(
-                f"`color_jitter` must lie in [0, {STRONGEST_JITTER}]. Got {self.color_jitter}."
-            )
+        check_ranges(
+            self,
+            batch_size=(1, LARGEST),
+            history=(1, LARGEST),
+            history_stride=(1, LARGEST),
+            horizon=(1, LARGEST),
+            seed=(0, 2**64 - 1),
+            random_shift=(0, LARGEST_SIDE),
+            color_jitter=(0, STRONGEST_JITTER),
+        )
 
 
 def frames_at(

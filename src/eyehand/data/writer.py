@@ -1,6 +1,7 @@
 """Writes the LeRobot v3.0 data set layout; killed at any moment, it loses the episode in flight.
 
-How: every episode that is added becomes one folder ``.pending/000012`` at once. When the pending
+How: every episode that is added becomes one folder ``.pending/000012`` at once
+(`eyehand.data.pending`). When the pending
 films reach ``video_file_megabytes``, or at `DatasetWriter.close`, they become one numbered video
 file a camera, one data file and one file of the episode table, and last of all ``meta/info.json``
 with the new totals. `eyehand.files` puts each in its place as a whole. The moment at which
@@ -12,7 +13,8 @@ twice, and which file it lands in does not depend on interruptions.
 
 import fcntl
 import json
-import shutil
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eyehand.checksums import file_checksum, write_json
 from eyehand.data.columns import (
     ACTION_MASK,
     COUNTERS,
@@ -38,6 +41,7 @@ from eyehand.data.layout import (
     CHUNK_FILES,
     DATA_PATH,
     EPISODES_PATH,
+    FILE_CHECKSUMS,
     INFO_PATH,
     SEED_COLUMN,
     STATISTICS_PATH,
@@ -49,13 +53,16 @@ from eyehand.data.layout import (
     numbered,
 )
 from eyehand.data.lerobot import Dataset
-from eyehand.data.parquet import array_to_column, sentence_table, write_json, write_parquet
-from eyehand.data.statistics import combine_descriptions, describe
-from eyehand.data.video import file_checksum, join_videos
-from eyehand.files import replacing
+from eyehand.data.parquet import array_to_column, sentence_table, write_parquet
+from eyehand.data.paths import check_name, inside
+from eyehand.data.pending import PendingEpisode, read_pending, write_pending
+from eyehand.data.statistics import describe, describe_dataset
+from eyehand.data.video import join_videos
+from eyehand.files import remove, replace_text, replacing
 from eyehand.types import Episode, InputError
 
 _PENDING = ".pending"
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,8 @@ class DatasetWriter:
         video_file_megabytes: Size at which a video file is full.
 
     Raises:
-        InputError: If the folder holds a data set with other features, another process writes, or a
-            column has a name that means something else.
+        InputError: If the folder holds a data set with other features or a damaged one, another
+            process writes, a column has a name that means something else, or a name is none.
 
     Example:
         >>> import tempfile
@@ -123,10 +130,12 @@ class DatasetWriter:
         self._vectors = [name for name, dim in self._dims.items() if dim]
         self._columns = dict(columns or {})
         check_names(self._columns)
+        for kind, names in (("camera", self._shapes), ("column", self._columns)):
+            for name in names:
+                check_name(name, kind, folder)
         self._robot = robot
         self._megabytes = video_file_megabytes
-        (folder / _PENDING).mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / _PENDING / "lock").open("w")
+        self._lock = self._place(f"{_PENDING}/lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -169,20 +178,8 @@ class DatasetWriter:
                 f"the episode of task {episode.task!r} with seed {episode.seed} has {found}; "
                 f"{self.folder} is for {wanted}."
             )
-        description = {
-            "instruction": episode.instruction,
-            "task": episode.task,
-            "seed": episode.seed,
-            "length": len(episode.state),
-            "image_statistics": {k: dict(v) for k, v in episode.image_statistics.items()},
-        }
-        with replacing(self.folder / _PENDING / f"{len(self._recorded):06d}") as new:
-            new.mkdir()
-            for camera, film in episode.film.items():
-                (new / f"{camera}.mp4").write_bytes(film)
-            for name, values in arrays.items():
-                np.save(new / f"{name}.npy", values)
-            (new / "episode.json").write_text(json.dumps(description))
+        place = self._place(f"{_PENDING}/{len(self._recorded):06d}")
+        self._pending.append(write_pending(place, episode, arrays))
         self._recorded.append(Recorded(episode.task, episode.seed, len(episode.state)))
         self._pending_bytes += max(map(len, episode.film.values()), default=0)
         self._commit_if_full()
@@ -190,9 +187,9 @@ class DatasetWriter:
     def close(self) -> None:
         """Make what is pending part of the data set, and compute the statistics."""
         try:
-            if self._pending_paths():
+            if self._pending:
                 self._commit()
-            if (self.folder / INFO_PATH).is_file():
+            if self._info:
                 self._write_statistics()
         finally:
             self._lock.close()
@@ -210,9 +207,13 @@ class DatasetWriter:
 
     def _open(self) -> None:
         self._recorded: list[Recorded] = []
+        self._pending: list[PendingEpisode] = []
+        self._pending_bytes = 0
         self._sentences: dict[str, int] = {}
         self._frames = 0
         self._files = 0
+        self._info: dict[str, Any] = {}
+        self._checksums: dict[str, list[int]] = {}
         if (self.folder / INFO_PATH).is_file():
             dataset = Dataset(self.folder)
             shapes = {name: (c.height, c.width) for name, c in dataset.cameras.items()}
@@ -227,73 +228,124 @@ class DatasetWriter:
             self._recorded = [Recorded(r.task, r.seed, r.length) for r in dataset.episodes]
             self._sentences = {s: number for number, s in enumerate(dataset.sentences)}
             self._frames = len(dataset)
-            last = dataset.episodes[-1].data.path
-            self._files = 1 + next(n for n in range(10**6) if Path(numbered(DATA_PATH, n)) == last)
-        self._pending_bytes = 0
-        for path in self._pending_paths():
-            if int(path.name) < len(self._recorded):
-                shutil.rmtree(path)
-                continue
-            description = json.loads((path / "episode.json").read_bytes())
-            self._recorded.append(
-                Recorded(description["task"], description["seed"], description["length"])
-            )
-            sizes = [film.stat().st_size for film in path.glob("*.mp4")]
-            self._pending_bytes += max(sizes, default=0)
+            self._files = 1 + self._last_file(dataset)
+            self._info = dataset.info
+            for path in (TASKS_PATH, *dict.fromkeys(row.table for row in dataset.episodes)):
+                self._checksums[path] = [file_checksum(self.folder / path)]
+        self._open_pending()
         self._commit_if_full()  # a kill may have come between the last episode and this
+
+    def _last_file(self, dataset: Dataset) -> int:
+        """Return the number of the files that the last episode lies in."""
+        last = dataset.episodes[-1]
+        found = re.fullmatch(r".*/chunk-(\d{3,6})/file-(\d{3})\.parquet", last.table)
+        number = CHUNK_FILES * int(found[1]) + int(found[2]) if found else 0
+        files = {EPISODES_PATH: last.table, DATA_PATH: str(last.data.path)} | {
+            VIDEO_PATH.replace("{video_key}", _feature(camera)): str(
+                last.videos.get(camera, last.data).path
+            )
+            for camera in self._shapes
+        }
+        if any(numbered(template, number) != path for template, path in files.items()):
+            raise InputError(
+                f"the last episode of {self.folder} lies in {', '.join(files.values())}, which "
+                "eyehand would have numbered alike: another program wrote it. Name another folder."
+            )
+        return number
+
+    def _open_pending(self) -> None:
+        """Take over the pending episodes before the first that is damaged; drop the others."""
+        paths = sorted(self.folder.glob(f"{_PENDING}/" + "[0-9]" * 6))
+        for place, path in enumerate(paths):
+            if int(path.name) < len(self._recorded) and not self._pending:
+                remove(path)  # the totals count it already
+                continue
+            try:
+                if int(path.name) != len(self._recorded):
+                    raise InputError(f"{path} has none before it.")
+                episode = read_pending(inside(self.folder, path.relative_to(self.folder)))
+                episode.check()
+            except InputError as error:
+                for dropped in reversed(paths[place:]):
+                    remove(dropped)
+                _LOGGER.warning(
+                    "%s Pending episodes from number %d on, %d in all, are dropped.",
+                    error, int(path.name), len(paths) - place,
+                )  # fmt: skip
+                return
+            self._pending.append(episode)
+            self._pending_bytes += episode.film_size
+            self._recorded.append(Recorded(episode.task, episode.seed, episode.length))
 
     def _commit_if_full(self) -> None:
         if self._pending_bytes >= self._megabytes * 1e6:
             self._commit()
 
-    def _pending_paths(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{_PENDING}/" + "[0-9]" * 6))
+    def _place(self, path: str) -> Path:
+        """Return where a file of the data set goes; its folder is made."""
+        place = inside(self.folder, path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
 
     def _commit(self) -> None:
         """Make the pending episodes one more file of each kind, ``meta/info.json`` last."""
-        paths = self._pending_paths()
-        descriptions = [json.loads((path / "episode.json").read_bytes()) for path in paths]
-        for description in descriptions:
-            self._sentences.setdefault(description["instruction"], len(self._sentences))
+        pending = self._pending
+        for episode in pending:
+            self._sentences.setdefault(episode.instruction, len(self._sentences))
         checksums = {}
         for camera in self._shapes:
-            films = [(path / f"{camera}.mp4").read_bytes() for path in paths]
-            video = self.folder / numbered(VIDEO_PATH, self._files, video_key=_feature(camera))
-            video.parent.mkdir(parents=True, exist_ok=True)
+            video = self._place(numbered(VIDEO_PATH, self._files, video_key=_feature(camera)))
+            films = [episode.film(camera) for episode in pending]
             with replacing(video) as beside:
                 join_videos(films, beside, fps=self._fps)
             checksums[_feature(camera)] = file_checksum(video)
-        first = len(self._recorded) - len(paths)
+        first = len(self._recorded) - len(pending)
         arrays = []
         start = self._frames
-        for number, (path, description) in enumerate(zip(paths, descriptions, strict=True), first):
-            sentence = self._sentences[description["instruction"]]
-            arrays.append(self._features_of(path, number, start, sentence))
-            start += description["length"]
-        data = self.folder / numbered(DATA_PATH, self._files)
+        for number, episode in enumerate(pending, first):
+            sentence = self._sentences[episode.instruction]
+            arrays.append(self._features_of(episode, number, start, sentence))
+            start += episode.length
+        data = self._place(numbered(DATA_PATH, self._files))
         tables = [pa.table({name: array_to_column(v) for name, v in a.items()}) for a in arrays]
         write_parquet(data, pa.concat_tables(tables))
         checksums["data"] = file_checksum(data)
-        write_parquet(self.folder / TASKS_PATH, sentence_table(list(self._sentences)))
-        rows = self._episode_rows(first, descriptions, arrays, checksums)
-        episodes = self.folder / numbered(EPISODES_PATH, self._files)
-        write_parquet(episodes, pa.Table.from_pylist(rows))
+        self._replace_sentences()
+        rows = self._episode_rows(first, arrays, checksums)
+        table = numbered(EPISODES_PATH, self._files)
+        write_parquet(self._place(table), pa.Table.from_pylist(rows))
+        self._checksums[table] = [file_checksum(self.folder / table)]
+        self._checksums.pop(STATISTICS_PATH, None)  # they are of fewer frames
         self._frames = start
         self._files += 1
-        write_json(self.folder / INFO_PATH, self._info())  # from here on they are in
-        for path in paths:
-            shutil.rmtree(path)
-        self._pending_bytes = 0
+        self._write_info(self._described())  # from here on they are in
+        for episode in pending:
+            remove(episode.path)
+        self._pending, self._pending_bytes = [], 0
+
+    def _replace_sentences(self) -> None:
+        """Write the file of sentences, a longer one each time; its new checksum is noted before."""
+        with replacing(self._place(TASKS_PATH)) as beside:
+            pq.write_table(sentence_table(list(self._sentences)), beside, compression="snappy")
+            new = file_checksum(beside)
+            if self._info:
+                noted = self._checksums | {TASKS_PATH: [*self._checksums[TASKS_PATH], new]}
+                self._write_info(self._info | {FILE_CHECKSUMS: noted})
+        self._checksums[TASKS_PATH] = [new]
+
+    def _write_info(self, info: dict[str, Any]) -> None:
+        write_json(self._place(INFO_PATH), info)
+        self._info = info
 
     def _features_of(
-        self, path: Path, episode: int, start: int, sentence: int
+        self, pending: PendingEpisode, episode: int, start: int, sentence: int
     ) -> dict[str, np.ndarray]:
         """Return the numbers of one pending episode by the name of their feature."""
         arrays = {
-            feature_name(name): as_stored(name, np.load(path / f"{name}.npy", allow_pickle=False))
+            feature_name(name): as_stored(name, pending.numbers(name))
             for name in (*self._vectors, *self._columns)
         }
-        length = json.loads((path / "episode.json").read_bytes())["length"]
+        length = pending.length
         number = np.arange(length)
         return arrays | {
             "timestamp": (number / self._fps).astype(np.float32),
@@ -306,20 +358,17 @@ class DatasetWriter:
     def _episode_rows(
         self,
         first: int,
-        descriptions: Sequence[Mapping[str, Any]],
         arrays: Sequence[Mapping[str, np.ndarray]],
         checksums: Mapping[str, int],
     ) -> list[dict[str, Any]]:
         chunk, file = divmod(self._files, CHUNK_FILES)
         rows = []
         start, seconds = self._frames, 0
-        for number, (description, numbers) in enumerate(
-            zip(descriptions, arrays, strict=True), first
-        ):
-            length = description["length"]
+        for number, (pending, numbers) in enumerate(zip(self._pending, arrays, strict=True), first):
+            length = pending.length
             row = {
                 "episode_index": number,
-                "tasks": [description["instruction"]],
+                "tasks": [pending.instruction],
                 "length": length,
                 "dataset_from_index": start,
                 "dataset_to_index": start + length,
@@ -327,8 +376,8 @@ class DatasetWriter:
                 "data/file_index": file,
                 "meta/episodes/chunk_index": chunk,
                 "meta/episodes/file_index": file,
-                TASK_COLUMN: description["task"],
-                SEED_COLUMN: description["seed"],
+                TASK_COLUMN: pending.task,
+                SEED_COLUMN: pending.seed,
             }
             for camera in self._shapes:
                 key = f"videos/{_feature(camera)}"
@@ -339,8 +388,10 @@ class DatasetWriter:
                     f"{key}/to_timestamp": (seconds + length) / self._fps,
                 }
             row |= {CHECKSUM_COLUMN + name: checksum for name, checksum in checksums.items()}
-            features = {name: describe(values) for name, values in numbers.items()}
-            for camera, statistics in description["image_statistics"].items():
+            features: dict[str, Mapping[str, Any]] = {
+                name: describe(values) for name, values in numbers.items()
+            }
+            for camera, statistics in pending.image_statistics.items():
                 features[_feature(camera)] = statistics
             for name, statistics in features.items():
                 row |= {f"stats/{name}/{key}": value for key, value in statistics.items()}
@@ -349,7 +400,7 @@ class DatasetWriter:
             seconds += length
         return rows
 
-    def _info(self) -> dict[str, Any]:
+    def _described(self) -> dict[str, Any]:
         dims = {name: self._dims[name] for name in self._vectors}
         vectors = {name: Column(shape=(dim,) if dim > 1 else ()) for name, dim in dims.items()}
         columns = vectors | self._columns | {name: Column(kind) for name, kind in COUNTERS.items()}
@@ -372,35 +423,15 @@ class DatasetWriter:
             "data_path": DATA_PATH,
             "video_path": VIDEO_PATH if self._shapes else None,
             "features": features,
+            FILE_CHECKSUMS: dict(sorted(self._checksums.items())),
         }
 
     def _write_statistics(self) -> None:
-        dataset = Dataset(self.folder)
-        frames = dataset.frames
-        length = np.array([row.length for row in dataset.episodes])
-        index = np.arange(len(dataset))
-        numbers = {name: getattr(frames, name) for name in self._vectors} | dict(frames.columns)
-        features = {feature_name(name): as_stored(name, v) for name, v in numbers.items()} | {
-            "timestamp": frames.timestamp,
-            "frame_index": index - np.repeat(length.cumsum() - length, length),
-            "episode_index": np.repeat(np.arange(len(length)), length),
-            "index": index,
-            "task_index": frames.sentence,
-        }
-        statistics = {name: describe(values) for name, values in features.items()}
-        rows = [
-            row
-            for path in sorted(self.folder.glob("meta/episodes/*/*.parquet"))
-            for row in pq.read_table(path).to_pylist()
-        ]
-        for camera in self._shapes:
-            prefix = f"stats/{_feature(camera)}/"
-            parts = [
-                {key.removeprefix(prefix): v for key, v in row.items() if key.startswith(prefix)}
-                for row in rows[: len(dataset.episodes)]
-            ]
-            statistics[_feature(camera)] = combine_descriptions(parts)
-        write_json(self.folder / STATISTICS_PATH, statistics)
+        statistics = describe_dataset(Dataset(self.folder))
+        path = self._place(STATISTICS_PATH)
+        replace_text(path, json.dumps(statistics, indent=2))
+        self._checksums[STATISTICS_PATH] = [file_checksum(path)]
+        self._write_info(self._described())
 
 
 def _feature(camera: str) -> str:

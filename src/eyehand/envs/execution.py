@@ -1,6 +1,5 @@
 """How a chunk of actions is executed: how many of them, and whether averaged over chunks."""
 
-import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -10,7 +9,10 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from eyehand.functional.ensembling import temporal_ensemble
-from eyehand.types import InputError
+from eyehand.types import InputError, check_ranges
+
+MOST_STEPS, MOST_DECAY = 1000, 1e6
+"""Actions of a chunk; how fast weights decay, where 1000 is at once in single precision."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,9 @@ class Execution:
 
     def __post_init__(self) -> None:
         """Check that the numbers are in range."""
-        if self.steps < 1:
-            raise InputError(f"`steps` of Execution must be at least 1. Got {self.steps}.")
-        decay = self.temporal_ensembling
-        if decay is not None and not (math.isfinite(decay) and decay >= 0):
-            raise InputError(f"`temporal_ensembling` of Execution must be at least 0. Got {decay}.")
+        check_ranges(
+            self, prefix="--execution.", steps=(1, MOST_STEPS), temporal_ensembling=(0, MOST_DECAY)
+        )
 
 
 class Plan:

@@ -23,9 +23,9 @@ from eyehand.envs.replay import replay
 from eyehand.envs.robot_env import Quality
 from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
-from eyehand.files import replacing
+from eyehand.files import check_place, replacing
 from eyehand.functional.sentence import check_sentence
-from eyehand.types import Actor, InputError
+from eyehand.types import LARGEST_SEED, LARGEST_SIDE, Actor, InputError, check_ranges
 
 COLORS = ("#e8743b", "#19a979", "#5899da", "#c9a227", "#c678dd", "#56c8d8", "#b0b6c0")
 """One per number of an action, in turn; distinct on black for any colour vision."""
@@ -66,10 +66,9 @@ class PlayConfig:
             check_sentence(self.instruction, "--instruction")
         if self.out.suffix != ".mp4":
             raise InputError(f"--out must end in .mp4. Got {str(self.out)!r}.")
-        if self.seed < 0:
-            raise InputError(f"--seed must be at least 0. Got {self.seed}.")
-        if self.size < 160 or self.size % 2:
-            raise InputError(f"--size must be even and at least 160 pixels. Got {self.size}.")
+        check_ranges(self, seed=(0, LARGEST_SEED), size=(160, LARGEST_SIDE))
+        if self.size % 2:
+            raise InputError(f"--size must be even. Got {self.size}.")
 
 
 def play(policy: Actor, config: PlayConfig, *, cameras: Mapping[str, int]) -> Outcome:
@@ -78,6 +77,8 @@ def play(policy: Actor, config: PlayConfig, *, cameras: Mapping[str, int]) -> Ou
     ``cameras`` are height and width of the pictures that the policy reads, pixels, by name.
     Success is that of ``config.task``, for any sentence.
     """
+    check_place(config.out)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
     suite = find_suite(config.suite)
     canonical = suite.instructions(config.task).canonical
     told = canonical if config.instruction is None else config.instruction
@@ -85,7 +86,6 @@ def play(policy: Actor, config: PlayConfig, *, cameras: Mapping[str, int]) -> Ou
     (outcome,) = rollout(
         policy, suite, [start], execution=config.execution, cameras=cameras, workers=1
     )
-    config.out.parent.mkdir(parents=True, exist_ok=True)
     film_episode(suite, outcome, config.out, size=config.size, stride=2, quality="film")
     return outcome
 

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eyehand.available_memory import check_workers
 from eyehand.child_process import end_with_parent
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import POLICY_THREADS, Outcome, Start, rollout
@@ -40,9 +41,9 @@ from eyehand.evaluation.results import (
     task_results,
     write_results,
 )
-from eyehand.files import locked, software_versions
+from eyehand.files import check_place, locked, software_versions
 from eyehand.functional.sentence import check_sentence
-from eyehand.types import Actor, InputError
+from eyehand.types import Actor, InputError, check_ranges
 
 SEED_RANGES = {
     "training": range(10_000),
@@ -51,6 +52,8 @@ SEED_RANGES = {
     "evaluation": range(1_000_000, 2**31),
 }
 """What start states are for, by seed."""
+MOST_EPISODES = 1_000_000
+"""Of a task."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,13 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         """Check that numbers are in range and that the tasks exist."""
-        for name, value, least in [
-            ("episodes", self.episodes, 1),
-            ("workers", self.workers, 1),
-            ("probe-episodes", 1 if self.probe_episodes is None else self.probe_episodes, 1),
-            ("films", self.films, 0),
-        ]:
-            if value < least:
-                raise InputError(f"--{name} must be at least {least}. Got {value}.")
+        check_ranges(
+            self,
+            episodes=(1, MOST_EPISODES),
+            probe_episodes=(1, MOST_EPISODES),
+            films=(0, MOST_EPISODES),
+        )
+        check_workers(self.workers)
         find_suite(self.suite).select_tasks(self.tasks)
         if self.seed_range == "training":
             raise InputError(
@@ -168,6 +170,7 @@ def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> R
             another process evaluates there; if the policy's actions are not finite; if a process
             was killed. Finished episodes are kept.
     """
+    check_place(config.out, folder=True)
     suite, starts = find_suite(config.suite), evaluation_starts(config)
     rounds = [(Probe("", "", list), starts)]
     if config.probe:

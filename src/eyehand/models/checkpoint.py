@@ -5,19 +5,21 @@
 parameters come from where they were published.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from eyehand.checksums import load_tensors, read_json
+from eyehand.models.allowance import Allowance
 from eyehand.types import InputError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Names of the files."""
+ROOM, FACTOR = 64_000_000, 8
+"""A network that is built may take so many bytes, and so many times the bytes of its weights: they
+may be stored in half precision, and initial values are drawn beside their place."""
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -25,22 +27,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return what ``config.json`` holds.
 
     Raises:
-        InputError: If it is missing, cannot be read, or is no object of JSON.
+        InputError: If it is missing, truncated or altered, or is no object of JSON.
     """
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path} must hold names and values in braces; it holds {config!r:.40}.")
-    return config
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}.")
+    return read_json(folder / CONFIG)
 
 
 def load_described(folder: Path, entry: str, build: Callable[[dict[str, Any]], Module]) -> Module:
     """Return the network of a checkpoint, in evaluation mode.
+
+    A config that asks for far more memory than its weights have is refused before that is taken.
 
     Args:
         folder: The checkpoint.
@@ -48,16 +45,26 @@ def load_described(folder: Path, entry: str, build: Callable[[dict[str, Any]], M
         build: From that entry to a new network; raises ``InputError`` for what it cannot build.
 
     Raises:
-        InputError: If a file is missing, truncated or altered, or does not fit the other one.
+        InputError: If a file is missing, truncated or altered, or does not fit the other one, or a
+            weight is not finite.
     """
     path, config = folder / CONFIG, read_config(folder)
     if not isinstance(config.get(entry), dict):
         raise InputError(f"{path} does not describe a {entry}: its entry {entry!r} is missing.")
+    if not (folder / WEIGHTS).exists():
+        raise InputError(f"{folder} is no checkpoint: it has no {WEIGHTS}.")
+    weights = load_tensors(folder / WEIGHTS)
+    size = sum(tensor.nbytes for tensor in weights.values())
+    what = f"the {entry} that it describes, whose weights are {size / 1e6:,.1f} MB in {WEIGHTS},"
     try:
-        network = build(config[entry])
+        with Allowance(ROOM + FACTOR * size, what):
+            network = build(config[entry])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    _load_weights(network, folder / WEIGHTS)
+    except Exception as error:  # whatever a network raises for sizes that nobody foresaw
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise InputError(f"{path} describes a {entry} that cannot be built ({reason}).") from error
+    _load_weights(network, weights, folder / WEIGHTS)
     return network.eval()
 
 
@@ -74,14 +81,24 @@ def stored_weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict().items() if name not in frozen}
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path.parent} is no checkpoint: it has no {path.name}.") from error
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is truncated or altered: {error}.") from error
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that holds an infinity or no number, or None.
+
+    Example:
+        >>> import torch
+        >>> first_not_finite({"a": torch.ones(2), "b": torch.tensor([1.0, float("nan")])})
+        'b'
+    """
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+
+
+def _load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     _refuse_others(weights, stored_weights(network), path)
+    if name := first_not_finite(weights):
+        raise InputError(
+            f"{path}: weight {name!r} is not finite, no answer of the network would be one: take "
+            "another checkpoint."
+        )
     network.load_state_dict(weights, strict=False)
 
 

@@ -32,8 +32,12 @@ from eyehand.nn.fourier import fourier_features
 from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
 from eyehand.policies.contract import Stages, evaluation_mode
 from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
+from eyehand.policies.heads.limits import DEEPEST, WIDEST
 from eyehand.policies.look import ImportanceMap, saliency
-from eyehand.types import InputError, Observation, Statistics
+from eyehand.types import InputError, Observation, Statistics, check_ranges
+
+MOST_OCTAVES = 24
+"""Waves beyond are finer than the numbers of single precision."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,21 @@ class BCZConfig(FramePolicyConfig):
     def __post_init__(self) -> None:
         """Check that every number is in its range: landmarks are taught to heat maps."""
         super().__post_init__()
-        if not 0 <= self.landmarks <= self.keypoints:
+        check_ranges(
+            self,
+            prefix="BCZConfig.",
+            context_dim=(1, WIDEST),
+            dims=(1, WIDEST),
+            blocks=(0, DEEPEST),
+            keypoints=(1, WIDEST),
+            octaves=(0, MOST_OCTAVES),
+            map_dim=(1, WIDEST),
+        )
+        if self.blocks and self.dims[-1] < 2:
+            raise InputError(
+                f"BCZConfig.dims must end in at least 2: a block has half of it; got {self.dims}."
+            )
+        if self.landmarks > self.keypoints:
             raise InputError(
                 f"BCZConfig.landmarks must be at most keypoints={self.keypoints}; "
                 f"got {self.landmarks}."
@@ -210,7 +228,7 @@ class SentenceKeypoints(nn.Module):
             heat = torch.bmm(cells, query)
             heat = rearrange(heat, "b (h w) k -> b k h w", h=feature.shape[2])
             heat_maps.append(heat)
-        total, *coarser = heat_maps
-        for heat in coarser:
-            total = total + F.interpolate(heat, size=total.shape[-2:])
+        *finer, total = heat_maps
+        for heat in reversed(finer):  # from coarse to fine: each map is enlarged only to the next
+            total = heat + F.interpolate(total, size=heat.shape[-2:])
         return total

@@ -10,9 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyehand.policies.heads.limits import WIDEST
 from eyehand.policies.look import ImportanceMap
 from eyehand.policies.normalization import Normalization
-from eyehand.types import ActionChunk, Batch, InputError, Observation
+from eyehand.types import (
+    LARGEST_SIDE,
+    ActionChunk,
+    Batch,
+    InputError,
+    Observation,
+    check_ranges,
+)
+
+LONGEST = 1000
+"""Most steps of a chunk or a window: an episode has fewer."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +60,16 @@ class PolicyConfig:
         kind = type(self).__name__
         if not self.cameras:
             raise InputError(f"{kind}.cameras must name at least one camera; got none.")
-        if self.history < 1 or self.history_stride < 1:
-            raise InputError(
-                f"{kind}.history and history_stride must be >= 1; "
-                f"got {self.history} and {self.history_stride}."
-            )
+        check_ranges(
+            self,
+            prefix=f"{kind}.",
+            image_size=(1, LARGEST_SIDE),
+            state_dim=(0, WIDEST),
+            action_dim=(1, WIDEST),
+            horizon=(1, LONGEST),
+            history=(1, LONGEST),
+            history_stride=(1, LONGEST),
+        )
         if not 0 <= self.gripper <= self.action_dim:
             raise InputError(
                 f"{kind}.gripper must be at least 0 and at most action_dim={self.action_dim}; "

@@ -14,15 +14,18 @@ from eyehand.functional.names import unknown_name
 from eyehand.models.vision.patch_encoder import STRIDES
 from eyehand.policies.contract import PolicyConfig, PolicyModule, evaluation_mode
 from eyehand.policies.heads.contract import ActionHead
+from eyehand.policies.heads.limits import WIDEST
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HEADS, HeadConfig, check_head_fits
 from eyehand.policies.inputs import check_inputs, row_seeds
 from eyehand.policies.memory import FeatureMemory
 from eyehand.policies.normalization import Normalization
-from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics
+from eyehand.types import ActionChunk, Batch, InputError, Observation, Statistics, check_ranges
 
 WINDOW = 12
 """Frames that a head with memory is given where the config has single ones (RoboFlamingo)."""
+MOST_WEIGHT = 1e6
+"""Of a loss beside another one."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,13 @@ class FramePolicyConfig(PolicyConfig):
     def __post_init__(self) -> None:
         """Check that every number is in its range, and that the head fits."""
         super().__post_init__()
-        if self.vision == "small" and (self.image_size < 1 or self.image_size % STRIDES[-1]):
+        kind = type(self).__name__
+        check_ranges(
+            self, prefix=f"{kind}.", landmarks=(0, WIDEST), landmark_weight=(0, MOST_WEIGHT)
+        )
+        if self.vision == "small" and self.image_size % STRIDES[-1]:
             raise InputError(
-                f"{type(self).__name__}.image_size must be a multiple of {STRIDES[-1]} for the "
+                f"{kind}.image_size must be a multiple of {STRIDES[-1]} for the "
                 f"small vision encoder; got {self.image_size}."
             )
         check_head_fits(self)

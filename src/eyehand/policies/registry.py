@@ -5,7 +5,6 @@ A checkpoint is a folder with ``config.json`` (``{"policy": {"name": ..., fields
 parameters are not stored but loaded from where they came).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
@@ -14,11 +13,11 @@ from typing import Any
 
 from dacite import Config as DaciteConfig
 from dacite import DaciteError, from_dict
-from safetensors.torch import save_file
 
-from eyehand.files import replace_text, replacing
+from eyehand.checksums import save_tensors, write_json
+from eyehand.files import replacing
 from eyehand.functional.names import unknown_name
-from eyehand.models.checkpoint import load_described, stored_weights
+from eyehand.models.checkpoint import CONFIG, WEIGHTS, load_described, stored_weights
 from eyehand.policies.contract import PolicyConfig, PolicyModule
 from eyehand.policies.normalization import blank_statistics
 from eyehand.types import InputError, Statistics
@@ -102,11 +101,9 @@ def restore_config(description: Mapping[str, Any]) -> PolicyConfig:
 def save_policy(policy: PolicyModule, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    description = {"policy": describe_policy(policy.config)}
-    replace_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
-    weights = {name: value.contiguous() for name, value in stored_weights(policy).items()}
-    with replacing(folder / "model.safetensors") as beside:
-        save_file(weights, beside)
+    write_json(folder / CONFIG, {"policy": describe_policy(policy.config)})
+    with replacing(folder / WEIGHTS) as beside:
+        save_tensors(beside, stored_weights(policy))
 
 
 def load_policy(folder: Path) -> PolicyModule:

@@ -30,10 +30,11 @@ from eyehand.nn.gated_attention import GatedCrossAttention
 from eyehand.nn.resampler import Resampler, ResamplerLayer
 from eyehand.policies.contract import Stages, evaluation_mode
 from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
+from eyehand.policies.heads.limits import DEEPEST, WIDEST
 from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.heads.registry import HeadConfig
 from eyehand.policies.look import ImportanceMap, attention_to_picture, watched
-from eyehand.types import Observation, ParameterGroup, Statistics
+from eyehand.types import Observation, ParameterGroup, Statistics, check_ranges
 
 GATES = "language.gates."
 """How the names of the gated cross-attention's weights begin."""
@@ -70,6 +71,21 @@ class RoboFlamingoConfig(FramePolicyConfig):
     """Weight of that auxiliary loss, which training alone reads (Jaderberg et al., 2017)."""
     head: HeadConfig = field(default_factory=LSTMHeadConfig)
     """Policy head."""
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range, and that the head fits."""
+        super().__post_init__()
+        check_ranges(
+            self,
+            prefix="RoboFlamingoConfig.",
+            vision_dims=(1, WIDEST),
+            dim=(1, WIDEST),
+            depth=(1, DEEPEST),
+            latents=(1, WIDEST),
+            heads=(1, WIDEST),
+            head_dim=(1, WIDEST),
+            every=(1, DEEPEST),
+        )
 
     @classmethod
     def published(cls, *, vision: str, language: str, every: int) -> "RoboFlamingoConfig":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import inf
 
 import optuna
 
@@ -57,8 +58,10 @@ def parse_axis(text: str) -> Axis:
         axis = Axis(field, low=float(low), high=float(high))
     except ValueError as error:
         raise InputError(f"{text!r}: the ends of a range must be numbers ({error}).") from error
-    if not 0 < axis.low < axis.high:
-        raise InputError(f"{text!r}: a range must begin above 0 and grow, such as 1e-4..1e-2.")
+    if not 0 < axis.low < axis.high < inf:
+        raise InputError(
+            f"{text!r}: a range must begin above 0 and grow, to a number, such as 1e-4..1e-2."
+        )
     return axis
 
 

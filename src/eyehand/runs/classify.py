@@ -6,6 +6,7 @@ from typing import Any
 
 from eyehand.data.pictures import load_pictures
 from eyehand.evaluation.results import Rate
+from eyehand.files import check_place
 from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
@@ -13,7 +14,7 @@ from eyehand.runs.picture_run import (
     train_network,
     write_picture_results,
 )
-from eyehand.types import InputError
+from eyehand.types import LARGEST_SIDE, check_ranges
 
 SIZES = {"alexnet": 67, "spp-net": 96, "vit-b-16": 64, "vit-tiny": 64}
 """Networks that need more than 32 pixels, and the size that they are given."""
@@ -31,8 +32,7 @@ class ClassifyConfig(PictureTraining):
     def __post_init__(self) -> None:
         """Raise an `InputError` if a number is out of its range."""
         super().__post_init__()
-        if self.image_size is not None and self.image_size < 1:
-            raise InputError(f"--image-size must be at least 1; got {self.image_size}.")
+        check_ranges(self, image_size=(1, LARGEST_SIDE))
 
 
 def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
             pictures of this size, or ``out`` holds another run.
     """
     find_network(name, kind="classifier")
+    check_place(out, folder=True)
     train, test = load_pictures(config.data)
     network = NetworkConfig(
         name=name,

@@ -24,9 +24,11 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.markdown import Markdown
 
-from eyehand.collection.record import RecordConfig, record
+from eyehand.collection.record import MOST_EPISODES, RecordConfig, record
+from eyehand.data.lerobot import Dataset
 from eyehand.evaluation.comparison import ComparedRun, differences_text, write_comparison
 from eyehand.evaluation.protocol import SEED_RANGES, EvalConfig
+from eyehand.files import check_place
 from eyehand.runs.axis import Axis, cells_of, parse_axis
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import (
@@ -39,7 +41,7 @@ from eyehand.runs.trial import (
     slug,
     training_part,
 )
-from eyehand.types import InputError
+from eyehand.types import InputError, check_ranges
 
 COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
     "heads": {
@@ -65,6 +67,8 @@ SETTINGS = (
 """Fields of the config that all trainings of a comparison share."""
 Changes = Mapping[str, str]
 """Values by dotted field."""
+MOST_TRIALS = 1_000_000
+"""Of a search."""
 HEARTBEAT, GRACE = 60, 180
 """Seconds between two signs of life of a running trial; seconds of silence until it is dead."""
 
@@ -100,6 +104,10 @@ class CompareConfig:
     storage: str | None = None
     """Database of the study, such as postgresql://...; without it, a file in ``out``."""
 
+    def __post_init__(self) -> None:
+        """Check the numbers that no other config checks before work begins."""
+        check_ranges(self, demonstrations=(1, MOST_EPISODES), trials=(1, MOST_TRIALS))
+
 
 def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> None:
     """Train, evaluate and write ``comparison.md``, ``.json`` and ``.svg`` into ``config.out``.
@@ -125,15 +133,22 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
     )
     every = [*chain(*tables.values())]
     trial_of, cells = _kept(check_trial, base), {}
+    if not every:
+        raise InputError(
+            "say what is compared: field=value,value, as policy.head=mlp,flow, or heads."
+        )
     if config.trials:
         _check_search(every, config)
     else:
         cells = _checked_cells(tables, trial_of)
+    if config.data is not None:
+        Dataset(config.data)  # a folder that is none is found before the study is made
     work = _Work(config, base, evaluation, every, _open_study(config))
     if config.data is None:
         record(
             RecordConfig(
                 out=work.data,
+                suite=config.suite,
                 tasks=config.tasks,
                 episodes=config.demonstrations,
                 workers=config.workers,
@@ -372,16 +387,25 @@ def _open_study(config: CompareConfig) -> optuna.Study:
     Raises:
         InputError: If it is another comparison's.
     """
-    config.out.mkdir(parents=True, exist_ok=True)
+    check_place(config.out, folder=True)
+    if config.storage is None:
+        config.out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Optuna warns that its heartbeat is experimental, which a user can do nothing about.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    storage = optuna.storages.RDBStorage(
-        config.storage or f"sqlite:///{config.out / 'study.db'}",
-        heartbeat_interval=HEARTBEAT,
-        grace_period=GRACE,
-    )
+    try:
+        storage = optuna.storages.RDBStorage(
+            config.storage or f"sqlite:///{config.out / 'study.db'}",
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+        )
+    except Exception as error:  # whatever SQLAlchemy and a database's driver raise
+        if config.storage is None:
+            raise
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise InputError(f"--storage {config.storage} cannot be used: {reason:.200}.") from error
+    config.out.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=config.out.resolve().name,
         storage=storage,

@@ -5,13 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from eyehand.collection.record import RecordConfig, record
+from eyehand.collection.record import MOST_EPISODES, RecordConfig, record
 from eyehand.envs.suite import find_suite
 from eyehand.evaluation.film import PlayConfig, play
 from eyehand.evaluation.protocol import EvalConfig
+from eyehand.files import check_place
 from eyehand.policies.registry import find_checkpoint, load_policy
 from eyehand.runs.measure import measure
 from eyehand.runs.train import TrainingRun, run_training
+from eyehand.training.config import TrainConfig
+from eyehand.types import check_ranges
 
 SHOWN = (
     ("drawer-open", "Pull the drawer towards you"),
@@ -41,38 +44,50 @@ class DemoConfig:
     workers: int = 2
     """Simulator processes."""
 
+    def __post_init__(self) -> None:
+        """Check everything before the first stage: a later one begins hours after."""
+        check_ranges(self, demonstrations=(1, MOST_EPISODES))
+        TrainConfig(minutes=self.minutes)
+        self.recording()
+        self.evaluation()
+
+    def recording(self) -> RecordConfig:
+        """Return the first stage."""
+        return RecordConfig(
+            out=self.out / "data",
+            suite=self.suite,
+            tasks=self.tasks,
+            episodes=self.demonstrations,
+            workers=self.workers,
+            perturbation=0.4,
+        )
+
+    def evaluation(self) -> EvalConfig:
+        """Return the last stage."""
+        return EvalConfig(
+            out=self.out / "evaluation",
+            suite=self.suite,
+            tasks=self.tasks,
+            episodes=self.episodes,
+            workers=self.workers,
+        )
+
 
 def demo(config: DemoConfig, recipe: TrainingRun) -> None:
     """Record, train ``recipe``, evaluate and report; finished work is kept."""
+    check_place(config.out, folder=True)
+    config.out.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     console.rule("the released policy, told three sentences")
     show_released(config.out / "released", console)
-    data, policy, evaluation = (config.out / name for name in ("data", "policy", "evaluation"))
+    policy = config.out / "policy"
     console.rule("1 of 3: record demonstrations")
-    record(
-        RecordConfig(
-            out=data,
-            suite=config.suite,
-            tasks=config.tasks,
-            episodes=config.demonstrations,
-            workers=config.workers,
-            perturbation=0.4,
-        )
-    )
+    record(config.recording())
     console.rule("2 of 3: train")
     training = replace(recipe.training, minutes=config.minutes, steps=None)
-    run_training(replace(recipe, training=training), [data], policy, resume=True)
+    run_training(replace(recipe, training=training), [config.recording().out], policy, resume=True)
     console.rule("3 of 3: evaluate on new start states")
-    measure(
-        policy,
-        EvalConfig(
-            out=evaluation,
-            suite=config.suite,
-            tasks=config.tasks,
-            episodes=config.episodes,
-            workers=config.workers,
-        ),
-    )
+    measure(policy, config.evaluation())
     task = config.tasks.split(",")[0]
     words = find_suite(config.suite).instructions(task).held_out[0]
     console.print(

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from eyehand.available_memory import check_memory
 from eyehand.data.pictures import PICTURE_SETS, load_pictures
 from eyehand.data.store import open_store
 from eyehand.envs.masks import scene_masks
@@ -37,12 +38,13 @@ from eyehand.inspection.pictures import (
 from eyehand.inspection.tables import Figure, Inspection
 from eyehand.runs.inspected_model import InspectedModel, find_inspected
 from eyehand.training.profile import matrix_multiply_peak, memory_bandwidth
-from eyehand.types import InputError
+from eyehand.types import LARGEST_SIDE, InputError, check_ranges
 
 SCENES = ("drawer-open", "push", "faucet-open", "peg-insert-side")
 """Tasks whose scenes are the pictures, unless others are named."""
 FIRST_SEED = 10_000
 """A start state for validation."""
+MOST_PICTURES, MOST_CHANNELS = 100_000, 65_536
 SEARCHED = 256
 """Pictures of a data set that are searched for what excites a unit."""
 
@@ -71,12 +73,13 @@ class InspectConfig:
 
     def __post_init__(self) -> None:
         """Raise an `InputError` if a number is out of its range."""
-        for name in ("batch", "image_size", "channels"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} must be at least 1; got {value}.")
-        if self.channel < 0:
-            raise InputError(f"--channel must be at least 0; got {self.channel}.")
+        check_ranges(
+            self,
+            batch=(1, MOST_PICTURES),
+            image_size=(1, LARGEST_SIDE),
+            channels=(1, MOST_CHANNELS),
+            channel=(0, MOST_CHANNELS),
+        )
 
 
 def inspect_model(name: str, config: InspectConfig) -> Inspection:
@@ -235,6 +238,8 @@ def _cell(
 
 def _pictures(file: Path | None, size: int, count: int) -> UInt8[Tensor, "count size size 3"]:
     """Return robot scenes, or one picture as often as is asked for."""
+    # As they are drawn, as numbers, and once more as the first layer's output.
+    check_memory((3 + 2 * 12) * size * size * count, f"--batch {count} of {size} pixels")
     if file is not None:
         try:
             with Image.open(file) as opened:

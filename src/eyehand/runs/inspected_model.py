@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from eyehand.available_memory import check_memory
 from eyehand.functional.names import unknown_name
 from eyehand.functional.picture import scale_image
 from eyehand.models.registry import NETWORKS, RandomPictures, build_network
@@ -119,6 +120,7 @@ def _of_network(
 ) -> InspectedModel:
     image = scale_image(pictures(size, batch))
     if channels != 3:
+        check_memory(4 * image[:, :1].numel() * channels, f"--channels {channels}")
         image = image.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     weights = [*module.parameters(), *module.buffers()]
     if any(is_lazy(weight) for weight in weights):

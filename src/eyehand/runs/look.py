@@ -26,7 +26,7 @@ from eyehand.data.lerobot import Dataset
 from eyehand.data.statistics import describe
 from eyehand.evaluation.film import write_film
 from eyehand.evaluation.rerun_recording import check_recording, open_recording
-from eyehand.files import replace_text
+from eyehand.files import check_place, replace_text
 from eyehand.page import page_templates
 from eyehand.runs.look_figures import (
     Group,
@@ -38,10 +38,11 @@ from eyehand.runs.look_figures import (
     numbers,
     point_names,
 )
-from eyehand.types import InputError
+from eyehand.types import InputError, check_ranges
 
 PAGE, FIGURES, FILMS = "index.html", "look.json", "films"
 """What the folder of a page holds."""
+MOST_EPISODES = 1_000_000
 FILM_HEIGHT, SMALLEST = 256, 128
 """Taller pictures are made smaller; those below the second number are doubled, which keeps their
 colours: the usual video format has half as many rows and columns of colour."""
@@ -64,9 +65,7 @@ class BrowserConfig:
 
     def __post_init__(self) -> None:
         """Refuse what shows nothing."""
-        for name in ("episodes", "most"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1. Got {getattr(self, name)}.")
+        check_ranges(self, episodes=(1, MOST_EPISODES), most=(1, MOST_EPISODES))
         if self.rerun is not None:
             check_recording(self.rerun)
 
@@ -212,11 +211,9 @@ def record_shown(dataset: Dataset, rows: Sequence[EpisodeRow], file: Path) -> No
 
 def _check_place(out: Path) -> None:
     """Make the folder of a page; refuse one that holds anything else, before the work begins."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        others = {file.name.removesuffix(".partial") for file in out.iterdir()}
-    except OSError as error:
-        raise InputError(f"--out: {out} cannot be written: {error}.") from error
+    check_place(out, folder=True)
+    out.mkdir(parents=True, exist_ok=True)
+    others = {file.name.removesuffix(".partial") for file in out.iterdir()}
     if strange := sorted(others - {PAGE, FIGURES, FILMS}):
         raise InputError(
             f"--out: {out} holds something else ({strange[0]}); name a new or an empty folder."

@@ -11,7 +11,7 @@ from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from eyehand.files import replace_text
+from eyehand.files import check_place, replace_text
 from eyehand.types import InputError
 
 Kind = Literal["policy", "head", "suite", "update"]
@@ -97,8 +97,7 @@ def write_new(kind: Kind, name: str, *, folder: Path, checkout: bool) -> NewPart
     else:
         place = module
         source, test = folder / f"{module}.py", folder / f"test_{module}.py"
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name another with --out.")
+    check_place(folder, folder=True)
     for path in (source, source.with_suffix(""), test):
         if path.exists():
             raise InputError(f"{path} exists already; choose another name, or move it away.")

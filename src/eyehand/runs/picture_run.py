@@ -11,10 +11,11 @@ import torch
 from dacite import Config as DaciteConfig
 from dacite import DaciteError, from_dict
 from jaxtyping import Int64
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from eyehand.available_memory import check_memory
+from eyehand.checksums import save_tensors
 from eyehand.data.pictures import LabelledPictures, every_picture, picture_batches
 from eyehand.files import replace_text, replacing
 from eyehand.models.checkpoint import WEIGHTS, load_described
@@ -24,7 +25,7 @@ from eyehand.training.config import TrainConfig
 from eyehand.training.loop import train
 from eyehand.training.processes import processes
 from eyehand.training.supervised import SupervisedUpdate
-from eyehand.types import InputError, PictureBatch
+from eyehand.types import LARGEST_SIDE, InputError, PictureBatch, check_ranges
 
 TEST_BATCH = 100
 """Pictures in a batch when a network is measured."""
@@ -47,8 +48,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Raise an `InputError` if a size is given and less than 1."""
-        if self.image_size is not None and self.image_size < 1:
-            raise InputError(f"image_size must be at least 1; got {self.image_size}.")
+        check_ranges(self, prefix="", image_size=(1, LARGEST_SIDE))
 
     def build(self) -> Classifier:
         """Return a new classifier.
@@ -77,10 +77,7 @@ class PictureTraining:
 
     def __post_init__(self) -> None:
         """Raise an `InputError` if a number is out of its range."""
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size must be at least 1; got {self.batch_size}.")
-        if self.random_shift < 0:
-            raise InputError(f"--random-shift must be at least 0; got {self.random_shift}.")
+        check_ranges(self, batch_size=(1, 2**63 - 1), random_shift=(0, LARGEST_SIDE))
 
 
 def train_network(
@@ -119,6 +116,11 @@ def train_network(
         )
 
     check_reads(config, pictures.image.shape[1:], batch_size=learning.batch_size)
+    size = config.image_size or pictures.image.shape[1]
+    check_memory(
+        5 * learning.batch_size // state.num_processes * size**2 * config.channels,
+        f"--batch-size {learning.batch_size}",
+    )
     batches(0)  # finds sizes that do not fit, before the run has a folder
     torch.manual_seed(learning.training.seed)
     classifier = config.build()
@@ -139,9 +141,8 @@ def train_network(
         # EfficientNet's momentum of 0.01, after 100 steps a third of them is still the initial one.
         update_bn((batch.image for batch in islice(batches(0), NORMALIZATION_BATCHES)), trained)
         if state.is_main_process:
-            weights = {name: value.contiguous() for name, value in trained.state_dict().items()}
             with replacing(out / WEIGHTS) as beside:
-                save_file(weights, beside)
+                save_tensors(beside, trained.state_dict())
     confusion = trained.confusion(
         every_picture(test, batch_size=TEST_BATCH), classes=config.classes
     )

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from eyehand.collection.record import RecordConfig, record
+from eyehand.collection.record import MOST_EPISODES, RecordConfig, record
 from eyehand.evaluation.protocol import EvalConfig
+from eyehand.files import check_place
 from eyehand.policies.registry import load_policy
 from eyehand.runs.measure import measure
 from eyehand.runs.train import TrainingRun, run_training
+from eyehand.training.config import TrainConfig
+from eyehand.types import InputError, check_ranges
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,43 @@ class ReproduceConfig:
     workers: int = 2
     """Simulator processes."""
 
+    def __post_init__(self) -> None:
+        """Check everything before the first stage: a later one begins hours after."""
+        if not self.minutes:
+            raise InputError("--minutes must name the minutes of one training or more; got none.")
+        check_ranges(self, demonstrations=(1, MOST_EPISODES), corrections=(1, MOST_EPISODES))
+        for number, minutes in enumerate(self.minutes):
+            TrainConfig(minutes=minutes)
+            self.recording(number, policy=Path() if number else None)
+        self.evaluation("policy-0", probe=True)
+
+    def recording(self, number: int, *, policy: Path | None, image_size: int = 96) -> RecordConfig:
+        """Return the recording before training ``number``: of demonstrations, or corrections."""
+        return RecordConfig(
+            out=self.out / (f"corrections-{number}" if number else "demonstrations"),
+            suite=self.suite,
+            tasks=self.tasks,
+            episodes=self.corrections if number else self.demonstrations,
+            seed=1000 * number,
+            workers=self.workers,
+            perturbation=self.perturbation,
+            cameras=self.cameras,
+            image_size=image_size,
+            policy=policy,
+        )
+
+    def evaluation(self, name: str, *, probe: bool) -> EvalConfig:
+        """Return the evaluation of the checkpoint called ``name``, with or without controls."""
+        return EvalConfig(
+            out=self.out / f"evaluation-{name}",
+            suite=self.suite,
+            tasks=self.tasks,
+            episodes=self.episodes,
+            workers=self.workers,
+            probe=probe,
+            probe_episodes=self.probe_episodes,
+        )
+
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -57,25 +97,16 @@ class Reproduction:
 
 def reproduce(config: ReproduceConfig, run: TrainingRun) -> None:
     """Record, train, correct, evaluate and report; finished work is kept."""
+    check_place(config.out, folder=True)
+    config.out.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     data: list[Path] = []
     policy: Path | None = None
     for number, minutes in enumerate(config.minutes):
-        kind = "demonstrations" if policy is None else f"corrections-{number}"
+        settings = config.recording(number, policy=policy, image_size=run.policy.image_size)
+        kind = settings.out.name
         console.rule(f"{kind}: record")
-        data.append(config.out / kind)
-        settings = RecordConfig(
-            out=data[-1],
-            suite=config.suite,
-            tasks=config.tasks,
-            episodes=config.demonstrations if policy is None else config.corrections,
-            seed=1000 * number,
-            workers=config.workers,
-            perturbation=config.perturbation,
-            cameras=config.cameras,
-            image_size=run.policy.image_size,
-            policy=policy,
-        )
+        data.append(settings.out)
         record(settings, partial(load_policy, policy) if policy else None)
         console.rule(f"{kind}: train")
         trained = config.out / f"policy-{number}"
@@ -84,13 +115,4 @@ def reproduce(config: ReproduceConfig, run: TrainingRun) -> None:
         policy = trained
     for name, probe in (("policy-0", False), (f"policy-{len(config.minutes) - 1}", True)):
         console.rule(f"{name}: evaluate on new start states")
-        evaluation = EvalConfig(
-            out=config.out / f"evaluation-{name}",
-            suite=config.suite,
-            tasks=config.tasks,
-            episodes=config.episodes,
-            workers=config.workers,
-            probe=probe,
-            probe_episodes=config.probe_episodes,
-        )
-        measure(config.out / name, evaluation)
+        measure(config.out / name, config.evaluation(name, probe=probe))

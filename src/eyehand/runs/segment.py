@@ -17,10 +17,11 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from eyehand.available_memory import check_memory
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
 from eyehand.envs.suite import find_suite
-from eyehand.files import replacing
+from eyehand.files import check_place, replacing
 from eyehand.functional.segmentation import segmentation_scores
 from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
@@ -30,9 +31,10 @@ from eyehand.runs.picture_run import (
     train_network,
     write_picture_results,
 )
+from eyehand.training.checkpoint import check_out
 from eyehand.training.config import TrainConfig
 from eyehand.training.processes import processes
-from eyehand.types import InputError
+from eyehand.types import LARGEST_SIDE, InputError, check_ranges
 
 FIRST_TRAINING, FIRST_TEST = 0, 1_000_000
 """Seeds of the first pictures: training and test have different start states."""
@@ -70,10 +72,12 @@ class SegmentConfig(PictureTraining):
     def __post_init__(self) -> None:
         """Raise an `InputError` if a number is out of its range."""
         super().__post_init__()
-        for name in ("image_size", "pictures", "test_pictures"):
-            value = getattr(self, name)
-            if value < 1:
-                raise InputError(f"--{name.replace('_', '-')} must be at least 1; got {value}.")
+        check_ranges(
+            self,
+            image_size=(1, LARGEST_SIDE),
+            pictures=(1, FIRST_TEST),
+            test_pictures=(1, FIRST_TEST),
+        )
 
 
 def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dict[str, Any]:
@@ -86,11 +90,18 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     find_network(name, kind="dense network")
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
+    suite.check_cameras((config.camera,))
+    check_place(out, folder=True)
+    bytes_of_one = config.image_size**2 * 4  # three colours and a class
+    check_memory(  # as they are drawn one by one, and as they are stacked
+        2 * len(tasks) * config.pictures * bytes_of_one, f"--pictures {config.pictures} of a task"
+    )
+    check_memory(5 * config.batch_size * bytes_of_one, f"--batch-size {config.batch_size}")
     network = NetworkConfig(name=name, classes=len(suite.masks), channels=3, image_size=None)
     # Checked before the pictures are drawn, which takes minutes.
     check_reads(network, (config.image_size, config.image_size, 3), batch_size=config.batch_size)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out: {out} is a file; name a folder.")
+    check_out(out, resume=resume)
+    out.mkdir(parents=True, exist_ok=True)
     with processes().main_process_first():  # the main process draws, and the others read its file
         train = _draw(config, tasks, out / "training.npz", FIRST_TRAINING, config.pictures)
         test = _draw(config, tasks, out / "test.npz", FIRST_TEST, config.test_pictures)

@@ -1,6 +1,5 @@
 """A recipe with some fields changed by their names, trained, timed and measured."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,15 +10,17 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from eyehand.checksums import write_json
 from eyehand.data.store import FrameStore, open_store
 from eyehand.envs.execution import Execution
 from eyehand.evaluation.comparison import ComparedRun
 from eyehand.evaluation.latency import measure_latency, passes_per_call
 from eyehand.evaluation.protocol import EvalConfig
-from eyehand.files import replace_text
+from eyehand.files import replacing
+from eyehand.models.checkpoint import CONFIG, WEIGHTS, read_config
 from eyehand.policies.registry import describe_policy, load_policy, policy_configs, restore_config
 from eyehand.runs.measure import measure
-from eyehand.runs.train import TrainingRun, run_training
+from eyehand.runs.train import TrainingRun, check_batches, run_training
 from eyehand.types import InputError, Observation
 
 PARTS = {f"policy.{name}": parts for kind in policy_configs() for name, parts in kind.parts.items()}
@@ -122,6 +123,7 @@ def check_trial(trial: Trial, changes: Mapping[str, str]) -> Trial:
         InputError: If no run can be made of it.
     """
     trial = override(trial, changes)
+    check_batches(trial.run)
     policy = trial.run.policy
     if trial.execution.steps > policy.horizon:
         raise InputError(
@@ -187,7 +189,7 @@ def slug(name: str, changes: Mapping[str, object]) -> str:
 
 def _acting_as(folder: Path, run: TrainingRun) -> Path:
     """Write a checkpoint with the weights of ``folder`` that acts as the policy of ``run``."""
-    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    description = read_config(folder)
     values = {name: attrgetter(name)(run.policy) for name in run.policy.acting}
     policy = restore_config(description["policy"])
     for name, value in values.items():
@@ -195,8 +197,9 @@ def _acting_as(folder: Path, run: TrainingRun) -> Path:
     description["policy"] = describe_policy(policy)
     checkpoint = folder / slug("policy", values)
     checkpoint.mkdir(exist_ok=True)
-    replace_text(checkpoint / "config.json", json.dumps(description, indent=2) + "\n")
-    shutil.copyfile(folder / "model.safetensors", checkpoint / "model.safetensors")
+    write_json(checkpoint / CONFIG, description)
+    with replacing(checkpoint / WEIGHTS) as beside:
+        shutil.copyfile(folder / WEIGHTS, beside)
     return checkpoint
 
 

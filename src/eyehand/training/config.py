@@ -1,6 +1,5 @@
 """How long to train and how: the settings of a run, what a batch is, and what comes of it."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -8,6 +7,9 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from eyehand.types import InputError
+
+MOST, MOST_SEED, MOST_THREADS = 10**12, 2**64 - 1, 1024
+"""The largest number of any setting; what torch takes as a seed; threads that a kernel grants."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,21 @@ class TrainConfig:
         )  # fmt: skip
         for name in positive:
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"{_flag(name)} must be above 0; got {value}.")
+            most = MOST_THREADS if name == "threads" else MOST
+            if value is not None and not 0 < value <= most:
+                raise InputError(
+                    f"{_flag(name)} must be above 0 and at most {most:,}; got {value!s:.40}."
+                )
         for name in ("warmup", "final_learning_rate", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{_flag(name)} must be in [0, 1); got {getattr(self, name)}.")
         for name in ("weight_decay", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{_flag(name)} must be at least 0; got {getattr(self, name)}.")
+            most = MOST_SEED if name == "seed" else MOST
+            if not 0 <= getattr(self, name) <= most:
+                raise InputError(
+                    f"{_flag(name)} must be at least 0 and at most {most:,}; "
+                    f"got {getattr(self, name)!s:.40}."
+                )
 
 
 def _flag(name: str) -> str:

@@ -7,7 +7,7 @@ the weights is the update's (:mod:`eyehand.training.update`).
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -19,14 +19,10 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from eyehand.training.checkpoint import (
-    Checkpoints,
-    open_run,
-    read_counters,
-    read_description,
-    write_description,
-)
+from eyehand.files import locked
+from eyehand.training.checkpoint import Checkpoints, Resumed, check_out, open_run
 from eyehand.training.config import TrainBatch, TrainConfig, TrainResult
+from eyehand.training.counters import Counters
 from eyehand.training.cycle import Cycle
 from eyehand.training.distributed import agree, make_accelerator, seed_step
 from eyehand.training.earlier import check_decay, defaults_of
@@ -36,30 +32,6 @@ from eyehand.training.metrics import Display, MetricsFile
 from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, resident_memory
 from eyehand.training.update import Update
 from eyehand.types import InputError
-
-
-@dataclass
-class _Counters:
-    """What a run goes on from, beside the tensors; JSON in the checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0
-    flops_per_sample: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-    """Every figure, summed over the steps since the latest line of metrics."""
-    counts: dict[str, int] = field(default_factory=dict)
-    """How often each came."""
-    final_loss: float | None = None
-    """The loss of the latest line of metrics."""
-    cycle: dict[str, Any] = field(default_factory=dict)
-    """The fields of the `Cycle` that the learning rate is in."""
-
-    def progress(self, config: TrainConfig) -> float:
-        """Share of the run that is done, in [0, 1]."""
-        if config.steps is not None:
-            return self.step / config.steps
-        assert config.minutes is not None  # one of the two is there
-        return min(1.0, self.seconds / (60 * config.minutes))
 
 
 def train(
@@ -81,7 +53,8 @@ def train(
 
     With ``resume`` a run that was killed at any moment goes on from its latest checkpoint and ends
     with the weights that it would have had, to the bit (with ``steps``; the schedule over minutes
-    depends on the clock); where there is none, it begins. Resumed with another length, the rate
+    depends on the clock); where there is none, it begins. Where the latest was damaged since, a
+    line says so and the run goes on from the one before. Resumed with another length, the rate
     begins a new cycle of warm-up and cosine from where it was (:mod:`eyehand.training.cycle`).
 
     Args:
@@ -99,40 +72,53 @@ def train(
             them; see :func:`eyehand.training.earlier.defaults_of`.
 
     Raises:
-        InputError: If the folder holds a run and ``resume`` is False; if it holds a run of another
-            config; if the loss or the gradient is not a finite number.
+        InputError: If the folder holds a run and ``resume`` is False, or something that is no run;
+            if it holds a run of another config; if another process trains there; if the loss, the
+            gradient or a weight is not finite.
         KeyboardInterrupt: After Ctrl-C, when the step is done and a checkpoint is saved.
     """
     description = {**description, "training": asdict(config)}
     known = {**(defaults or {}), "training": defaults_of(config)}
-    state = open_run(folder, description, resume=resume, defaults=known)
+    check_out(folder, resume=resume)
     accelerator = make_accelerator(config.precision, folder)
-    counters = _Counters(cycle=asdict(Cycle.of(config)))
-    if state is not None:
-        counters = _Counters(**read_counters(state))
-        for learner in update.learners.values():
-            check_decay(read_description(folder)["training"], learner.network)
-    if config.steps is not None and config.steps < counters.step:
-        raise InputError(
-            f"{folder} has {counters.step} steps already; --steps must be at least that, "
-            f"got {config.steps}."
-        )
-    accelerator.wait_for_everyone()  # every process has looked before the first one writes
-    if accelerator.is_main_process and (state is None or counters.progress(config) < 1):
-        write_description(folder, description)
-    try:
-        keep_freed_memory()
-        with _threads(config.threads):
-            run = _Run(
-                update, batches(counters.step * config.accumulate), config, counters,
-                folder=folder, accelerator=accelerator, watch=watch,
-            )  # fmt: skip
-            if state is not None:
-                writes = accelerator.is_main_process
-                update.load_state_dict(run.checkpoints.load(state, writes=writes))
-            return run.go()
-    finally:
-        accelerator.end_training()
+    with _held(folder, main=accelerator.is_main_process):
+        resumed = open_run(folder, description, resume=resume, defaults=known)
+        counters = Counters(Cycle.of(config)) if resumed is None else resumed.counters
+        if resumed is not None:
+            for learner in update.learners.values():
+                check_decay(resumed.training, learner.network)
+        if config.steps is not None and config.steps < counters.step:
+            raise InputError(
+                f"{folder} has {counters.step} steps already; --steps must be at least that, "
+                f"got {config.steps}."
+            )
+        accelerator.wait_for_everyone()  # every process has looked before the first one writes
+        checkpoints = Checkpoints(folder, published=update.published)
+        if accelerator.is_main_process and (resumed is None or counters.progress(config) < 1):
+            checkpoints.describe(description)
+        try:
+            keep_freed_memory()
+            with _threads(config.threads):
+                run = _Run(
+                    update, batches(counters.step * config.accumulate), config, counters,
+                    checkpoints=checkpoints, accelerator=accelerator, watch=watch,
+                )  # fmt: skip
+                if resumed is not None:
+                    run.restore(resumed)
+                return run.go()
+        finally:
+            accelerator.end_training()
+
+
+@contextmanager
+def _held(folder: Path, *, main: bool) -> Iterator[None]:
+    """Hold the folder; of several processes the main one does it for all."""
+    if not main:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "trains"):
+        yield
 
 
 @contextmanager
@@ -154,22 +140,21 @@ class _Run:
         update: Update,
         batches: Iterator[TrainBatch],
         config: TrainConfig,
-        counters: _Counters,
+        counters: Counters,
         *,
-        folder: Path,
+        checkpoints: Checkpoints,
         accelerator: Accelerator,
         watch: Callable[[float, float], None] | None,
     ) -> None:
         first = next(batches)
         self.batches, self.watch, self.accelerator = chain([first], batches), watch, accelerator
         self.update, self.config, self.counters = update, config, counters
+        self.checkpoints = checkpoints
         update.prepare(accelerator, first)
         self.peaks = [group["lr"] for group in self._groups()]
-        self.checkpoints = Checkpoints(folder, published=update.published)
-        self.cycle = Cycle(**counters.cycle).resumed(
+        counters.cycle = counters.cycle.resumed(
             config, step=counters.step, seconds=counters.seconds
         )
-        counters.cycle = asdict(self.cycle)
         self.peak = matrix_multiply_peak(config.precision, device=accelerator.device.type)
         self.peak *= accelerator.num_processes
         self.console = Console(stderr=True, quiet=not accelerator.is_main_process)
@@ -177,6 +162,13 @@ class _Run:
         self.clock = perf_counter() - counters.seconds
         self.saved_step, self.saved_seconds = counters.step, counters.seconds
         self.line_samples, self.line_seconds = 0, counters.seconds
+
+    def restore(self, resumed: Resumed) -> None:
+        """Go on from a checkpoint."""
+        if self.accelerator.is_main_process:
+            self.checkpoints.restore(resumed)
+        self.update.load_state_dict(resumed.state)
+        resumed.state.clear()  # else the file would stay open, and on the disk, to the run's end
 
     def go(self) -> TrainResult:
         """Go through the steps that are left; save when it is time to, and at the end."""
@@ -238,8 +230,8 @@ class _Run:
         """Take one step; return its figures, its samples, and whether any process wants to stop."""
         config, counters, accelerator = self.config, self.counters, self.accelerator
         # Of the step's middle: at rate 0 the first one would be lost.
-        at = counters.step + 0.5 if self.cycle.unit == "steps" else counters.seconds
-        share = self.cycle.share(at, config)
+        at = counters.step + 0.5 if counters.cycle.unit == "steps" else counters.seconds
+        share = counters.cycle.share(at, config)
         for group, peak in zip(self._groups(), self.peaks, strict=True):
             group["lr"] = peak * share
         found: dict[str, list[float]] = {}
@@ -270,15 +262,18 @@ class _Run:
     def _refuse_not_finite(self, figures: Mapping[str, float]) -> None:
         for name in ("loss", "gradient_norm"):
             value = figures.get(name, 0.0)
-            if math.isfinite(value):
-                continue
-            kept = f"{self.checkpoints.folder} keeps the checkpoint of step {self.saved_step}"
-            raise InputError(
-                f"the {name.replace('_', ' ')} is {value} at step {self.counters.step + 1} (batch "
-                f"{self.counters.step * self.config.accumulate}, counted from 0); "
-                f"{kept if self.saved_step else 'there is no checkpoint yet'}. Look at that batch, "
-                f"or lower --training.learning-rate ({self.config.learning_rate})."
-            )
+            if not math.isfinite(value):
+                raise self._not_finite(
+                    f"the {name.replace('_', ' ')} is {value} at step {self.counters.step + 1} "
+                    f"(batch {self.counters.step * self.config.accumulate}, counted from 0)"
+                )
+
+    def _not_finite(self, found: str) -> InputError:
+        kept = f"{self.checkpoints.folder} keeps the checkpoint of step {self.saved_step}"
+        return InputError(
+            f"{found}; {kept if self.saved_step else 'there is no checkpoint yet'}. Look at that "
+            f"batch, or lower --training.learning-rate ({self.config.learning_rate})."
+        )
 
     def _record(self, figures: dict[str, float], samples: int, file: MetricsFile | None) -> None:
         counters = self.counters
@@ -320,5 +315,8 @@ class _Run:
     def _save(self) -> None:
         state = self.update.state_dict()  # every process helps to bring the whole together
         if self.accelerator.is_main_process:
-            self.checkpoints.save(asdict(self.counters), state)
+            for name, tensor in state.items():  # a step of finite loss can lead out of the numbers
+                if not tensor.isfinite().all():
+                    raise self._not_finite(f"{name} is not finite after step {self.counters.step}")
+            self.checkpoints.save(self.counters, state)
         self.saved_step, self.saved_seconds = self.counters.step, self.counters.seconds

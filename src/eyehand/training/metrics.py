@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from eyehand.files import replace_text
+from eyehand.files import replacing
 from eyehand.training.profile import OtherPrograms, resident_memory, thread_advice
+from eyehand.types import InputError
 
 SMOOTHING = 0.98
 """Weight of the past in the loss on the terminal, a step."""
@@ -24,7 +25,12 @@ BAR_SECONDS = 0.5
 class MetricsFile:
     r"""``metrics.jsonl``: one JSON object a line, one line a step that is logged.
 
-    Lines after ``step``, where the run goes on, are dropped at first: it makes them again.
+    Lines after ``step``, where the run goes on, are dropped at first: it makes them again. A last
+    line that a kill has cut is dropped too.
+
+    Raises:
+        InputError: If another line is damaged, or lines are not in the order of steps; then the
+            file is left as it is.
 
     Example:
         >>> import tempfile
@@ -37,8 +43,22 @@ class MetricsFile:
 
     def __init__(self, folder: Path, *, step: int) -> None:
         self.path = folder / "metrics.jsonl"
-        lines = self.path.read_text(encoding="utf-8").splitlines(True) if self.path.exists() else []
-        replace_text(self.path, "".join(line for line in lines if _is_kept(line, step)))
+        lines = self.path.read_bytes().splitlines(True) if self.path.exists() else []
+        kept, latest = [], 0
+        for number, line in enumerate(lines, start=1):
+            found = _step_of(line)
+            if found <= latest:
+                if number == len(lines) and not line.endswith(b"\n"):
+                    break
+                raise InputError(
+                    f"line {number} of {self.path} is damaged, or the one before it: correct or "
+                    "remove it, then --resume; the weights are whole."
+                )
+            latest = found
+            if found <= step:
+                kept.append(line)
+        with replacing(self.path) as beside:
+            beside.write_bytes(b"".join(kept))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append the line of ``step``."""
@@ -46,12 +66,13 @@ class MetricsFile:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
 
-def _is_kept(line: str, step: int) -> bool:
-    """Tell whether a line is whole (a kill may cut the last one) and not after ``step``."""
+def _step_of(line: bytes) -> int:
+    """Return the step of a line, or -1 if it is damaged."""
     try:
-        return line.endswith("\n") and json.loads(line)["step"] <= step
-    except json.JSONDecodeError:
-        return False
+        found = json.loads(line.decode("utf-8"))["step"] if line.endswith(b"\n") else None
+    except (LookupError, RecursionError, TypeError, ValueError):
+        return -1
+    return found if isinstance(found, int) else -1
 
 
 class Display:

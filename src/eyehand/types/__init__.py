@@ -3,6 +3,7 @@
 from eyehand.types.errors import InputError
 from eyehand.types.parameters import ParameterGroup
 from eyehand.types.picture import PictureBatch
+from eyehand.types.ranges import LARGEST_SEED, LARGEST_SIDE, check_ranges, shortened
 from eyehand.types.robot import (
     ActionChunk,
     Actor,
@@ -14,6 +15,8 @@ from eyehand.types.robot import (
 )
 
 __all__ = [
+    "LARGEST_SEED",
+    "LARGEST_SIDE",
     "ActionChunk",
     "Actor",
     "Batch",
@@ -24,4 +27,6 @@ __all__ = [
     "PictureBatch",
     "Statistics",
     "Trainable",
+    "check_ranges",
+    "shortened",
 ]

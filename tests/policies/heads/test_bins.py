@@ -40,5 +40,5 @@ def test_the_loss_is_the_cross_entropy_of_the_bins() -> None:
 
 
 def test_a_single_bin_is_refused() -> None:
-    with pytest.raises(InputError, match=r"BinsHeadConfig\.bins must be >= 2; got 1"):
+    with pytest.raises(InputError, match=r"BinsHeadConfig\.bins must be 2 to 65,536; got 1"):
         BinsHeadConfig(bins=1)

@@ -49,9 +49,9 @@ def test_with_the_true_noise_it_arrives_in_any_number_of_steps(steps: int) -> No
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"steps": 0}, r"steps must be >= 1; got 0"),
+        ({"steps": 0}, r"steps must be 1 to 65,536; got 0"),
         ({"steps": 101}, r"steps must be <= training_steps=100; got 101"),
-        ({"depth": 0}, r"depth must be >= 1; got 0"),
+        ({"depth": 0}, r"depth must be 1 to 256; got 0"),
     ],
 )
 def test_configs_that_make_no_head_are_refused(changes: dict[str, Any], sentence: str) -> None:

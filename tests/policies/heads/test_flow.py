@@ -39,5 +39,5 @@ def test_a_linear_flow_is_followed_exactly_in_any_number_of_steps(steps: int) ->
 
 
 def test_no_steps_are_refused() -> None:
-    with pytest.raises(InputError, match=r"FlowHeadConfig\.steps must be >= 1; got 0"):
+    with pytest.raises(InputError, match=r"FlowHeadConfig\.steps must be 1 to 65,536; got 0"):
         FlowHeadConfig(steps=0)

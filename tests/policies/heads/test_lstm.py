@@ -43,10 +43,10 @@ def test_the_past_counts_and_the_future_does_not(head: LSTMHead) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"dim": 0}, "dim must be >= 1; got 0"),
-        ({"dims": (8, 0)}, r"dims must be positive widths; got \(8, 0\)"),
+        ({"dim": 0}, "dim must be 1 to 65,536; got 0"),
+        ({"dims": (8, 0)}, r"dims must be widths of .*; got \(8, 0\)"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\); got -0.1"),
-        ({"huber_delta": -1.0}, "huber_delta must be > 0; got -1.0"),
+        ({"huber_delta": -1.0}, "huber_delta must be above 0 and finite; got -1.0"),
     ],
 )
 def test_configs_that_make_no_head_are_refused(changes: dict[str, Any], sentence: str) -> None:

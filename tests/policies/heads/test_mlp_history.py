@@ -29,5 +29,5 @@ def test_a_window_shorter_than_it_reads_is_filled_with_zeros() -> None:
 
 
 def test_no_frames_are_refused() -> None:
-    with pytest.raises(InputError, match=r"MLPHistoryHeadConfig\.frames must be >= 1; got 0"):
+    with pytest.raises(InputError, match=r"HeadConfig\.frames must be 1 to 65,536; got 0"):
         MLPHistoryHeadConfig(frames=0)

@@ -84,5 +84,5 @@ def test_padding_before_an_episode_teaches_no_code() -> None:
 
 
 def test_configs_that_make_no_head_are_refused() -> None:
-    with pytest.raises(InputError, match=r"VQHeadConfig\.depth must be >= 1; got 0"):
+    with pytest.raises(InputError, match=r"VQHeadConfig\.depth must be 1 to 256; got 0"):
         VQHeadConfig(depth=0)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.functional.names import unknown_name
+from eyehand.models.allowance import unlimited
 from eyehand.models.language.pretrained import silence_transformers, unavailable
 from eyehand.models.registry import names_of
 from eyehand.models.vision.efficientnet_lite import EfficientNetLite0
@@ -152,7 +153,8 @@ def build_timm(name: str) -> nn.Module:
 
 
 def _load_timm(name: str, image_size: int) -> PretrainedVision:
-    model: Any = _timm(name, pretrained=True, num_classes=0)
+    with unlimited():  # it draws random weights, then reads its own
+        model: Any = _timm(name, pretrained=True, num_classes=0)
     settings = model.pretrained_cfg
     return PretrainedVision(
         model,

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from eyehand.nn.quantizer import UniformQuantizer, quantile_bounds
 from eyehand.policies.heads.contract import FrameHead, RowChunk, RowFeature, RowMask, Seeds
+from eyehand.policies.heads.limits import WIDEST
 from eyehand.policies.heads.token_decoder import TokenHeadConfig
-from eyehand.types import InputError
+from eyehand.types import check_ranges
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class BinsHeadConfig(TokenHeadConfig):
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
         super().__post_init__()
-        if self.bins < 2:
-            raise InputError(f"BinsHeadConfig.bins must be >= 2; got {self.bins}.")
+        check_ranges(self, prefix="BinsHeadConfig.", bins=(2, WIDEST))
 
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "BinsHead":
         """Return the head for features of width ``dim``."""

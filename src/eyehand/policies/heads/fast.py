@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from eyehand.policies.heads.contract import FrameHead, RowChunk, RowFeature, RowMask, Seeds
 from eyehand.policies.heads.token_decoder import TokenHeadConfig
-from eyehand.types import InputError
+from eyehand.types import InputError, check_ranges
 
 FIRST_LETTER = 0x4E00
 """Numbers are written as Chinese letters: the library's words are text, and none of these is a
@@ -50,6 +50,11 @@ class FASTHeadConfig(TokenHeadConfig):
         """Return the head for features of width ``dim``."""
         self.check_horizon(horizon)
         return FASTHead(dim, config=self, horizon=horizon, action_dim=action_dim)
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range: a letter stands for every number."""
+        super().__post_init__()
+        check_ranges(self, prefix="FASTHeadConfig.", scale=(1e-3, 1e3))
 
     def check_horizon(self, horizon: int) -> None:
         """Raise an `InputError` if the vocabulary is too small for the numbers alone."""

@@ -28,6 +28,8 @@ from eyehand.policies.heads.contract import (
     RowMask,
     Seeds,
 )
+from eyehand.policies.heads.limits import WIDEST
+from eyehand.types import check_ranges
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class VQHeadConfig(ActionHeadConfig):
     """Widths of the hidden layers of autoencoder, classifier and offset."""
     offset_weight: float = 10.0
     """Weight of the offset's loss beside the cross-entropy of the codes."""
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range."""
+        super().__post_init__()
+        check_ranges(self, prefix="VQHeadConfig.", codes=(2, WIDEST))
 
     def build(self, dim: int, *, horizon: int, action_dim: int, gripper: int = 1) -> "VQHead":
         """Return the head for features of width ``dim``."""
