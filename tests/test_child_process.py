@@ -1,5 +1,6 @@
 """A child does not outlive a parent that was killed."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eyehand.child_process import end_with_parent
+from eyehand.child_process import end_with_parent, without_interrupt
 
 PARENT = """
 import multiprocessing, time
@@ -89,3 +90,10 @@ def test_no_child_of_eyehand_outlives_a_kill(parent: str, tmp_path: Path) -> Non
 def test_a_process_without_a_parent_is_told_so() -> None:
     with pytest.raises(RuntimeError, match="child process"):
         end_with_parent()
+
+
+def test_children_are_started_without_ctrl_c() -> None:
+    """A child has the mask of the thread that starts it."""
+    with without_interrupt():
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

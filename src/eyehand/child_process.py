@@ -1,8 +1,12 @@
-"""A child process ends when its parent does, also when the parent is killed."""
+"""A child process ends when its parent does, in any way, and leaves Ctrl-C to the parent."""
 
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 
 def end_with_parent() -> None:
@@ -24,3 +28,17 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, name="follow parent", daemon=True).start()
+
+
+@contextmanager
+def without_interrupt() -> Iterator[None]:
+    """Let processes that start in this block never hear Ctrl-C, which a terminal sends to all.
+
+    The parent alone handles it and ends them; otherwise each would print a traceback.
+    """
+    resource_tracker.ensure_running()  # the first start would do this, and let signals in again
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -230,11 +230,22 @@ def test_a_robot_that_cannot_start_is_tried_less_and_less_often(make_worker: Any
 def test_a_robot_that_hangs_is_started_again(
     make_worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker_module, "LONGEST_START", 0.1)
     monkeypatch.setattr(worker_module, "LONGEST_SILENCE", 0.05)
-    _, said = make_worker(lambda pipe, _: idle(pipe))
+    started: list[object] = []
+
+    def hang(pipe: Connection, start: object) -> None:
+        started.append(start)
+        if len(started) == 3:
+            pipe.send(Shown({"task": "reach", "seed": 5}, (b"", b"")))
+        idle(pipe)
+
+    _, said = make_worker(hang)
     for attempt in (1, 2):
         text = f"said nothing for 0 s as it started (attempt {attempt})"
         assert text in said.get(timeout=WAIT).text
+    assert isinstance(said.get(timeout=WAIT), Shown)
+    assert "said nothing for 0 s and is started again" in said.get(timeout=WAIT).text
 
 
 def test_a_flood_of_commands_never_blocks_and_only_the_newest_start_waits(make_worker: Any) -> None:

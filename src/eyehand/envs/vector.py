@@ -10,11 +10,10 @@ import ctypes
 import math
 import multiprocessing
 import signal
-import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from eyehand.child_process import end_with_parent
+from eyehand.child_process import end_with_parent, without_interrupt
 from eyehand.envs.robot_env import RobotEnv
 from eyehand.types import InputError
 
@@ -115,7 +114,7 @@ class VectorEnv:
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
         self._shut_down = weakref.finalize(self, _shut_down, self._connections, self._processes)
-        with _children_ignore_interrupt():
+        with without_interrupt():
             for _ in range(min(workers, slots)):
                 ours, theirs = context.Pipe()
                 process = context.Process(
@@ -223,22 +222,6 @@ def _arrays(
     return shown, np.frombuffer(states, np.float32).reshape(slots, -1)
 
 
-@contextmanager
-def _children_ignore_interrupt() -> Iterator[None]:
-    """Let processes that start in this block ignore Ctrl-C, which a terminal sends to all of them.
-
-    The parent alone handles it, and closes the pipes of its workers, which ends them.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only that one may set signals
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
 def _shut_down(connections: list[Connection], processes: list[Any]) -> None:
     for connection in connections:
         connection.close()
@@ -294,7 +277,6 @@ def _work(
 ) -> None:
     """Serve a worker's slots until the pipe closes."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     held = _Slots(images, states, slots, make)
     commands: dict[str, Callable[..., Reply]] = {"reset": held.reset, "step": held.step}
     with suppress(EOFError, OSError):  # the parent closed the pipe, or is gone

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from eyehand.child_process import end_with_parent
+from eyehand.child_process import end_with_parent, without_interrupt
 from eyehand.collection.episodes import replay_episode, zip_episode
 from eyehand.envs.rollout import Outcome, Start
 from eyehand.envs.suite import Suite, find_suite
@@ -53,6 +53,7 @@ class Downloads:
     def close(self) -> None:
         """End the process, also while it draws."""
         _end_pool(self._pool)
+        self._pool.shutdown()
 
     async def draw(self, name: str, take: Take) -> BinaryIO:
         """Return a file of an episode, open to be read; it has no place on the disk any more.
@@ -82,10 +83,11 @@ class Downloads:
         for _ in range(2):
             pool = self._pool
             try:
-                async with asyncio.timeout(DRAWING_SECONDS):
-                    await asyncio.get_running_loop().run_in_executor(
+                with without_interrupt():  # the first call starts the process
+                    written = asyncio.get_running_loop().run_in_executor(
                         pool, _write, WRITERS[name], self._suite, take, self._live, file
                     )
+                await asyncio.wait_for(written, DRAWING_SECONDS)
                 return
             except BrokenProcessPool:
                 self._replace(pool)

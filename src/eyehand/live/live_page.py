@@ -347,6 +347,8 @@ class LivePage:
             file = await self._downloads.draw(name, take)
         except InputError as error:
             return PlainTextResponse(f"{error}\n", status_code=409)
+        except asyncio.CancelledError:
+            return PlainTextResponse("the server is being stopped\n", status_code=503)
         title = quote(f"{take.task}-{take.seed}-{name}")
         return StreamingResponse(
             chunks(file),

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from eyehand.child_process import end_with_parent
+from eyehand.child_process import end_with_parent, without_interrupt
 from eyehand.envs.suite import find_suite
 from eyehand.evaluation.latency import StageTimer
 from eyehand.evaluation.rerun_recording import RerunRecording
@@ -32,8 +32,10 @@ PATIENCE = 1.0
 """Seconds before a robot that died is started again; twice as many after every failed start."""
 LONGEST_PATIENCE = 60.0
 """Seconds before a robot is started again, at most."""
+LONGEST_START = 600.0
+"""Seconds that a robot may take for its first picture, also on a busy machine."""
 LONGEST_SILENCE = 120.0
-"""Seconds after which a robot that says nothing is taken for hanging; its start takes many."""
+"""Seconds after which a robot that says nothing more is taken for hanging."""
 EXIT_SECONDS = 10.0
 """Seconds that a robot's process may take to end, once it is silent for good."""
 MOST_WAITING = 32
@@ -243,7 +245,8 @@ class Worker:
             with self._changed:
                 if self._closing.is_set():
                     return
-                process.start()
+                with without_interrupt():
+                    process.start()
                 self.process, self._pipe = process, pipe
                 self._failed_starts += 1  # until its first picture comes
             far.close()
@@ -275,9 +278,10 @@ class Worker:
     def _pass_on(self, pipe: Connection) -> str:
         """Pass the robot's messages on until its process ends; return what is wrong otherwise."""
         while True:
+            longest = LONGEST_START if self._failed_starts else LONGEST_SILENCE
             try:
-                if not pipe.poll(LONGEST_SILENCE):
-                    return f"said nothing for {LONGEST_SILENCE:.0f} s"
+                if not pipe.poll(longest):
+                    return f"said nothing for {longest:.0f} s"
                 message = pipe.recv()
             except (EOFError, OSError):
                 return ""

@@ -1,5 +1,6 @@
 """The live page of a checkpoint."""
 
+import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from eyehand.envs.execution import Execution
 from eyehand.evaluation.latency import StageTimer
-from eyehand.live.live_page import MESSAGE_BYTES, LiveConfig, LivePage
+from eyehand.live.live_page import MESSAGE_BYTES, SENDING_SECONDS, LiveConfig, LivePage
 from eyehand.live.robot import LivePolicy
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import load_policy
@@ -53,6 +54,10 @@ def show_live(checkpoint: Path, config: LiveConfig) -> None:
         config=config,
     )
     with listen(config.host, config.port) as sock:
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Else the connection of a visitor that never reads stays after it was sent away.
+            milliseconds = int(1000 * SENDING_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         host, port = sock.getsockname()[:2]
         token = f"?{urlencode({'token': config.token})}" if config.token else ""
         sys.stderr.write(f"open http://{host}:{port}/{token} in a browser; Ctrl-C stops it.\n")
