@@ -70,12 +70,14 @@ class Journal:
                 # Older lines come first, so after one with a checksum every line has one.
                 if protected and not checked:
                     raise ValueError("its checksum is gone.")
-                self._keep(dacite.from_dict(EpisodeRecord, entry, dacite.Config(strict=True)))
+                record = dacite.from_dict(EpisodeRecord, entry, dacite.Config(strict=True))
             except (ValueError, dacite.DaciteError):
                 damaged[number] = line
-            else:
-                protected = checked
-                unprotected += not checked
+                continue
+            protected = checked
+            unprotected += not checked
+            if self._has_its_actions(record):
+                self._keep(record)
                 kept.append(line)
         if unprotected:
             _LOGGER.warning(
@@ -89,8 +91,8 @@ class Journal:
                 "%s: line %s is damaged and left out; its episode%s is run again.",
                 self.file, ", ".join(map(str, damaged)), f" ({named})" * bool(named),
             )  # fmt: skip
+        if len(kept) < 1 + len(lines):
             self._replace(b"\n".join([*kept, b""]))
-        self._leave_out_damaged_actions()
 
     def _check(self, line: bytes, identity: dict[str, Any]) -> bool:
         """Compare the first line with ``identity``; return whether it has a checksum."""
@@ -113,16 +115,17 @@ class Journal:
             )
         return checked
 
-    def _leave_out_damaged_actions(self) -> None:
-        for key, record in list(self.records.items()):
-            file = actions_file(self.folder, record.task, record.seed)
-            wanted = record.actions_checksum
-            if wanted is not None and not (file.is_file() and file_checksum(file) == wanted):
-                _LOGGER.warning(
-                    "%s is missing or not as it was written: its episode (%s with seed %d) is run "
-                    "again.", file, record.task, record.seed,
-                )  # fmt: skip
-                del self.records[key]
+    def _has_its_actions(self, record: EpisodeRecord) -> bool:
+        """Return whether the actions of an episode are as they were written; say it if not."""
+        file = actions_file(self.folder, record.task, record.seed)
+        wanted = record.actions_checksum
+        if wanted is None or (file.is_file() and file_checksum(file) == wanted):
+            return True
+        _LOGGER.warning(
+            "%s is missing or not as it was written: its episode (%s with seed %d) is run again.",
+            file, record.task, record.seed,
+        )  # fmt: skip
+        return False
 
     def _keep(self, record: EpisodeRecord) -> None:
         self.records[record.probe, record.task, record.seed] = record
