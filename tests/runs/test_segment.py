@@ -82,7 +82,7 @@ def test_a_run_measures_what_it_never_saw_and_draws_its_pictures_once(
         ("unett", {}, r"no dense network 'unett'\. Did you mean 'unet'"),
         ("resnet18", {}, "no dense network 'resnet18'"),
         ("unet", {"image_size": 90}, "unet cannot read pictures of 90 pixels"),
-        ("unet", {"pictures": 0}, "--pictures must be at least 1; got 0"),
+        ("unet", {"pictures": 0}, "--pictures must be 1 to 1,000,000; got 0"),
         ("unet", {"tasks": "reech"}, "Did you mean 'reach'"),
     ],
 )
