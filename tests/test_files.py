@@ -1,10 +1,12 @@
 """A kill at any moment leaves the old file or the new one, whole."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from eyehand.files import cache_folder, locked, replace_text, replacing, source_commit
+from eyehand.files import cache_folder, check_place, locked, replace_text, replacing, source_commit
 from eyehand.types import InputError
 
 
@@ -59,3 +61,33 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
                 pass
     with locked(tmp_path, "evaluates"):
         pass
+
+
+def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as raised, replacing(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "a")
+
+
+def test_a_place_is_checked_before_the_work_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    for right, folder in (("file", False), ("new", False), ("new/below", True), (".", True)):
+        check_place(tmp_path / right, folder=folder)
+    for wrong, folder, number, named in (
+        ("file", True, errno.EEXIST, "file"),
+        ("file/below", True, errno.ENOTDIR, "file/below"),
+        ("file/below/it", False, errno.ENOTDIR, "file/below/it"),
+        (".", False, errno.EISDIR, ""),
+        ("n" * 300, False, errno.ENAMETOOLONG, "n" * 300),
+    ):
+        with pytest.raises(OSError, match=r".") as raised:
+            check_place(tmp_path / wrong, folder=folder)
+        assert raised.value.errno == number
+        assert raised.value.filename == str(tmp_path / named)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for wrong in ("file", "new/below"):
+        with pytest.raises(PermissionError):
+            check_place(tmp_path / wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

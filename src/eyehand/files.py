@@ -81,8 +81,6 @@ def check_place(path: Path, *, folder: bool = False) -> None:
         found = path.stat().st_mode
     except FileNotFoundError:
         above = next(one for one in path.absolute().parents if one.exists())
-        if not above.is_dir():
-            raise _os_error(errno.ENOTDIR, above) from None
         if not os.access(above, os.W_OK | os.X_OK):
             raise _os_error(errno.EACCES, above) from None
         return

@@ -92,6 +92,8 @@ def problems(line: tuple[str, str, str], places: dict[str, str], folder: Path) -
     before = contents(folder)
     try:
         code, said, by_tyro, seconds = run_line(fill(verb, arguments, places))
+        if seconds > SECONDS:  # the first of its kind imports what others find imported
+            seconds = run_line(fill(verb, arguments, places))[-1]
     except Exception as error:
         return [f"a traceback: {type(error).__name__}: {error!s:.300}"]
     flat = re.sub(r"[\s│]+", " ", said)

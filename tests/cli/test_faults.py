@@ -141,7 +141,6 @@ def test_an_output_that_cannot_be_written_is_said_at_the_exit(words: list[str]) 
             stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=os.environ,
         )  # fmt: skip
     assert done.stderr == (
-        "eyehand: the standard output: the disk is full: free some space, or name a place on "
-        "another disk.\n"
+        "eyehand: the output: the disk is full: free some space, or name a place on another disk.\n"
     )
     assert done.returncode == 2

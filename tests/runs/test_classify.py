@@ -33,9 +33,9 @@ def test_learns_digits_and_says_how_sure_that_is(tmp_path: Path) -> None:
     [
         ("lenet6", {}, "no classifier 'lenet6'. Did you mean 'lenet5'?"),
         ("unet", {}, "no classifier 'unet'"),
-        ("lenet5", {"batch_size": 0}, "--batch-size must be at least 1"),
-        ("lenet5", {"random_shift": -1}, "--random-shift must be at least"),
-        ("lenet5", {"image_size": 0}, "--image-size must be at least 1"),
+        ("lenet5", {"batch_size": 0}, "--batch-size must be 1 to"),
+        ("lenet5", {"random_shift": -1}, "--random-shift must be 0 to"),
+        ("lenet5", {"image_size": 0}, "--image-size must be 1 to 4,096"),
         ("lenet5", {"data": "digit"}, "Did you mean 'digits'"),
         ("lenet5", {"random_shift": 8}, "can be shifted by 7 at most"),
         ("lenet5", {"batch_size": 2000}, "more than the 1437 there are"),

@@ -147,10 +147,13 @@ def test_the_command_prints_a_table_and_writes_one_page(
     ("arguments", "sentence"),
     [
         (["lenet5", "--layer", "c9"], "has no layer 'c9'. There are: "),
-        (["lenet5", "--batch", "0"], "--batch must be at least 1; got 0"),
+        (["lenet5", "--batch", "0"], "--batch must be 1 to 100,000; got 0"),
         (["lenet5", "--image", "nowhere.png"], "nowhere.png cannot be read as a picture"),
         (["lenet5", "--out", "."], "is a folder"),
-        (["lenet5", "--out", "picture.png/page.html"], "picture.png/page.html cannot be written"),
+        (
+            ["lenet5", "--out", "picture.png/page.html"],
+            "a part of this path is a file and not a folder",
+        ),
         (["no[/b]:build"], "no[/b]:build cannot be made"),
         (["lenet5", "--image", "words.png"], "words.png cannot be read as a picture"),
         (["lenet6"], "Did you mean 'lenet5'?"),

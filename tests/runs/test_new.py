@@ -148,5 +148,5 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "src/eyehand/policies/heads").mkdir(parents=True)
     with pytest.raises(InputError, match="heads exists already"):
         write_new("policy", "heads", folder=tmp_path, checkout=True)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(FileExistsError):
         write_new("head", "sgd", folder=tmp_path / "tests/envs/test_arm.py", checkout=False)

@@ -101,7 +101,7 @@ def test_a_run_that_does_not_fit_its_config_is_one_sentence(tmp_path: Path) -> N
         ({"classes": 3}, r"'network\.output\.\w+' has shape"),
         ({"classes": "two"}, r'network config: wrong value type for field "classes"'),
         ({"name": "lenet6"}, r"no network 'lenet6'\. Did you mean 'lenet5'"),
-        ({"image_size": -1}, "image_size must be at least 1; got -1"),
+        ({"image_size": -1}, "image_size must be 1 to 4,096; got -1"),
     ):
         write_json(config, {**written, "network": {**written["network"], **changes}})
         with pytest.raises(InputError, match=sentence):

@@ -82,7 +82,7 @@ def test_a_run_measures_what_it_never_saw_and_draws_its_pictures_once(
         ("unett", {}, r"no dense network 'unett'\. Did you mean 'unet'"),
         ("resnet18", {}, "no dense network 'resnet18'"),
         ("unet", {"image_size": 90}, "unet cannot read pictures of 90 pixels"),
-        ("unet", {"pictures": 0}, "--pictures must be at least 1; got 0"),
+        ("unet", {"pictures": 0}, "--pictures must be 1 to 1,000,000; got 0"),
         ("unet", {"tasks": "reech"}, "Did you mean 'reach'"),
     ],
 )
@@ -101,8 +101,18 @@ def test_mistakes_are_found_before_anything_is_drawn(
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file is a file"):
+    with pytest.raises(InputError, match="file is no folder"):
         segment("unet", config(1), tmp_path / "file", resume=False)
+
+
+def test_a_folder_of_something_else_is_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "scene_masks", None)
+    (tmp_path / "meta").mkdir()
+    with pytest.raises(InputError, match="holds meta and no run"):
+        segment("unet", config(1), tmp_path, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["meta"]
 
 
 def test_a_class_that_is_nowhere_has_no_score(

@@ -84,13 +84,7 @@ def _sentence(error: Exception, arguments: Sequence[str]) -> str | None:
 
     if isinstance(error, InputError):
         return str(error)
-    place = _place(arguments)
-    try:
-        sys.stdout.flush()
-    except OSError:  # it is the output that cannot be written
-        _close_output()
-        place = "the standard output"
-    return fault(error, place)
+    return fault(error, _place(arguments))
 
 
 def _refuse(sentence: str) -> int:

@@ -81,25 +81,15 @@ def stored_weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict().items() if name not in frozen}
 
 
-def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the first tensor that holds an infinity or no number, or None.
-
-    Example:
-        >>> import torch
-        >>> first_not_finite({"a": torch.ones(2), "b": torch.tensor([1.0, float("nan")])})
-        'b'
-    """
-    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
-
-
 def _load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     _refuse_others(weights, stored_weights(network), path)
-    if name := first_not_finite(weights):
-        raise InputError(
-            f"{path}: weight {name!r} is not finite, no answer of the network would be one: take "
-            "another checkpoint."
-        )
     network.load_state_dict(weights, strict=False)
+    for name, weight in stored_weights(network).items():
+        if not weight.isfinite().all():
+            raise InputError(
+                f"{path}: weight {name!r} is not finite, and no answer of the network would be: "
+                "take another checkpoint."
+            )
 
 
 def _refuse_others(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from eyehand.data.pictures import load_pictures
 from eyehand.evaluation.results import Rate
-from eyehand.files import check_place
 from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
     NetworkConfig,
@@ -43,7 +42,6 @@ def classify(name: str, config: ClassifyConfig, out: Path, *, resume: bool) -> d
             pictures of this size, or ``out`` holds another run.
     """
     find_network(name, kind="classifier")
-    check_place(out, folder=True)
     train, test = load_pictures(config.data)
     network = NetworkConfig(
         name=name,

@@ -21,7 +21,7 @@ from eyehand.available_memory import check_memory
 from eyehand.data.pictures import LabelledPictures
 from eyehand.envs.masks import scene_masks
 from eyehand.envs.suite import find_suite
-from eyehand.files import check_place, replacing
+from eyehand.files import replacing
 from eyehand.functional.segmentation import segmentation_scores
 from eyehand.models.registry import find_network
 from eyehand.runs.picture_run import (
@@ -91,7 +91,6 @@ def segment(name: str, config: SegmentConfig, out: Path, *, resume: bool) -> dic
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
     suite.check_cameras((config.camera,))
-    check_place(out, folder=True)
     bytes_of_one = config.image_size**2 * 4  # three colours and a class
     check_memory(  # as they are drawn one by one, and as they are stacked
         2 * len(tasks) * config.pictures * bytes_of_one, f"--pictures {config.pictures} of a task"

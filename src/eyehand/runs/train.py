@@ -11,7 +11,6 @@ import torch
 from eyehand.available_memory import available_memory, check_memory
 from eyehand.data.store import join_stores, open_store
 from eyehand.data.windows import BATCHES_AHEAD, WindowConfig, WindowLoader, sample_chunks
-from eyehand.files import check_place
 from eyehand.models.allowance import Allowance
 from eyehand.models.checkpoint import read_config
 from eyehand.policies.contract import PolicyConfig
@@ -87,7 +86,6 @@ def run_training(
         InputError: If a data set is broken or does not fit the run, ``initial`` is of another
             policy, or ``out`` holds another run, or something that is no run.
     """
-    check_place(out, folder=True)
     check_batches(run)
     check_out(out, resume=resume)  # before data is decoded, which can take minutes
     size, needed = run.policy.image_size, ("state", "action")
