@@ -193,9 +193,11 @@ def opened(target: str, folder: Path, base: Path, damaged: str | None) -> str:
     if code:
         raise InputError(said.getvalue().strip().splitlines()[-1])
     if target == "a run":
+        # Of the two states that a run keeps, the older one is another where the newest was damaged.
+        newest = max(folder.glob("training_state/step-*"))
         tensors = {
-            f"{path.relative_to(folder)}/{name}": tensor
-            for path in sorted(folder.rglob("*.safetensors"))
+            f"{path.name}/{name}": tensor
+            for path in (folder / "model.safetensors", newest / "tensors.safetensors")
             for name, tensor in sorted(load_file(path).items())
         }
         return digest(tensors, json.dumps(metrics(folder)))

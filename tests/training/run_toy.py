@@ -124,7 +124,7 @@ def press_ctrl_c(at: int) -> Callable[[int, ToyBatch], None]:
     return spoil
 
 
-CLOCK = ("seconds", "samples_per_second", "model_flops_utilisation", "memory")
+CLOCK = ("seconds", "samples_per_second", "model_flops_utilisation", "memory", "checksum")
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:

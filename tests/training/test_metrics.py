@@ -59,6 +59,20 @@ def test_another_damaged_line_is_one_sentence_and_the_file_is_left(
     assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join(lines)
 
 
+def test_no_flipped_bit_of_a_line_passes(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path, step=0)
+    for step in (10, 20, 30):
+        file.add(step, {"loss": 1.0})
+    whole = file.path.read_bytes()
+    place = len(whole.splitlines(keepends=True)[0])
+    for number in range(place, 2 * place - 1):  # all of the second line but its end
+        damaged = bytearray(whole)
+        damaged[number] ^= 1
+        file.path.write_bytes(damaged)
+        with pytest.raises(InputError, match="line 2 .*is damaged"):
+            MetricsFile(tmp_path, step=30)
+
+
 @pytest.mark.parametrize("cut", [b'{"step": 40', b'{"step": 40}', b"\0\0\0"])
 def test_a_last_line_that_a_kill_cut_is_dropped(tmp_path: Path, cut: bytes) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines_of(10, 20, 30)) + cut)

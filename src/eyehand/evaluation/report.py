@@ -1,12 +1,12 @@
 """The report: one page without any file beside it that says what was measured, and shows it."""
 
-import json
 import math
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eyehand.checksums import read_line
 from eyehand.envs.suite import find_suite
 from eyehand.evaluation.page import fill
 from eyehand.evaluation.probes import SWAPPED
@@ -101,7 +101,7 @@ def training_curves(training: Path) -> list[Curve]:
     lines = file.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
+            entry, _ = read_line(line)
             step = float(entry["step"])
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):

@@ -1,6 +1,5 @@
 """What a run says while it goes on: metrics.jsonl, a line or a bar on the terminal."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from eyehand.checksums import checked_line, read_line
 from eyehand.files import replacing
 from eyehand.training.profile import OtherPrograms, resident_memory, thread_advice
 from eyehand.types import InputError
@@ -23,7 +23,7 @@ BAR_SECONDS = 0.5
 
 
 class MetricsFile:
-    r"""``metrics.jsonl``: one JSON object a line, one line a step that is logged.
+    """``metrics.jsonl``: one JSON object a line with its checksum, one line a step that is logged.
 
     Lines after ``step``, where the run goes on, are dropped at first: it makes them again. A last
     line that a kill has cut is dropped too.
@@ -37,24 +37,27 @@ class MetricsFile:
         >>> folder = Path(tempfile.mkdtemp())
         >>> MetricsFile(folder, step=0).add(1, {"loss": 0.5})
         >>> MetricsFile(folder, step=1).add(2, {"loss": 0.25})
-        >>> (folder / "metrics.jsonl").read_text()
-        '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'
+        >>> print((folder / "metrics.jsonl").read_text())
+        {"step": 1, "loss": 0.5, "checksum": "crc32:d1e5cb36"}
+        {"step": 2, "loss": 0.25, "checksum": "crc32:cbd33a46"}
+        <BLANKLINE>
     """
 
     def __init__(self, folder: Path, *, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         lines = self.path.read_bytes().splitlines(True) if self.path.exists() else []
-        kept, latest = [], 0
+        kept, latest, protected = list[bytes](), 0, False
         for number, line in enumerate(lines, start=1):
-            found = _step_of(line)
-            if found <= latest:
+            found, checked = _step_of(line)
+            # Lines of the version before have no checksum; they come first.
+            if found <= latest or (protected and not checked):
                 if number == len(lines) and not line.endswith(b"\n"):
                     break
                 raise InputError(
                     f"line {number} of {self.path} is damaged, or the one before it: correct or "
                     "remove it, then --resume; the weights are whole."
                 )
-            latest = found
+            latest, protected = found, checked
             if found <= step:
                 kept.append(line)
         with replacing(self.path) as beside:
@@ -63,16 +66,17 @@ class MetricsFile:
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append the line of ``step``."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(checked_line({"step": step, **values}))
 
 
-def _step_of(line: bytes) -> int:
-    """Return the step of a line, or -1 if it is damaged."""
+def _step_of(line: bytes) -> tuple[int, bool]:
+    """Return the step of a line, or -1 if it is damaged, and whether it has a checksum."""
     try:
-        found = json.loads(line.decode("utf-8"))["step"] if line.endswith(b"\n") else None
-    except (LookupError, RecursionError, TypeError, ValueError):
-        return -1
-    return found if isinstance(found, int) else -1
+        entry, checked = read_line(line)
+    except ValueError:
+        return -1, False
+    found = entry.get("step")
+    return found if isinstance(found, int) and line.endswith(b"\n") else -1, checked
 
 
 class Display:
