@@ -69,7 +69,7 @@ def test_no_flipped_bit_of_a_line_passes(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[number] ^= 1
         file.path.write_bytes(damaged)
-        with pytest.raises(InputError, match="line 2 .*is damaged"):
+        with pytest.raises(InputError, match=r"line 2 .*is damaged"):
             MetricsFile(tmp_path, step=30)
 
 

@@ -21,7 +21,8 @@ def test_numbers_in_the_range_pass(value: float | tuple[float, ...] | None) -> N
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0, "got 0."), (5000, "got 5000."), (nan, "got nan."), (inf, "got inf."), (-inf, "got -inf."),
+        (0, "got 0."), (5000, "got 5000."), (nan, "got nan."),
+        (inf, "got inf."), (-inf, "got -inf."),
         ((1, -1), r"got \(1, -1\)."), (10**80, r"got 10{39}... \(81 characters\)."),
     ],
 )  # fmt: skip
