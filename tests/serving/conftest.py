@@ -13,7 +13,7 @@ import uvicorn
 from torch import Tensor
 
 from eyehand.serving.observation import PolicyInterface
-from eyehand.serving.server import PolicyServer, ServeConfig, listen
+from eyehand.serving.server import PolicyServer, ServeConfig, address_of, listen
 from eyehand.types import Batch, InputError, Observation
 
 HORIZON = 4
@@ -39,6 +39,10 @@ class EchoPolicy:
             if sentence == "refuse":
                 raise InputError("not that")
         action = observation.state[:, None].repeat(1, HORIZON, 1)
+        if "lose a robot" in observation.instruction:
+            return action[1:]
+        if "lose a number" in observation.instruction:
+            return action[:, :, 1:]
         if "be no number" in observation.instruction:
             action = action * torch.nan
         return action
@@ -88,21 +92,17 @@ def serve(interface: PolicyInterface) -> Iterator[Callable[..., tuple[PolicyServ
     """Serve a policy in a thread until the test ends; returns the server and its address."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def start(policy: Any, **changes: Any) -> tuple[PolicyServer, str]:
-        config = replace(ServeConfig(port=0), **changes)
+    def start(policy: Any, host: str = "127.0.0.1", **changes: Any) -> tuple[PolicyServer, str]:
+        config = replace(ServeConfig(port=0, host=host), **changes)
         server = PolicyServer(policy, interface, config)
-        sock = listen("127.0.0.1", 0)
-        uvicorn_config = uvicorn.Config(
-            server.app, ws="websockets-sansio", ws_max_size=config.bounds.message_bytes,
-            log_level="critical", timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        runner = uvicorn.Server(uvicorn_config)
+        sock = listen(host, 0)
+        runner = server.web_server()
         thread = threading.Thread(target=runner.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         while not runner.started:
             threading.Event().wait(0.01)
         running.append((runner, thread))
-        return server, f"127.0.0.1:{sock.getsockname()[1]}"
+        return server, address_of(sock)
 
     yield start
     for runner, thread in running:

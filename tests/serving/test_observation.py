@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eyehand.serving.observation import Bounds, PolicyInterface, read_observation, stack
+from eyehand.functional.wire import pack
+from eyehand.serving.observation import (
+    Bounds,
+    PolicyInterface,
+    longest_message,
+    read_observation,
+    stack,
+    usual_message,
+)
 from eyehand.types import InputError
 
 Make = Callable[..., Any]
@@ -43,6 +51,13 @@ def test_a_larger_picture_is_scaled_by_means(interface: PolicyInterface, observa
     ("changes", "said"),
     [
         ({"prompt": ""}, "'prompt' must be a sentence"),
+        ({"prompt": " \n"}, "must be a sentence with words. Got ' \\\\n'"),
+        ({"prompt": "?! ..."}, "must be a sentence with words. Got '\\?! ...'"),
+        ({"prompt": "🙂🙃"}, "must be a sentence with words"),
+        ({"prompt": "open\x00 it"}, r"without control characters. Got '\\x00'"),
+        ({"prompt": "open \x1b[2J it"}, r"without control characters. Got '\\x1b'"),
+        ({"prompt": "open \ud800 it"}, r"without control characters. Got '\\ud800'"),
+        ({"prompt": "open " * 20_000}, "at most 500 characters. Got 100000"),
         ({"prompt": b"open"}, "'prompt' must be a sentence"),
         ({"prompt": 7}, "'prompt' must be a sentence"),
         ({"prompt": "x" * 501}, "at most 500 characters. Got 501"),
@@ -66,6 +81,30 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(InputError, match=said) as refused:
         read_observation(observation(**changes), interface, Bounds())
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("sentence", ["打开抽屉", "7", "Öffne\tdie Schublade!\n", "xyzzy plugh"])
+def test_a_sentence_of_any_script_passes(
+    sentence: str, interface: PolicyInterface, observation: Make
+) -> None:
+    seen = read_observation(observation(prompt=sentence), interface, Bounds())
+    assert seen.instruction == sentence
+
+
+def test_the_longest_message_follows_from_the_interface(
+    interface: PolicyInterface, observation: Make
+) -> None:
+    two, bounds = replace(interface, cameras=("left", "right")), Bounds(image_side=100)
+    message = observation(prompt="x" * 500)
+    del message["observation/image"]
+    message |= dict.fromkeys(two.picture_keys.values(), np.zeros((100, 100, 3), np.uint8))
+    read_observation(message, two, bounds)
+    assert len(pack(message)) < longest_message(two, bounds) < len(pack(message)) + 20_000
+    small = dict.fromkeys(two.picture_keys.values(), np.zeros((8, 8, 3), np.uint8))
+    assert len(pack(message | small)) < usual_message(two, bounds) < 20_000
+    assert longest_message(two, Bounds(message_bytes=99)) == 99
+    with pytest.raises(InputError, match=r"--bounds\.image-side must be at least 1. Got 0"):
+        Bounds(image_side=0)
 
 
 @pytest.mark.parametrize("key", ["prompt", "observation/state", "observation/image"])

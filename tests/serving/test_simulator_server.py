@@ -2,16 +2,18 @@
 
 import threading
 from collections.abc import Iterator
+from socket import create_connection
 from typing import Any
 
 import numpy as np
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from eyehand.envs.remote_suite import remote_suite
 from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.functional.wire import pack, unpack
+from eyehand.serving import simulator_server
 from eyehand.serving.simulator_server import suite_server
 from eyehand.types import InputError
 
@@ -45,6 +47,11 @@ RESET = {"do": "reset", "task": "two-ways", "seed": 3, "quality": "fast", "distu
         (RESET, "the simulator cannot do that: KeyError('cameras')"),
         ({"do": "reset"}, "the simulator cannot do that: KeyError"),
         ({}, "no episode has begun"),
+        ({**RESET, "cameras": {}, "seed": [1]}, "the simulator cannot do that: TypeError"),
+        ({**RESET, "cameras": {}, "seed": -1}, "the simulator cannot do that"),
+        ({**RESET, "cameras": {}, "disturbance": {"wind": 1}}, "the simulator cannot do that"),
+        ({**RESET, "cameras": 7}, "the simulator cannot do that: TypeError"),
+        ({"x": [[]] * 300}, "more than 256 entries"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_the_next_message_is_answered(
@@ -78,3 +85,42 @@ def test_a_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_in_a_browser_is_refused(address: str) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         connect(address, origin="http://elsewhere.example")
+
+
+def test_an_environment_that_could_not_be_made_is_not_used_again(address: str) -> None:
+    """After a failed change of settings, the closed environment was kept for the old ones."""
+    with connect(address, compression=None) as socket:
+        socket.recv()
+        good, bad = ({**RESET, "cameras": {}, "disturbance": one} for one in ({}, {"wind": 1}))
+        for message, kind in ((good, bytes), (bad, str), (good, bytes)):
+            socket.send(pack(message))
+            assert isinstance(socket.recv(), kind)
+        socket.send(pack(bad))
+        socket.recv()
+        socket.send(pack({"do": "step", "action": np.zeros(2), "cameras": {}}))
+        assert "no episode has begun" in socket.recv()
+
+
+def test_more_clients_than_taken_are_closed_and_silent_ones_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(simulator_server, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(simulator_server, "OPEN_SECONDS", 0.3)
+    with suite_server(TWO_WAYS, most_clients=2) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.socket.getsockname()[1]
+        address = f"ws://127.0.0.1:{port}"
+        with create_connection(("127.0.0.1", port)) as slow, connect(address) as idle:
+            idle.recv()
+            with pytest.raises(InputError, match="no simulator answers"):
+                remote_suite(address)
+            assert slow.recv(1) == b""
+            with pytest.raises(ConnectionClosed):
+                idle.recv(5)
+        assert remote_suite(address).name == "two-ways"
+        server.shutdown()
+
+
+def test_an_address_in_use_is_said_in_one_sentence(address: str) -> None:
+    with pytest.raises(InputError, match="cannot listen on 127"):
+        suite_server(TWO_WAYS, port=int(address.rpartition(":")[2]))

@@ -11,10 +11,15 @@ sends a description of the suite; then each environment has a connection of its 
 
 ``cameras`` names the pictures that are wanted in the answer. If the answer is a text, it says why
 the message was refused.
+
+Nothing that a simulator says is taken on trust: a field that is missing or of another kind is named
+in one sentence, with the address and what came instead. Names of suite, tasks and cameras become
+names of files and columns, so they have no slashes.
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -31,6 +36,11 @@ MESSAGE_BYTES = 2**26
 """Longest message of a simulator, bytes: room for several large pictures."""
 SECONDS = 120.0
 """Longest wait for an answer, seconds; a simulator may have to load a scene."""
+
+NAME = re.compile(r"\w[\w .+-]{0,99}")
+"""What names of suites, protocols, tasks and cameras look like."""
+MOST_STEPS, MOST_NUMBERS = 10**6, 1000
+"""Longest episode, and most numbers of a state or action."""
 
 
 def _connect(address: str) -> WireConnection:
@@ -67,6 +77,7 @@ class RemoteEnv(RobotEnv):
         suite.check_task(task)
         suite.check_cameras(cameras)
         self._simulator = _connect(address)
+        self._state_dim = len(suite.state)
         self._settings = {"quality": quality, "disturbance": disturbance}
         super().__init__(
             task,
@@ -96,17 +107,22 @@ class RemoteEnv(RobotEnv):
         answer = self._simulator.ask(
             do="step", action=self.checked_action(action), cameras=self._wanted()
         )
-        reward, success = float(answer["reward"]), bool(answer["success"])
-        terminated, truncated = bool(answer["terminated"]), bool(answer["truncated"])
+        reward = float(self._field(answer, "reward", "a finite number", _is_finite))
+        success, terminated, truncated = (
+            bool(self._field(answer, name, "true or false", _is_truth))
+            for name in ("success", "terminated", "truncated")
+        )
         return self._observation(answer), reward, terminated, truncated, {"success": success}
 
     def pictures(self) -> dict[str, Picture]:
         """Return the pictures of an observation, which come in one message."""
-        return self._pictures(self._simulator.ask(do="pictures", cameras=self.cameras))
+        answer = self._simulator.ask(do="pictures", cameras=self.cameras)
+        return self._pictures(answer, self.cameras)
 
     def picture(self, camera: str, *, size: int, quality: Quality | None = None) -> Picture:
         """Return one picture."""
-        return self._pictures(self._simulator.ask(do="pictures", cameras={camera: size}))[camera]
+        answer = self._simulator.ask(do="pictures", cameras={camera: size})
+        return self._pictures(answer, {camera: size})[camera]
 
     def expert_action(self) -> Float32[np.ndarray, " action"]:
         """Return what the simulator's expert would do now.
@@ -114,7 +130,7 @@ class RemoteEnv(RobotEnv):
         Raises:
             InputError: If it has none.
         """
-        return np.array(self._simulator.ask(do="expert")["action"], np.float32)
+        return self._numbers(self._simulator.ask(do="expert"), "action", self.action_dim)
 
     def close(self) -> None:
         """Close the connection."""
@@ -123,15 +139,98 @@ class RemoteEnv(RobotEnv):
     def _wanted(self) -> dict[str, int]:
         return self.cameras if self._render_observations else {}
 
-    def _pictures(self, answer: Mapping[str, Any]) -> dict[str, Picture]:
-        return {name: np.array(picture) for name, picture in answer["image"].items()}
+    def _pictures(self, answer: Mapping[str, Any], wanted: Mapping[str, int]) -> dict[str, Picture]:
+        image = self._field(answer, "image", "a map of pictures", lambda it: isinstance(it, dict))
+        for camera, size in wanted.items():
+            kind = f"a uint8 picture ({size}, {size}, 3)"
+            self._field(image, camera, kind, partial(_is_picture, size=size))
+        return {camera: np.array(image[camera]) for camera in wanted}
+
+    def _numbers(self, answer: Mapping[str, Any], name: str, dim: int) -> Float32[np.ndarray, " n"]:
+        numbers = self._field(answer, name, f"{dim} finite numbers", partial(_are_numbers, dim=dim))
+        return np.array(numbers, np.float32)
 
     def _observation(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            "image": self._pictures(answer),
-            "state": np.array(answer["state"], np.float32),
+            "image": self._pictures(answer, self._wanted()),
+            "state": self._numbers(answer, "state", self._state_dim),
             "instruction": self.instruction,
         }
+
+    def _field(
+        self, answer: Mapping[str, Any], name: str, kind: str, holds: Callable[[Any], bool]
+    ) -> Any:
+        return _checked(self._simulator.address, answer, name, kind, holds)
+
+
+def _checked(
+    address: str, told: Mapping[str, Any], name: str, kind: str, holds: Callable[[Any], bool]
+) -> Any:
+    """Return a field of a simulator's message.
+
+    Raises:
+        InputError: If it is missing or of another kind.
+    """
+    if name not in told:
+        raise InputError(
+            f"the simulator at {address} must answer {name!r}, {kind}. "
+            f"Got only {sorted(map(str, told))!s:.200}."
+        )
+    value = told[name]
+    if not holds(value):
+        shown = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"{value!r}"
+        raise InputError(
+            f"the simulator at {address} must answer {name!r}, {kind}. Got {shown:.80}."
+        )
+    return value
+
+
+def _is_picture(value: Any, size: int) -> bool:
+    return isinstance(value, np.ndarray) and (value.dtype, value.shape) == (
+        np.dtype(np.uint8),
+        (size, size, 3),
+    )
+
+
+def _are_numbers(value: Any, dim: int) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and value.shape == (dim,)
+        and value.dtype.kind in "fiu"
+        and bool(np.isfinite(value).all())
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 1000 and value.isprintable()
+
+
+def _is_sentence(value: Any) -> bool:
+    return _is_text(value) and bool(value.strip())
+
+
+def _is_count(most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and 1 <= value <= most
+
+
+def _list_of(
+    holds: Callable[[Any], bool], *, least: int = 0, most: int = 10_000
+) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, list) and least <= len(value) <= most and all(map(holds, value))
+    )
 
 
 def describe_suite(suite: Suite) -> dict[str, Any]:
@@ -159,31 +258,67 @@ def _told(told: Instructions) -> tuple[tuple[str, ...], ...]:
 
 
 def _described(simulator: WireConnection) -> Suite:
-    told = simulator.first
-    try:
-        sentences = {
-            task: Instructions(canonical[0], tuple(training), tuple(held_out))
-            for task, (canonical, training, held_out) in told["sentences"].items()
-        }
-        return Suite(
-            name=told["name"],
-            protocol=told["protocol"],
-            groups={name: tuple(tasks) for name, tasks in told["groups"].items()},
-            score=told["score"],
-            sentences=sentences.__getitem__,  # can be pickled, for workers
-            cameras=tuple(told["cameras"]),
-            view=told["view"],
-            state=tuple(Quantity(name, unit) for name, unit in told["state"]),
-            action=tuple(Quantity(name, unit) for name, unit in told["action"]),
-            fps=told["fps"],
-            max_steps=told["max_steps"],
-            make=partial(RemoteEnv, address=simulator.address),
-            scenes=tuple(tuple(scene) for scene in told["scenes"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(
-            f"the server at {simulator.address} does not describe a suite: {error!r}."
-        ) from error
+    def field(name: str, kind: str, holds: Callable[[Any], bool]) -> Any:
+        return _checked(simulator.address, simulator.first, name, kind, holds)
+
+    names, quantities = _list_of(_is_name, least=1), _list_of(_is_quantity, most=MOST_NUMBERS)
+    groups = field(
+        "groups",
+        "lists of names of tasks by name of group",
+        lambda it: (
+            isinstance(it, dict)
+            and bool(it)
+            and all(map(_is_text, it))
+            and all(map(names, it.values()))
+        ),
+    )
+    tasks = [task for group in groups.values() for task in group]
+    sentences = field(
+        "sentences",
+        "three lists of sentences for every task: one canonical, training, held out",
+        lambda it: (
+            isinstance(it, dict) and set(it) == set(tasks) and all(map(_is_told, it.values()))
+        ),
+    )
+    told = {
+        task: Instructions(canonical[0], tuple(training), tuple(held_out))
+        for task, (canonical, training, held_out) in sentences.items()
+    }
+    return Suite(
+        name=field("name", "a name", _is_name),
+        protocol=field("protocol", "a name", _is_name),
+        groups={name: tuple(group) for name, group in groups.items()},
+        score=field("score", "a text", _is_text),
+        sentences=told.__getitem__,  # can be pickled, for workers
+        cameras=tuple(field("cameras", "a list of names", names)),
+        view=field("view", "a name", _is_name),
+        state=_quantities(field("state", "a list of names with units", quantities)),
+        action=_quantities(
+            field("action", "a list of names with units", lambda it: quantities(it) and len(it) > 0)
+        ),
+        fps=field("fps", f"a number from 1 to {MOST_NUMBERS}", _is_count(MOST_NUMBERS)),
+        max_steps=field("max_steps", f"a number from 1 to {MOST_STEPS}", _is_count(MOST_STEPS)),
+        make=partial(RemoteEnv, address=simulator.address),
+        scenes=tuple(
+            tuple(scene)
+            for scene in field(
+                "scenes", "lists of tasks", _list_of(_list_of(lambda task: task in tasks))
+            )
+        ),
+    )
+
+
+def _is_quantity(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_text, value))
+
+
+def _is_told(value: Any) -> bool:
+    sentences = _list_of(_list_of(_is_sentence), least=3, most=3)
+    return sentences(value) and len(value[0]) == 1
+
+
+def _quantities(rows: list[list[str]]) -> tuple[Quantity, ...]:
+    return tuple(Quantity(name, unit) for name, unit in rows)
 
 
 @lru_cache(maxsize=4)

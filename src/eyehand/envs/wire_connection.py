@@ -9,6 +9,9 @@ from websockets.sync.client import ClientConnection, connect
 from eyehand.functional.wire import pack, unpack
 from eyehand.types import InputError
 
+MOST_SHOWN = 500
+"""Most characters of a server's text that are shown."""
+
 
 class WireConnection:
     """A WebSocket with the messages of `eyehand.functional.wire`; ``first`` is the server's first.
@@ -48,12 +51,19 @@ class WireConnection:
         """Return the answer to a message.
 
         Raises:
-            InputError: If the server refuses, or the connection is lost.
+            InputError: If the message cannot be sent, the server refuses, its answer is no message,
+                or the connection is lost; a later answer would belong to this message, so a
+                connection whose answer did not come in time is lost too.
         """
         try:
-            self._socket.send(pack(message))
+            data = pack(message)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"this cannot be sent to {self.address}: {error!s:.200}.") from error
+        try:
+            self._socket.send(data)
             return self._receive()
         except (OSError, WebSocketException) as error:
+            self.close()
             raise InputError(f"the connection to {self.address} is lost: {error}.") from error
 
     def close(self) -> None:
@@ -63,5 +73,11 @@ class WireConnection:
     def _receive(self) -> dict[str, Any]:
         answer = self._socket.recv(self._seconds)
         if isinstance(answer, str):
-            raise InputError(f"the {self._who} at {self.address} says: {answer}")
-        return unpack(answer)
+            shown = "".join(one if one.isprintable() else " " for one in answer[:MOST_SHOWN])
+            raise InputError(f"the {self._who} at {self.address} says: {shown}")
+        try:
+            return unpack(answer)
+        except InputError as error:
+            raise InputError(
+                f"the {self._who} at {self.address} sends what is no message: {error}"
+            ) from error

@@ -14,11 +14,8 @@ from eyehand.evaluation.rerun_recording import AttentionFunction, check_recordin
 from eyehand.evaluation.results import Results, results_table
 from eyehand.functional.wire import pack
 from eyehand.policies.registry import load_policy
-from eyehand.serving.client import RemotePolicy
+from eyehand.serving.client import MOST_PIXELS, RemotePolicy
 from eyehand.types import Actor, InputError
-
-MOST_PIXELS = 1024
-"""Longest side of a picture that is drawn for a server."""
 
 
 def measure(checkpoint: Path, config: EvalConfig, *, rerun: Path | None = None) -> Results:
@@ -65,10 +62,11 @@ def measure_server(
     """
     if rerun is not None:
         check_recording(rerun)
-    policy = RemotePolicy(address, token=token)
+    suite = find_suite(config.suite)
+    numbers = len(suite.action)
+    policy = RemotePolicy(address, token=token, action_dim=numbers)
     try:
-        suite, told = find_suite(config.suite), policy.metadata
-        numbers = len(suite.action)
+        told = policy.metadata
         if told.get("action_dim", numbers) != numbers:
             raise InputError(
                 f"the policy at {address} has actions of {told['action_dim']} numbers; this robot "
@@ -77,8 +75,8 @@ def measure_server(
         names = tuple(told.get("cameras", [camera or suite.camera]))
         suite.check_cameras(names)
         image_size = told.get("image_size", image_size)
-        if not isinstance(image_size, int) or not 1 <= image_size <= MOST_PIXELS:
-            raise InputError(f"a picture has 1 to {MOST_PIXELS} pixels a side. Got {image_size!r}.")
+        if not 1 <= image_size <= MOST_PIXELS:
+            raise InputError(f"a picture has 1 to {MOST_PIXELS} pixels a side. Got {image_size}.")
         words = ("--server", address, "--camera", names[0], "--image-size", str(image_size))
         digest = told.get("checkpoint_sha256") or hashlib.sha256(pack(told)).hexdigest()
         cameras = dict.fromkeys(names, image_size)

@@ -11,7 +11,7 @@ from eyehand.evaluation.protocol import checkpoint_sha256
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import load_policy
 from eyehand.serving.observation import PolicyInterface
-from eyehand.serving.server import PolicyServer, ServeConfig, listen, serve
+from eyehand.serving.server import PolicyServer, ServeConfig, address_of, listen
 from eyehand.types import Observation
 
 
@@ -44,9 +44,8 @@ def serve_checkpoint(checkpoint: Path, config: ServeConfig) -> None:
     warm_up(policy)
     server = PolicyServer(policy, interface, config)
     with listen(config.host, config.port) as sock:
-        host, port = sock.getsockname()[:2]
-        sys.stderr.write(f"{checkpoint} at ws://{host}:{port}; Ctrl-C stops it.\n")
-        serve(server.app, sock, message_bytes=config.bounds.message_bytes)
+        sys.stderr.write(f"{checkpoint} at ws://{address_of(sock)}; Ctrl-C stops it.\n")
+        server.web_server().run(sockets=[sock])
 
 
 def warm_up(policy: PolicyModule) -> None:

@@ -147,6 +147,8 @@ class Batcher:
             [request.seen for request in requests], [request.env_id for request in requests]
         )
         chunks: Any = self.policy.act(observation).to("cpu", torch.float32).numpy()
+        if chunks.ndim != 3 or len(chunks) != len(requests) or not chunks.shape[1]:
+            raise ValueError(f"it returned {chunks.shape} for {len(requests)} robots")
         return chunks
 
 

@@ -6,7 +6,7 @@ about episodes and clocks are sent to eyehand's server only, because others do n
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +23,76 @@ ANSWER_BYTES = 2**24
 """Longest answer of a server, bytes."""
 MOST_AT_ONCE = 16
 """Most robots whose requests are under way at the same time."""
+MOST_PIXELS, MOST_ACTIONS = 1024, 10_000
+"""Longest side of a server's pictures, and of its chunks."""
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()
+
+
+def _is_number(value: Any, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def _are_keys(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(map(_is_name, [*value, *value.values()]))
+        and len({STATE, PROMPT, *value.values()}) == 2 + len(value)
+    )
+
+
+METADATA: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "server": ("a name", _is_name),
+    "cameras": (
+        "a list of names",
+        lambda value: isinstance(value, list) and bool(value) and all(map(_is_name, value)),
+    ),
+    "picture_keys": ("a map of cameras to different fields", _are_keys),
+    "image_size": (f"a number from 1 to {MOST_PIXELS}", lambda v: _is_number(v, MOST_PIXELS)),
+    "action_dim": ("a number from 1 to 1000", lambda value: _is_number(value, 1000)),
+    "checkpoint_sha256": ("a text", _is_name),
+}
+"""What is read of a server's metadata: each may be missing; else it is as described."""
+
+
+def check_metadata(address: str, metadata: Mapping[str, Any]) -> None:
+    """Check what a server says of its policy.
+
+    Raises:
+        InputError: If a field that is relied on is of another kind.
+    """
+    for name, (description, holds) in METADATA.items():
+        if name in metadata and not holds(metadata[name]):
+            raise InputError(
+                f"the policy server at {address} must say {name!r} as {description}. "
+                f"Got {metadata[name]!r:.60}."
+            )
+
+
+def chunk_of(
+    answer: Mapping[str, Any], address: str, action_dim: int | None
+) -> Float32[np.ndarray, "horizon action"]:
+    """Return the chunk in a server's answer.
+
+    Raises:
+        InputError: If there is none, or it cannot be executed.
+    """
+    chunk = answer.get("actions")
+    wrong = f"the server at {address} must answer `actions`, floats (horizon, action). "
+    if not isinstance(chunk, np.ndarray) or chunk.ndim != 2 or chunk.dtype.kind != "f":
+        raise InputError(f"{wrong}Got {chunk!r:.80}.")
+    width = chunk.shape[1] if action_dim is None else action_dim
+    if not 1 <= len(chunk) <= MOST_ACTIONS or chunk.shape[1] != width or not width:
+        raise InputError(
+            f"{wrong}This robot takes 1 to {MOST_ACTIONS} actions of {width} numbers. Got an array "
+            f"of shape {chunk.shape}."
+        )
+    if not np.isfinite(chunk).all():
+        raise InputError(f"{wrong}All must be finite. Got nan or infinity.")
+    return chunk.astype(np.float32)
 
 
 class PolicyConnection:
@@ -31,14 +101,19 @@ class PolicyConnection:
     Arguments are those of `WireConnection`; it waits ``timeout`` seconds for an answer.
 
     Raises:
-        InputError: If no policy server answers there.
+        InputError: If no policy server answers there, or it describes its policy wrongly.
     """
 
     def __init__(self, address: str, *, token: str | None = None, timeout: float = 60.0) -> None:
         self._wire = WireConnection(
             address, who="policy server", token=token, seconds=timeout, most_bytes=ANSWER_BYTES
         )
-        self.metadata = self._wire.first
+        self.address, self.metadata = address, self._wire.first
+        try:
+            check_metadata(address, self.metadata)
+        except InputError:
+            self.close()
+            raise
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """Return the server's answer to one observation.
@@ -78,14 +153,24 @@ class RemotePolicy:
     The server keeps one episode per connection. ``reset`` frees a robot's connection, and the next
     robot that acts takes it over.
 
+    A connection that the server has closed in the meantime is replaced.
+
+    Args:
+        address: Such as ``ws://127.0.0.1:8000``.
+        token: The server's token, if it asks for one.
+        action_dim: Numbers of an action of the robot; None is what the server says.
+
     Raises:
-        InputError: If no policy server answers there.
+        InputError: If no policy server answers there, or it describes its policy wrongly.
     """
 
-    def __init__(self, address: str, *, token: str | None = None) -> None:
+    def __init__(
+        self, address: str, *, token: str | None = None, action_dim: int | None = None
+    ) -> None:
         self.address, self._token = address, token
         first = PolicyConnection(address, token=token)
         self.metadata = first.metadata
+        self._action_dim = action_dim or self.metadata.get("action_dim")
         self._free, self._held = [first], dict[int, PolicyConnection]()
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE)
 
@@ -101,6 +186,11 @@ class RemotePolicy:
         if generator is not None:
             raise InputError("a policy on a server draws its own noise: leave out the generator.")
         keys = self.metadata.get("picture_keys") or dict.fromkeys(observation.image, PICTURE)
+        if unknown := sorted(set(keys) - set(observation.image)):
+            raise InputError(
+                f"the policy at {self.address} reads cameras that the robot does not have: "
+                f"{unknown!s:.200}. It has {sorted(observation.image)}."
+            )
         asked: dict[int, Future[dict[str, Any]]] = {}
         for row, env_id in enumerate(observation.env_ids):
             if env_id < 0:
@@ -111,8 +201,17 @@ class RemotePolicy:
                 PROMPT: observation.instruction[row],
             }
             asked[row] = self._threads.submit(self._connection(env_id).infer, message)
-        chunks = {row: self._chunk(answer.result()) for row, answer in asked.items()}
-        shape = next(iter(chunks.values())).shape
+        chunks = {
+            row: chunk_of(answer.result(), self.address, self._action_dim)
+            for row, answer in asked.items()
+        }
+        shapes = {chunk.shape for chunk in chunks.values()}
+        if len(shapes) > 1:
+            raise InputError(
+                f"the server at {self.address} must answer all robots alike. "
+                f"Got chunks of shapes {sorted(shapes)!s:.100}."
+            )
+        (shape,) = shapes
         rows = [
             chunks.get(row, np.zeros(shape, np.float32)) for row in range(len(observation.env_ids))
         ]
@@ -132,20 +231,22 @@ class RemotePolicy:
 
     def _connection(self, env_id: int) -> PolicyConnection:
         if env_id not in self._held:
-            if not self._free:
-                self._free.append(PolicyConnection(self.address, token=self._token))
-            self._held[env_id] = self._free.pop()
-            self._held[env_id].begin()
+            self._held[env_id] = self._begun()
         return self._held[env_id]
 
-    def _chunk(self, answer: Mapping[str, Any]) -> Float32[np.ndarray, "horizon action"]:
-        chunk = answer.get("actions")
-        if not isinstance(chunk, np.ndarray) or chunk.ndim != 2 or chunk.dtype.kind != "f":
-            raise InputError(
-                f"the server at {self.address} must answer `actions`, floats (horizon, action). "
-                f"Got {chunk!r:.80}."
-            )
-        return chunk.astype(np.float32)
+    def _begun(self) -> PolicyConnection:
+        """Return a connection on which an episode has begun."""
+        while self._free:
+            connection = self._free.pop()
+            try:
+                connection.begin()
+            except InputError:  # closed by the server, because nothing was sent for too long
+                connection.close()
+            else:
+                return connection
+        connection = PolicyConnection(self.address, token=self._token)
+        connection.begin()
+        return connection
 
 
 class OverlappedChunks:
@@ -213,5 +314,6 @@ class OverlappedChunks:
     def _take(self) -> None:
         assert self._asked is not None
         answer, self._asked = self._asked.result(), None
-        self._chunk = np.asarray(answer["actions"], dtype=np.float32)
+        metadata = self.connection.metadata
+        self._chunk = chunk_of(answer, self.connection.address, metadata.get("action_dim"))
         self._chunk_at = self._asked_at

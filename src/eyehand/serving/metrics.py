@@ -43,6 +43,12 @@ class Metrics:
             "Numbers of actions that were clipped",
             registry=self.registry,
         )
+        self.closed = Counter(
+            "eyehand_closed_connections",
+            "Connections that were closed because they took too long or too much, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
         self.stopped = Counter(
             "eyehand_stopped_episodes", "Episodes that the watchdog stopped", registry=self.registry
         )

@@ -1,8 +1,22 @@
-"""A client's observation, checked and brought into the shape that the policy reads."""
+"""A client's observation, checked and brought into the shape that the policy reads.
+
+What is strange but can be answered is answered; what a policy cannot mean is refused in one
+sentence before the policy sees it:
+
+- A sentence must have a letter or a digit, of any script: an empty one, spaces, punctuation or
+  emojis alone are refused. So is one of more than ``Bounds.sentence`` characters, one with control
+  characters other than tabs and ends of lines, and one with half a surrogate pair, which is no
+  text. A sentence of words that the policy never saw is answered.
+- A picture of zeros, or of any other one colour, is a picture and is answered. One of another size
+  is scaled.
+- A state that is not finite is refused. If the policy itself returns actions that are not finite,
+  none are sent, the client is told so, and the episode goes on with its next observation.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import torch
@@ -47,12 +61,19 @@ class PolicyInterface:
 class Bounds:
     """Limits of the size of a message."""
 
-    message_bytes: int = 16_000_000
-    """Bytes of one message."""
+    message_bytes: int | None = None
+    """Bytes of one message; left out, what the largest pictures and the longest sentence need."""
     image_side: int = 1024
     """Pixels of a picture's longer side."""
     sentence: int = 500
     """Characters of a sentence."""
+
+    def __post_init__(self) -> None:
+        """Check that all are positive."""
+        for name, most in vars(self).items():
+            if most is not None and most < 1:
+                flag = name.replace("_", "-")
+                raise InputError(f"--bounds.{flag} must be at least 1. Got {most}.")
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,25 @@ class CheckedObservation:
     instruction: str
 
 
+SLACK_BYTES = 16_384
+"""Room in a message for names, types and shapes, and for fields that the policy does not read."""
+
+
+def longest_message(interface: PolicyInterface, bounds: Bounds) -> int:
+    """Return the most bytes of a message, with every picture as large as it may be."""
+    return bounds.message_bytes or _message(interface, bounds, side=bounds.image_side)
+
+
+def usual_message(interface: PolicyInterface, bounds: Bounds) -> int:
+    """Return the most bytes of a message whose pictures have the size that the policy reads."""
+    return _message(interface, bounds, side=interface.image_size)
+
+
+def _message(interface: PolicyInterface, bounds: Bounds, *, side: int) -> int:
+    pictures = 3 * side**2 * len(interface.cameras)
+    return pictures + 8 * interface.state_dim + 4 * bounds.sentence + SLACK_BYTES
+
+
 def read_observation(
     message: Mapping[str, Any], interface: PolicyInterface, bounds: Bounds
 ) -> CheckedObservation:
@@ -72,18 +112,12 @@ def read_observation(
     Raises:
         InputError: If something is missing, of a wrong type or shape, too large, or not finite.
     """
-    instruction = _field(message, PROMPT)
-    if not isinstance(instruction, str) or not instruction.strip():
-        raise InputError(f"{PROMPT!r} must be a sentence. Got {_shown(instruction)}.")
-    if len(instruction) > bounds.sentence:
-        raise InputError(
-            f"{PROMPT!r} must have at most {bounds.sentence} characters. Got {len(instruction)}."
-        )
+    instruction = _sentence(_field(message, PROMPT), bounds.sentence)
     state = _field(message, STATE)
     if not isinstance(state, np.ndarray) or state.shape != (interface.state_dim,):
         raise InputError(f"{STATE!r} must be {interface.state_dim} numbers. Got {_shown(state)}.")
     if state.dtype.kind not in "fiu" or not np.isfinite(state).all():
-        raise InputError(f"{STATE!r} must be finite numbers. Got {state.tolist()}.")
+        raise InputError(f"{STATE!r} must be finite numbers. Got {state!s:.200}.")
     image = {
         camera: _picture(key, _field(message, key), interface.image_size, bounds.image_side)
         for camera, key in interface.picture_keys.items()
@@ -106,8 +140,20 @@ def stack(seen: list[CheckedObservation], env_ids: list[int]) -> Observation:
 
 def _field(message: Mapping[str, Any], key: str) -> Any:
     if key not in message:
-        raise InputError(f"the observation lacks {key!r}; it has {sorted(message)[:20]}.")
+        raise InputError(f"the observation lacks {key!r}; it has {sorted(message)!s:.200}.")
     return message[key]
+
+
+def _sentence(text: Any, most: int) -> str:
+    if not isinstance(text, str):
+        raise InputError(f"{PROMPT!r} must be a sentence. Got {_shown(text)}.")
+    if len(text) > most:
+        raise InputError(f"{PROMPT!r} must have at most {most} characters. Got {len(text)}.")
+    if strange := [one for one in text if category(one) in ("Cc", "Cs") and one not in "\t\n\r"]:
+        raise InputError(f"{PROMPT!r} must be text without control characters. Got {strange[0]!r}.")
+    if not any(map(str.isalnum, text)):
+        raise InputError(f"{PROMPT!r} must be a sentence with words. Got {_shown(text)}.")
+    return text
 
 
 def _picture(key: str, picture: Any, size: int, most: int) -> UInt8[np.ndarray, "size size 3"]:

@@ -5,21 +5,28 @@ then on sends one observation after the other and gets a chunk of actions for ea
 cannot be used is answered by a text that says why, and the connection stays open.
 
 ``/healthz`` says that the server is up, ``/metrics`` is for Prometheus.
+
+No client can take the others' time: a message has at most as many bytes and entries as an
+observation of this policy needs, one client has one message under way, longer messages are decoded
+beside the loop, and messages that are refused are read at most `REFUSED_SECONDS` apart, those of
+all clients together. What a connection may cost is bounded in :mod:`eyehand.serving.connections`.
 """
 
 import asyncio
 import hmac
 import ipaddress
+import math
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -30,13 +37,26 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from eyehand.functional.wire import pack, unpack
 from eyehand.serving.batcher import Batcher
+from eyehand.serving.connections import BoundedServer, Pace, Patience
 from eyehand.serving.metrics import Metrics
-from eyehand.serving.observation import Bounds, PolicyInterface, read_observation
+from eyehand.serving.observation import (
+    Bounds,
+    PolicyInterface,
+    longest_message,
+    read_observation,
+    usual_message,
+)
 from eyehand.serving.session import CONTROL, END, START, Session
 from eyehand.types import Actor, InputError
 
 CHECK_SECONDS = 0.25
 """Seconds between two checks by the watchdog."""
+MOST_ITEMS = 256
+"""Most entries of a client's message; an observation of one camera has about twenty."""
+REFUSED_SECONDS = 0.005
+"""Shortest time between two messages that are refused, of all clients together."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,8 @@ class ServeConfig:
     """Greatest age, by the client's clock, of an observation that gets actions; milliseconds."""
     bounds: Bounds = field(default_factory=Bounds)
     """Limits of the size of a message."""
+    patience: Patience = field(default_factory=Patience)
+    """How long it waits for a client."""
 
     def __post_init__(self) -> None:
         """Check that all numbers are in range, and that an open address has a token."""
@@ -77,6 +99,8 @@ class ServeConfig:
 
 def check_exposure(host: str, token: str | None) -> None:
     """Raise an `InputError` if other machines can reach an address that has no token."""
+    if not host or "[" in host:
+        raise InputError(f"--host must be an address such as 127.0.0.1 or ::1. Got {host!r}.")
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -96,7 +120,8 @@ def only_known_hosts(host: str, token: str | None) -> list[Middleware]:
     """
     if token:
         return []
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", host])]
+    hosts = ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]
 
 
 def is_same_site(connection: HTTPConnection) -> bool:
@@ -120,6 +145,10 @@ class PolicyServer:
             connected=lambda: len(self.sessions),
         )
         self._numbers = count()
+        self._hello = pack(metadata_of(interface))
+        self._usual = usual_message(interface, config.bounds)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._refused = Pace(REFUSED_SECONDS)
         self._low = np.array(interface.action_low, np.float32)
         self._high = np.array(interface.action_high, np.float32)
         self.app = Starlette(
@@ -132,6 +161,16 @@ class PolicyServer:
             lifespan=self._lifespan,
         )
 
+    def web_server(self) -> BoundedServer:
+        """Return the server of ``app``, with the bounds of the configuration."""
+        return BoundedServer(
+            self.app,
+            message_bytes=longest_message(self.interface, self.config.bounds),
+            usual_bytes=self._usual,
+            patience=self.config.patience,
+            on_close=lambda reason: self.metrics.closed.labels(reason).inc(),
+        )
+
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(self.batcher.run()), asyncio.create_task(self._watch())]
@@ -141,6 +180,7 @@ class PolicyServer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._reader.shutdown(wait=False, cancel_futures=True)
 
     async def _health(self, _: Request) -> Response:
         return PlainTextResponse("OK\n")
@@ -172,7 +212,7 @@ class PolicyServer:
         self.sessions[session.number] = session
         self.metrics.clients.inc()
         try:
-            await socket.send_bytes(pack(metadata_of(self.interface)))
+            await socket.send_bytes(self._hello)
             while True:
                 await self._answer(socket, session, await socket.receive())
         except (WebSocketDisconnect, RuntimeError):
@@ -191,27 +231,40 @@ class PolicyServer:
             data = event.get("bytes")
             if data is None:
                 raise InputError("a message must be msgpack in bytes. Got text.")
-            answer = await self._reply(session, unpack(data), begun)
+            answer = await self._reply(session, data, begun)
         except InputError as error:
             self.metrics.requests.labels("refused").inc()
             await socket.send_text(str(error))
+            await self._refused.turn()
         else:
             self.metrics.requests.labels("answered").inc()
             await socket.send_bytes(pack(answer))
         self.metrics.latency.observe(time.perf_counter() - begun)
 
-    async def _reply(
-        self, session: Session, message: dict[str, Any], begun: float
-    ) -> dict[str, Any]:
+    async def _read(self, data: bytes, function: Callable[[], Result]) -> Result:
+        """Call what reads a message: here, or beside the loop if the message is a long one."""
+        if len(data) <= self._usual:
+            return function()
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function)
+
+    async def _reply(self, session: Session, data: bytes, begun: float) -> dict[str, Any]:
+        message = await self._read(data, partial(unpack, data, most_items=MOST_ITEMS))
         if CONTROL in message:
             return await self._control(session, message)
         session.check(message, now=time.monotonic())
-        seen = read_observation(message, self.interface, self.config.bounds)
+        seen = await self._read(
+            data, partial(read_observation, message, self.interface, self.config.bounds)
+        )
         answer = await self.batcher.ask(seen, session.number)
         self.metrics.batch.observe(answer.batch)
         if answer.waited_ms > self.config.max_age_ms:
             raise InputError(
                 f"the observation waited {answer.waited_ms:.0f} ms for the policy and is stale."
+            )
+        if answer.chunk.shape[1] != len(self._low):
+            raise InputError(
+                f"the policy returned actions of {answer.chunk.shape[1]} numbers instead of "
+                f"{len(self._low)}: none are sent."
             )
         if not np.isfinite(answer.chunk).all():
             raise InputError("the policy returned actions that are not finite: none are sent.")
@@ -262,28 +315,36 @@ def metadata_of(interface: PolicyInterface) -> dict[str, Any]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address.
+    """Return a socket that listens on an address; a host with colons is an IPv6 address.
 
     Raises:
         InputError: If the address cannot be used.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port))
-    except OSError as error:
+        ((*_, address), *_) = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        return socket.create_server(address, family=family)
+    except (OSError, ValueError) as error:  # ValueError: a name that no network could have
         raise InputError(
-            f"cannot listen on {host}:{port} ({error.strerror}): choose another --port, 0 for any "
-            "that is free."
+            f"cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error}): give "
+            "an address of this machine as --host, or another --port, 0 for any that is free."
         ) from error
 
 
+def address_of(sock: socket.socket) -> str:
+    """Return where a socket listens, as it is written in an address: ``[::1]:8000``."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def serve(app: Starlette, sock: socket.socket, *, message_bytes: int) -> None:
-    """Run an application until Ctrl-C; a longer message closes its connection."""
-    config = uvicorn.Config(
+    """Run an application until Ctrl-C; a longer message closes its connection, silence does not."""
+    patience = Patience(first=math.inf, idle=math.inf)
+    server = BoundedServer(
         app,
-        ws="websockets-sansio",
-        ws_max_size=message_bytes,
-        ws_per_message_deflate=False,
-        log_level="warning",
-        timeout_graceful_shutdown=2,
+        message_bytes=message_bytes,
+        usual_bytes=message_bytes,
+        patience=patience,
+        on_close=lambda _: None,
     )
-    uvicorn.Server(config).run(sockets=[sock])
+    server.run(sockets=[sock])

@@ -7,9 +7,16 @@ Run beside a simulator that eyehand cannot import, on this machine or another:
 
 and name it elsewhere as ``--suite ws://HOST:8001``. The messages are those of
 :mod:`eyehand.envs.remote_suite`.
+
+Every client has a thread and an environment, so their number is bounded, and so are the bytes and
+entries of a message. A client that does not finish its handshake, says nothing for
+`IDLE_SECONDS`, or does not answer pings is closed; what it sends is read only after what it sent
+before is answered.
 """
 
 import hmac
+import socket
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,17 +29,26 @@ from eyehand.envs.remote_suite import describe_suite
 from eyehand.envs.robot_env import Expert, RobotEnv
 from eyehand.envs.suite import Suite
 from eyehand.functional.wire import pack, unpack
-from eyehand.serving.server import check_exposure
+from eyehand.serving.server import check_exposure, listen
 from eyehand.types import InputError
 
 MESSAGE_BYTES = 65_536
 """Longest message of a client: an action and the pictures that it wants."""
 MOST_PIXELS = 1024
 """Longest side of a picture that is drawn for a client."""
+MOST_ITEMS = 256
+"""Most entries of a client's message."""
+OPEN_SECONDS, IDLE_SECONDS = 10.0, 600.0
+"""Longest wait for a client's handshake, and for its next message."""
 
 
 def suite_server(
-    suite: Suite, *, host: str = "127.0.0.1", port: int = 0, token: str | None = None
+    suite: Suite,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str | None = None,
+    most_clients: int = 32,
 ) -> Server:
     """Return a server that listens; ``serve_forever`` runs it, ``shutdown`` ends it.
 
@@ -41,11 +57,15 @@ def suite_server(
         host: Address to listen at; others than this machine's own need a token.
         port: Port to listen at; 0 takes any that is free.
         token: What clients must send as ``Authorization: Api-Key TOKEN``.
+        most_clients: Most connections at the same time, those without a handshake included; others
+            are closed at once.
 
     Raises:
-        InputError: If the address can be reached from elsewhere and there is no token.
+        InputError: If the address can be reached from elsewhere and there is no token, or it cannot
+            be used.
     """
     check_exposure(host, token)
+    sock = listen(host, port)
 
     def admit(connection: ServerConnection, request: Request) -> Response | None:
         said = request.headers.get("Authorization", "")
@@ -59,21 +79,50 @@ def suite_server(
         connection.send(pack(describe_suite(suite)))
         client = _Client(suite)
         try:
-            for data in connection:
-                connection.send(client.answer(data))
-        except ConnectionClosed:
-            pass  # the client has disconnected
+            while True:
+                connection.send(client.answer(connection.recv(IDLE_SECONDS)))
+        except (ConnectionClosed, TimeoutError):
+            pass  # the client has disconnected, or says nothing
         finally:
             client.close()
 
-    return serve(talk, host, port, compression=None, max_size=MESSAGE_BYTES, process_request=admit)
+    server = serve(
+        talk,
+        sock=sock,
+        compression=None,
+        max_size=MESSAGE_BYTES,
+        max_queue=1,
+        open_timeout=OPEN_SECONDS,
+        process_request=admit,
+    )
+    places, handle = threading.BoundedSemaphore(most_clients), server.handler
+
+    def handle_if_there_is_room(accepted: socket.socket, address: Any) -> None:
+        has_place = places.acquire(blocking=False)
+        if not has_place:
+            accepted.shutdown(socket.SHUT_RDWR)  # its handshake ends at once
+        try:
+            handle(accepted, address)
+        finally:
+            if has_place:
+                places.release()
+
+    server.handler = handle_if_there_is_room
+    return server
 
 
 def serve_suite(
-    suite: Suite, *, host: str = "127.0.0.1", port: int = 8001, token: str | None = None
+    suite: Suite,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8001,
+    token: str | None = None,
+    most_clients: int = 32,
 ) -> None:
     """Serve a suite until Ctrl-C; the arguments are those of `suite_server`."""
-    with suite_server(suite, host=host, port=port, token=token) as server:
+    with suite_server(
+        suite, host=host, port=port, token=token, most_clients=most_clients
+    ) as server:
         server.serve_forever()
 
 
@@ -90,15 +139,16 @@ class _Client:
         try:
             if isinstance(data, str):
                 raise InputError("a message must be msgpack in bytes. Got text.")
-            return pack(self._do(unpack(data)))
+            return pack(self._do(unpack(data, most_items=MOST_ITEMS)))
         except InputError as error:
             return str(error)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # a bug of the simulator must not stop the server
             return f"the simulator cannot do that: {error!r:.200}"
 
     def close(self) -> None:
-        if self.env is not None:
-            self.env.close()
+        env, self.env, self.made_with = self.env, None, ()
+        if env is not None:
+            env.close()
 
     def _do(self, message: Mapping[str, Any]) -> dict[str, Any]:
         if message.get("do") == "reset":
