@@ -98,13 +98,14 @@ def suite_server(
     places, handle = threading.BoundedSemaphore(most_clients), server.handler
 
     def handle_if_there_is_room(accepted: socket.socket, address: Any) -> None:
-        if not places.acquire(blocking=False):
-            accepted.close()
-            return
+        has_place = places.acquire(blocking=False)
+        if not has_place:
+            accepted.shutdown(socket.SHUT_RDWR)  # its handshake ends at once
         try:
             handle(accepted, address)
         finally:
-            places.release()
+            if has_place:
+                places.release()
 
     server.handler = handle_if_there_is_room
     return server
