@@ -85,6 +85,33 @@ def test_anybodys_server_can_be_measured(
 
 
 @pytest.mark.parametrize(
+    ("hello", "actions", "said"),
+    [
+        ({"image_size": "large"}, None, "must say 'image_size' as a number from 1 to 1024"),
+        ({"cameras": ["nowhere"]}, None, "no camera of metaworld 'nowhere'"),
+        ({"picture_keys": {"nowhere": "x"}}, None, "cameras that the robot does not have"),
+        ({}, np.full((20, 4), np.nan), "All must be finite"),
+    ],
+)
+def test_a_server_that_answers_wrongly_ends_in_one_sentence(
+    hello: dict[str, Any], actions: Any, said: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def answer(socket: ServerConnection) -> None:
+        socket.send(pack(hello))
+        for _ in socket:
+            socket.send(pack({"actions": actions}))
+
+    with serve(answer, "127.0.0.1", 0, compression=None) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        command = f"eval --server {address} --tasks reach --episodes 1 --films 0 --workers 1"
+        assert main([*command.split(), "--image-size", "32", "--out", str(tmp_path / "out")]) == 2
+        server.shutdown()
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         ("--server ws://127.0.0.1:9", "no policy server answers"),
@@ -105,6 +132,8 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(
     [
         ("serve nowhere", "nowhere"),
         ("serve mt50 --host 0.0.0.0", "set --token"),
+        ("serve mt50 --host [::1]", "--host must be an address"),
+        ("serve mt50 --patience.idle 0", "--patience.idle must be above 0"),
         ("serve mt50 --window-ms -1", "--window-ms must be in"),
         ("serve mt50 --most-clients 0", "--most-clients must be above 0"),
         ("live --port 99999", "--port must be in"),
