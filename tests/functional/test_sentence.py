@@ -8,7 +8,7 @@ from eyehand.types import InputError
 
 @pytest.mark.parametrize(
     "sentence",
-    ["Open the drawer.", "打开抽屉", "ouvre\tle tiroir\n", "x" * LONGEST_SENTENCE, "👩‍🔧"],
+    ["Open the drawer.", "打开抽屉", "ouvre\tle tiroir\n", "x" * LONGEST_SENTENCE, "👩‍🔧 7"],
 )
 def test_what_a_policy_can_read_comes_back_as_it_is(sentence: str) -> None:
     assert check_sentence(sentence) == sentence
@@ -21,6 +21,7 @@ def test_what_a_policy_can_read_comes_back_as_it_is(sentence: str) -> None:
         (["open"], "the sentence must be a text. Got list."),
         ("", "the sentence must have at least one word. Got ''."),
         (" \n ", "the sentence must have at least one word. Got ' \\n '."),
+        ("?!", "the sentence must have at least one word. Got '?!'."),
         ("go " * 20_000, "the sentence must have at most 500 characters. Got 60000."),
         (
             "a \udcff",

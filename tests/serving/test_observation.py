@@ -47,19 +47,24 @@ def test_a_larger_picture_is_scaled_by_means(interface: PolicyInterface, observa
     assert seen.image["front"].sum() == 300
 
 
+def test_an_empty_sentence_means_that_there_is_none(
+    interface: PolicyInterface, observation: Make
+) -> None:
+    assert read_observation(observation(prompt=""), interface, Bounds()).instruction == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"prompt": ""}, "'prompt' must be a sentence"),
-        ({"prompt": " \n"}, "must be a sentence with words. Got ' \\\\n'"),
-        ({"prompt": "?! ..."}, "must be a sentence with words. Got '\\?! ...'"),
-        ({"prompt": "🙂🙃"}, "must be a sentence with words"),
-        ({"prompt": "open\x00 it"}, r"without control characters. Got '\\x00'"),
-        ({"prompt": "open \x1b[2J it"}, r"without control characters. Got '\\x1b'"),
-        ({"prompt": "open \ud800 it"}, r"without control characters. Got '\\ud800'"),
+        ({"prompt": " \n"}, "'prompt' must have at least one word. Got ' \\\\n'"),
+        ({"prompt": "?! ..."}, "must have at least one word. Got '\\?! ...'"),
+        ({"prompt": "🙂🙃"}, "must have at least one word"),
+        ({"prompt": "open\x00 it"}, r"can be printed. Got '\\x00'"),
+        ({"prompt": "open \x1b[2J it"}, r"can be printed. Got '\\x1b'"),
+        ({"prompt": "open \ud800 it"}, r"can be printed. Got '\\ud800'"),
         ({"prompt": "open " * 20_000}, "at most 500 characters. Got 100000"),
-        ({"prompt": b"open"}, "'prompt' must be a sentence"),
-        ({"prompt": 7}, "'prompt' must be a sentence"),
+        ({"prompt": b"open"}, "'prompt' must be a text"),
+        ({"prompt": 7}, "'prompt' must be a text"),
         ({"prompt": "x" * 501}, "at most 500 characters. Got 501"),
         ({"observation/state": [0.1, 0.2, 0.3]}, "must be 3 numbers"),
         ({"observation/state": np.zeros(4, np.float32)}, r"must be 3 numbers. Got an array \(4,\)"),

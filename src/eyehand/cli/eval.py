@@ -17,7 +17,8 @@ import tyro
 from eyehand.envs.suite import find_suite
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.policies.registry import find_checkpoint
-from eyehand.runs.measure import MOST_PIXELS, measure, measure_server
+from eyehand.runs.measure import measure, measure_server
+from eyehand.serving.client import MOST_PIXELS
 from eyehand.types import InputError, check_ranges
 
 

@@ -14,6 +14,7 @@ def check_sentence(
 ) -> str:
     """Return a sentence as it is, once it is known that a policy can read it.
 
+    It has a letter or a digit of any script: spaces, punctuation or emojis alone are no sentence.
     Tabs and line ends count as spaces. Other control characters, and halves of characters (lone
     surrogates, which no file or connection can hold), are refused.
 
@@ -36,7 +37,7 @@ def check_sentence(
         raise InputError(f"{name} must be a text. Got {type(sentence).__name__}.")
     if len(sentence) > longest:
         raise InputError(f"{name} must have at most {longest} characters. Got {len(sentence)}.")
-    if not sentence.strip():
+    if not any(map(str.isalnum, sentence)):
         raise InputError(f"{name} must have at least one word. Got {sentence!r:.60}.")
     for place, character in enumerate(sentence, start=1):
         if character not in "\t\n\r" and unicodedata.category(character) in ("Cc", "Cs"):

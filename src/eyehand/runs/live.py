@@ -15,7 +15,7 @@ from eyehand.live.robot import LivePolicy
 from eyehand.policies.contract import PolicyModule
 from eyehand.policies.registry import load_policy
 from eyehand.runs.serve import warm_up
-from eyehand.serving.server import listen, serve
+from eyehand.serving.server import address_of, listen, serve
 from eyehand.types import Actor
 
 
@@ -58,7 +58,6 @@ def show_live(checkpoint: Path, config: LiveConfig) -> None:
             # Else the connection of a visitor that never reads stays after it was sent away.
             milliseconds = int(1000 * SENDING_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        host, port = sock.getsockname()[:2]
         token = f"?{urlencode({'token': config.token})}" if config.token else ""
-        sys.stderr.write(f"open http://{host}:{port}/{token} in a browser; Ctrl-C stops it.\n")
+        sys.stderr.write(f"open http://{address_of(sock)}/{token} in a browser; Ctrl-C stops it.\n")
         serve(page.app, sock, message_bytes=MESSAGE_BYTES)

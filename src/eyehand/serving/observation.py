@@ -3,10 +3,9 @@
 What is strange but can be answered is answered; what a policy cannot mean is refused in one
 sentence before the policy sees it:
 
-- A sentence must have a letter or a digit, of any script: an empty one, spaces, punctuation or
-  emojis alone are refused. So is one of more than ``Bounds.sentence`` characters, one with control
-  characters other than tabs and ends of lines, and one with half a surrogate pair, which is no
-  text. A sentence of words that the policy never saw is answered.
+- The empty sentence means that there is none: the policy acts by what it sees, as in the control
+  that takes the sentence away. Any other must be one by `check_sentence`, of at most
+  ``Bounds.sentence`` characters. A sentence of words that the policy never saw is answered.
 - A picture of zeros, or of any other one colour, is a picture and is answered. One of another size
   is scaled.
 - A state that is not finite is refused. If the policy itself returns actions that are not finite,
@@ -16,13 +15,13 @@ sentence before the policy sees it:
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import category
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from eyehand.functional.sentence import check_sentence
 from eyehand.types import InputError, Observation
 
 PROMPT, STATE = "prompt", "observation/state"
@@ -112,7 +111,9 @@ def read_observation(
     Raises:
         InputError: If something is missing, of a wrong type or shape, too large, or not finite.
     """
-    instruction = _sentence(_field(message, PROMPT), bounds.sentence)
+    instruction = _field(message, PROMPT)
+    if instruction != "":
+        check_sentence(instruction, repr(PROMPT), longest=bounds.sentence)
     state = _field(message, STATE)
     if not isinstance(state, np.ndarray) or state.shape != (interface.state_dim,):
         raise InputError(f"{STATE!r} must be {interface.state_dim} numbers. Got {_shown(state)}.")
@@ -142,18 +143,6 @@ def _field(message: Mapping[str, Any], key: str) -> Any:
     if key not in message:
         raise InputError(f"the observation lacks {key!r}; it has {sorted(message)!s:.200}.")
     return message[key]
-
-
-def _sentence(text: Any, most: int) -> str:
-    if not isinstance(text, str):
-        raise InputError(f"{PROMPT!r} must be a sentence. Got {_shown(text)}.")
-    if len(text) > most:
-        raise InputError(f"{PROMPT!r} must have at most {most} characters. Got {len(text)}.")
-    if strange := [one for one in text if category(one) in ("Cc", "Cs") and one not in "\t\n\r"]:
-        raise InputError(f"{PROMPT!r} must be text without control characters. Got {strange[0]!r}.")
-    if not any(map(str.isalnum, text)):
-        raise InputError(f"{PROMPT!r} must be a sentence with words. Got {_shown(text)}.")
-    return text
 
 
 def _picture(key: str, picture: Any, size: int, most: int) -> UInt8[np.ndarray, "size size 3"]:
