@@ -23,6 +23,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 from rich.markdown import Markdown
+from sqlalchemy.pool import NullPool
 
 from eyehand.collection.record import RecordConfig, record
 from eyehand.evaluation.comparison import ComparedRun, differences_text, write_comparison
@@ -381,6 +382,8 @@ def _open_study(config: CompareConfig) -> optuna.Study:
         config.storage or f"sqlite:///{config.out / 'study.db'}",
         heartbeat_interval=HEARTBEAT,
         grace_period=GRACE,
+        # Connections that were kept for the minutes of a training would be closed by nothing.
+        engine_kwargs={"poolclass": NullPool},
     )
     study = optuna.create_study(
         study_name=config.out.resolve().name,
