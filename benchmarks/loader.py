@@ -4,7 +4,7 @@ Run:
     python benchmarks/loader.py [--data FOLDER]
 
 Without ``--data`` a data set of moving blocks at 96 pixels is written first. LeRobot is measured
-when ``EYEHAND_LEROBOT_PYTHON`` names the Python of an environment with ``lerobot==0.4.4``: its own
+when ``EYEHAND_LEROBOT_PYTHON`` names the Python of an environment with ``lerobot``: its own
 ``LeRobotDataset`` in a ``DataLoader`` with the same batch size and chunk, with 0 and with 2
 workers, decoding with torchcodec where FFmpeg is installed and with PyAV; the fastest counts. Both
 read from a warm page cache; ours augments, LeRobot's does not.

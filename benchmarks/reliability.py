@@ -303,7 +303,7 @@ What was tried to break eyehand, and how often it broke. Measured on {date.today
   content, read or repaired.
 - **Messages.** A thousand bad messages and fifty hostile connections at a time, against the
   released policy on one core; a calm client asks ten times a second from the other.
-- **Command lines.** Drawn from `tests/cli/bad_command_lines.toml`.
+- **Command lines.** Drawn from `tests/bad_command_lines.toml`.
 
 ```bash
 OMP_NUM_THREADS=1 python -m benchmarks.reliability --out outputs/reliability

@@ -1,6 +1,6 @@
 """Bad command lines; part of `benchmarks/reliability.py`.
 
-They are those of `tests/cli/bad_command_lines.toml`, which says what the answer to each must have.
+They are those of `tests/bad_command_lines.toml`, which says what the answer to each must have.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cli.test_bad_command_lines import make_places, problems, read_table
+from tests.test_bad_command_lines import make_places, problems, read_table
 
 MEMORY = 8 << 30
 """Most address space of a line, bytes."""

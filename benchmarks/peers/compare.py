@@ -38,9 +38,14 @@ from eyehand.policies.registry import load_policy
 from eyehand.types import Actor, InputError
 
 EXECUTED = {"bcz": (4,), "bcz-landmarks": (4,), "act": (100, 4), "diffusion": (8,)}
-"""Actions executed per plan: each policy's own default, and ACT as often as BC-Z besides."""
-INSTALL = (("torch==2.9.1", "torchvision==0.24.1"), ("lerobot==0.4.4",))
-"""LeRobot as it is compared; torch first, in a version that it allows."""
+"""Actions executed per plan: each policy's own default, ACT as often as BC-Z besides, and Diffusion
+as many as its authors, the default of LeRobot 0.4 (0.6.1 has 32)."""
+INSTALL = (
+    (("lerobot[dataset,diffusion]==0.6.1",),)
+    if sys.version_info >= (3, 12)
+    else (("torch==2.9.1", "torchvision==0.24.1"), ("lerobot==0.4.4",))
+)
+"""LeRobot as it is compared, the newest for this Python; torch first, where the version matters."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -75,7 +80,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--speed-seconds", type=float, default=10.0)
     parser.add_argument(
         "--lerobot-python", default=os.environ.get("EYEHAND_LEROBOT_PYTHON"),
-        help="Python with lerobot 0.4.4; else EYEHAND_LEROBOT_PYTHON; else one is installed",
+        help="Python with lerobot; else EYEHAND_LEROBOT_PYTHON; else one is installed",
     )  # fmt: skip
     options = parser.parse_args(arguments)
     # The table is shown to others: of a folder on this machine only the name.

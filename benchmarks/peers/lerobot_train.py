@@ -24,12 +24,19 @@ import numpy as np
 import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType, PolicyFeature
-from lerobot.datasets.factory import IMAGENET_STATS, resolve_delta_timestamps
+from lerobot.datasets.factory import resolve_delta_timestamps
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.datasets.sampler import EpisodeAwareSampler
-from lerobot.datasets.utils import cycle, dataset_to_policy_features
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 from lerobot.utils.random_utils import set_seed
+
+try:  # 0.5 and later, for Python 3.12 and later
+    from lerobot.utils.constants import IMAGENET_STATS
+    from lerobot.utils.feature_utils import dataset_to_policy_features
+    from lerobot.utils.utils import cycle
+except ImportError:  # 0.4
+    from lerobot.datasets.factory import IMAGENET_STATS
+    from lerobot.datasets.utils import cycle, dataset_to_policy_features
 
 from benchmarks.peers.command import run_command
 from benchmarks.peers.timing import seconds_of
@@ -43,15 +50,18 @@ TICKS = 10_000
 
 
 def changes(name: str, denoising_steps: int | None) -> dict[str, Any]:
-    """Return the fields of the policy's config that are not LeRobot's default.
+    """Return the fields of the policy's config that are not the default of this LeRobot.
 
-    ACT's ImageNet weights would have to be downloaded. A picture of 96 pixels forces nothing.
+    ImageNet's weights would have to be downloaded; without them Diffusion Policy has the group
+    normalisation of its authors. A picture of 96 pixels forces nothing.
     """
-    if name == "act":
-        return {"pretrained_backbone_weights": None}
-    if denoising_steps is None:
-        return {}
-    return {"noise_scheduler_type": "DDIM", "num_inference_steps": denoising_steps}
+    wanted: dict[str, Any] = {"pretrained_backbone_weights": None}
+    if name == "diffusion":
+        wanted["use_group_norm"] = True
+    if denoising_steps is not None:
+        wanted |= {"noise_scheduler_type": "DDIM", "num_inference_steps": denoising_steps}
+    default = make_policy_config(name)
+    return {field: value for field, value in wanted.items() if getattr(default, field) != value}
 
 
 class Learner:
@@ -95,7 +105,7 @@ class Learner:
         sampler = EpisodeAwareSampler(
             meta.episodes["dataset_from_index"],
             meta.episodes["dataset_to_index"],
-            episode_indices_to_use={i for i, n in enumerate(names) if n in tasks},
+            episode_indices_to_use=[i for i, n in enumerate(names) if n in tasks],
             drop_n_last_frames=getattr(self.config, "drop_n_last_frames", 0),
             shuffle=True,
         )

@@ -161,7 +161,7 @@ def test_the_whole_comparison_in_seconds_of_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "EYEHAND_LEROBOT_PYTHON" not in os.environ:
-        pytest.skip("EYEHAND_LEROBOT_PYTHON does not name a Python with lerobot 0.4.4")
+        pytest.skip("EYEHAND_LEROBOT_PYTHON does not name a Python with lerobot")
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)  # it would outlive the test
     out = tmp_path / "out"
     words = ["--minutes", "0.1", "--sets", "reach,push", "--episodes", "1"]

@@ -181,7 +181,7 @@ def test_killed_before_the_description_is_there(
         (folder / name).write_text("{}")
         with pytest.raises(InputError, match="exists and is not a recording"):
             record(config(folder, episodes=1))
-    with pytest.raises(InputError, match="exists and is not a recording"):
+    with pytest.raises(FileExistsError):
         record(config(tmp_path / "not file/file", episodes=1))
 
 

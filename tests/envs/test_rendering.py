@@ -192,6 +192,15 @@ def test_nothing_is_said_at_exit_though_mujoco_was_imported_first(opengl: None) 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_triton_is_imported_before_anything_is_drawn(tmp_path: Path) -> None:
+    """After it, its LLVM meets Mesa's and the process dies; only CUDA builds of torch bring it."""
+    (tmp_path / "triton.py").write_text("import sys; print('mujoco' in sys.modules)")
+    done = run(
+        "import eyehand.envs.rendering", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path])
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 def test_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Physics works without OpenGL; a picture says what is missing."""
     done = run(

@@ -3,15 +3,18 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 import torch
 from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
 from torch import nn
 
 from eyehand.cli import main
@@ -37,12 +40,18 @@ class Calls:
     measured: list[EvalConfig]
 
 
+def open_storage(folder: Path) -> optuna.storages.RDBStorage:
+    """Open the database of a comparison; no connection is kept, which nothing would close."""
+    settings = {"poolclass": NullPool}
+    return optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs=settings)
+
+
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with Optuna's tables and nothing in them: making them takes a second."""
-    file = tmp_path_factory.mktemp("optuna") / "study.db"
-    optuna.storages.RDBStorage(f"sqlite:///{file}")
-    return file
+    folder = tmp_path_factory.mktemp("optuna")
+    open_storage(folder)
+    return folder / "study.db"
 
 
 @pytest.fixture
@@ -52,12 +61,6 @@ def out(tmp_path: Path, tables: Path) -> Path:
     folder.mkdir()
     shutil.copy(tables, folder)
     return folder
-
-
-def open_study(out: Path, **settings: Any) -> optuna.Study:
-    """Open the study of a comparison, as another machine does."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}", **settings)
-    return optuna.load_study(study_name=out.name, storage=storage)
 
 
 def horizons(calls: Calls) -> list[int]:
@@ -113,6 +116,7 @@ def test_every_training_once_and_every_execution_of_it(out: Path, calls: Calls) 
     axes = ["policy.horizon=4,16", "execution.steps=1,4"]
     config = CompareConfig(out, minutes=0.5)
     compare(axes, config, RECIPE)
+    assert str(out / "study.db") not in [file.path for file in psutil.Process().open_files()]
     assert [name for name, _ in calls.trained] == ["run,policy.horizon=4", "run,policy.horizon=16"]
     assert horizons(calls) == [4, 16]
     assert {run.training.minutes for _, run in calls.trained} == {0.5}
@@ -171,7 +175,7 @@ def test_what_another_machine_does_is_left_to_it_until_it_is_dead(
     config = CompareConfig(out)
     compare(["policy.horizon=4"], config, RECIPE)
     capsys.readouterr()
-    study = open_study(out)
+    study = optuna.load_study(study_name=out.name, storage=open_storage(out))
     for _ in range(2):
         study.enqueue_trial({}, user_attrs={"training": {"policy.horizon": "8"}})
     running = study.ask()
@@ -183,7 +187,7 @@ def test_what_another_machine_does_is_left_to_it_until_it_is_dead(
     assert "running elsewhere" in capsys.readouterr().out
 
     study._storage.record_heartbeat(running._trial_id)  # type: ignore[attr-defined]
-    with sqlite3.connect(out / "study.db") as database:
+    with closing(sqlite3.connect(out / "study.db")) as database, database:
         database.execute("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'")
     compare(axes, config, RECIPE)
     assert study.trials[running.number].state == TrialState.FAIL
@@ -229,8 +233,9 @@ def test_a_search_samples_within_the_range_and_goes_on(out: Path, calls: Calls) 
 def test_a_training_worse_than_the_median_is_ended(out: Path, calls: Calls) -> None:
     """The fakes' loss falls with the horizon; the median needs five finished trainings."""
     axes = ["policy.horizon=4..16"]
-    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}")
-    study = optuna.create_study(study_name=out.name, storage=storage, direction="maximize")
+    study = optuna.create_study(
+        study_name=out.name, storage=open_storage(out), direction="maximize"
+    )
     study.enqueue_trial({"policy.horizon": 16})
     compare(axes, CompareConfig(out, seed=10_000, trials=1, prune=True), RECIPE)
     for _ in range(4):

@@ -58,7 +58,7 @@ def test_the_harness_gets_actions_over_its_own_connection(server: CheckpointServ
         ({"states": [1.0]}, "must be 4 numbers"),
         ({"states": None}, "must be 4 numbers"),
         ({"states": [np.nan] * 4}, "finite"),
-        ({"task_description": ""}, "must be a sentence"),
+        ({"task_description": " "}, "must have at least one word"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -74,7 +74,7 @@ def test_beyond_limits_is_clipped_and_counted(serve: Serve, observation: Make, e
         ({"prompt": "be no number"}, "not finite: none are sent"),
         ({"prompt": "lose a robot"}, "the policy failed: ValueError('it returned (0, 4, 3) for 1"),
         ({"prompt": "lose a number"}, "returned actions of 2 numbers instead of 3: none are sent"),
-        ({"prompt": ""}, "must be a sentence with words"),
+        ({"prompt": " "}, "must have at least one word"),
         ({"prompt": "open " * 9000}, "at most 500 characters. Got 45000"),
         ({"prompt": "fail"}, "the policy failed: RuntimeError"),
         ({"prompt": "refuse"}, "the policy failed: InputError"),

@@ -16,6 +16,7 @@ import sys
 import threading
 import weakref
 import zipfile
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
@@ -65,6 +66,10 @@ _ASKED = os.environ.get("MUJOCO_GL")
 os.environ["MUJOCO_GL"] = _choose_backend()
 # Draw in the calling thread: Mesa would start a thread per core in every worker.
 os.environ.setdefault("LP_NUM_THREADS", "0")
+# Torch's CUDA build imports triton when it first needs it. Triton and Mesa both bring LLVM: triton
+# imported after Mesa has drawn ends the process (a segmentation fault), before it they get along.
+with suppress(ImportError):
+    import_module("triton")
 
 import mujoco  # noqa: E402  (after MUJOCO_GL is decided)
 

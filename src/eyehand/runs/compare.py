@@ -23,6 +23,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 from rich.markdown import Markdown
+from sqlalchemy.pool import NullPool
 
 from eyehand.collection.record import MOST_EPISODES, RecordConfig, record
 from eyehand.data.lerobot import Dataset
@@ -399,6 +400,8 @@ def _open_study(config: CompareConfig) -> optuna.Study:
             config.storage or f"sqlite:///{config.out / 'study.db'}",
             heartbeat_interval=HEARTBEAT,
             grace_period=GRACE,
+            # Connections that were kept for the minutes of a training would be closed by nothing.
+            engine_kwargs={"poolclass": NullPool},
         )
     except Exception as error:  # whatever SQLAlchemy and a database's driver raise
         if config.storage is None:

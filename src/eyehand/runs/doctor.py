@@ -16,7 +16,7 @@ from eyehand.models.language.pretrained import minilm_folder
 from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, thread_advice
 from eyehand.types import InputError
 
-PYTHONS = ((3, 11), (3, 12))
+PYTHONS = ((3, 11), (3, 12), (3, 13))
 """Versions that the tests have passed on."""
 FREE_DISK_GB = 5
 """The demo writes about 2 GB; twice that leaves room for a second run."""
