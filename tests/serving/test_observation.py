@@ -65,6 +65,7 @@ def test_an_empty_sentence_means_that_there_is_none(
         ({"prompt": "open " * 20_000}, "at most 500 characters. Got 100000"),
         ({"prompt": b"open"}, "'prompt' must be a text"),
         ({"prompt": 7}, "'prompt' must be a text"),
+        ({"prompt": np.zeros(2)}, "'prompt' must be a text"),
         ({"prompt": "x" * 501}, "at most 500 characters. Got 501"),
         ({"observation/state": [0.1, 0.2, 0.3]}, "must be 3 numbers"),
         ({"observation/state": np.zeros(4, np.float32)}, r"must be 3 numbers. Got an array \(4,\)"),

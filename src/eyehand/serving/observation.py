@@ -112,7 +112,7 @@ def read_observation(
         InputError: If something is missing, of a wrong type or shape, too large, or not finite.
     """
     instruction = _field(message, PROMPT)
-    if instruction != "":
+    if not isinstance(instruction, str) or instruction:
         check_sentence(instruction, repr(PROMPT), longest=bounds.sentence)
     state = _field(message, STATE)
     if not isinstance(state, np.ndarray) or state.shape != (interface.state_dim,):
