@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from eyehand.serving import batcher as batcher_module
 from eyehand.serving.batcher import Batcher
 from eyehand.serving.client import PolicyConnection
 from eyehand.serving.observation import Bounds, PolicyInterface, read_observation
@@ -23,7 +22,7 @@ def test_a_call_has_at_most_so_many_robots_and_each_gets_its_own_chunk(
     policy = echo()
 
     async def ask_five() -> list[float]:
-        batcher = Batcher(policy, window=0.2, most=2, queue=8)
+        batcher = Batcher(policy, window=0.2, most=2, queue=8, connected=lambda: 5)
         running = asyncio.create_task(batcher.run())
         seen = [
             read_observation(observation((n / 10, 0.0, 0.0)), interface, Bounds()) for n in range(5)
@@ -44,7 +43,7 @@ def test_a_client_that_has_gone_is_not_computed_for(
     policy = echo()
 
     async def leave_and_stay() -> int:
-        batcher = Batcher(policy, window=0.0, most=8, queue=8)
+        batcher = Batcher(policy, window=0.0, most=8, queue=8, connected=lambda: 2)
         seen = read_observation(observation(), interface, Bounds())
         gone, stays = (asyncio.create_task(batcher.ask(seen, n)) for n in range(2))
         await asyncio.sleep(0)  # both have asked
@@ -117,24 +116,3 @@ def test_more_observations_than_fit_the_queue_are_refused(
     assert any("the server is busy: 1 observations wait" in text for text in said)
     for connection in connections:
         connection.close()
-
-
-def test_a_lone_robot_does_not_wait_for_robots_that_asked_long_ago(
-    interface: PolicyInterface, observation: Make, echo: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(batcher_module.time, "perf_counter", lambda: clock[0])
-
-    async def ask_alone() -> int:
-        batcher = Batcher(echo(), window=1e6, most=8, queue=8)
-        running = asyncio.create_task(batcher.run())
-        seen = read_observation(observation(), interface, Bounds())
-        await asyncio.gather(batcher.ask(seen, 0), batcher.ask(seen, 1))
-        clock[0] += 2 * batcher_module.LATELY
-        answer = await asyncio.wait_for(batcher.ask(seen, 0), 10)  # else it waits for the window
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-        return answer.batch
-
-    assert asyncio.run(ask_alone()) == 1

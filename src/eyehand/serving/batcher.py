@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,6 @@ from jaxtyping import Float32
 
 from eyehand.serving.observation import CheckedObservation, stack
 from eyehand.types import Actor, InputError
-
-LATELY = 1.0
-"""Seconds for which a robot that has asked is expected to ask again."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,15 @@ class Batcher:
     """Calls a policy from one thread; every call answers all robots that have asked by then.
 
     While a call runs, requests queue up, and the next call takes all of them. When the policy is
-    idle, it waits up to ``window`` for the other robots that asked lately; a lone robot does not
-    wait, however many clients are connected and ask for nothing.
+    idle and fewer robots have asked than are connected, it waits up to ``window`` for the others;
+    where one robot is connected there is no wait.
 
     Args:
         policy: Any policy.
         window: Longest wait for others, seconds.
         most: Most robots in one call.
         queue: Most requests that wait; those beyond it are refused.
+        connected: Returns how many robots are connected.
     """
 
     def __init__(
@@ -61,10 +59,10 @@ class Batcher:
         window: float,
         most: int,
         queue: int,
+        connected: Callable[[], int],
     ) -> None:
         self.policy, self.window, self.most = policy, window, most
-        self._asked = dict[int, float]()
-        """When each robot asked last."""
+        self.connected = connected
         self._queue: asyncio.Queue[_Request] = asyncio.Queue(queue)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="policy")
 
@@ -80,7 +78,6 @@ class Batcher:
             InputError: If too many wait already, or the policy refuses the observation.
         """
         request = _Request(seen, env_id, asyncio.get_running_loop().create_future())
-        self._asked[env_id] = request.since
         try:
             self._queue.put_nowait(request)
         except asyncio.QueueFull:
@@ -91,7 +88,6 @@ class Batcher:
 
     async def forget(self, env_id: int) -> None:
         """Begin a new episode of one robot."""
-        self._asked.pop(env_id, None)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self.policy.reset, [env_id])
 
@@ -116,7 +112,7 @@ class Batcher:
     async def _gather(self) -> list[_Request]:
         requests = [await self._queue.get()]
         deadline = requests[0].since + self.window
-        while len(requests) < min(self.most, max(self._robots(), self.waiting)):
+        while len(requests) < min(self.most, max(self.connected(), self.waiting)):
             left = deadline - time.perf_counter()
             if left <= 0 and self._queue.empty():
                 break
@@ -125,10 +121,6 @@ class Batcher:
             except TimeoutError:
                 break
         return [request for request in requests if not request.answer.done()]
-
-    def _robots(self) -> int:
-        now = time.perf_counter()
-        return sum(now - asked < LATELY for asked in self._asked.values())
 
     async def _answer_alone(self, requests: Sequence[_Request], error: Exception) -> None:
         """Call for each robot alone: where that fails it gets the error, else its answer."""

@@ -142,6 +142,7 @@ class PolicyServer:
             window=config.window_ms / 1000,
             most=config.most_robots,
             queue=config.most_waiting,
+            connected=lambda: len(self.sessions),
         )
         self._numbers = count()
         self._hello = pack(metadata_of(interface))
