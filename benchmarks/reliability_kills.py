@@ -50,7 +50,7 @@ RESULTS = {"record": "data", "train": "policy", "eval": "evaluation"}
 SUITES = {True: ("metaworld", "reach"), False: ("two-ways", "two-ways")}
 CLOCK = ("seconds", "samples_per_second", "model_flops_utilisation", "memory")
 """What differs between two equal trainings."""
-UNEQUAL = (".lock", ".pending/lock", ".frames/lock", "config.json", "report.html", "results.json",
+UNEQUAL = (".lock", ".pending/lock", ".frames/lock", "report.html", "results.json",
            "metrics.jsonl", "episodes.jsonl", "tensorboard/")  # fmt: skip
 """Files that are compared by what they say, or not at all."""
 TRAINING = (
@@ -217,6 +217,7 @@ def files(folder: Path) -> dict[str, bytes]:
         if path.is_file()
         and not (name := str(path.relative_to(folder))).startswith(UNEQUAL)
         and not name.startswith(".frames")
+        and path.name != "config.json"  # it and its copies hold the command
     }
 
 
