@@ -18,6 +18,7 @@ import os
 import random
 import resource
 import shutil
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -42,6 +43,8 @@ from eyehand.evaluation.results import read_results
 from eyehand.models.language import pretrained
 from eyehand.policies.registry import describe_policy, load_policy
 from eyehand.training import loop
+from eyehand.training.checkpoint import Checkpoints
+from eyehand.training.counters import Counters
 from eyehand.types import InputError
 
 TARGETS = ("a data set", "a checkpoint", "a run", "an evaluation", "a recording")
@@ -120,11 +123,29 @@ def record(folder: Path, episodes: int) -> int:
     return main(["record", *FAMILY, *words])
 
 
-def train(folder: Path, data: Path, steps: int) -> int:
+def train(folder: Path, data: Path) -> int:
     """Train, or go on."""
     resume = ["--resume"] if folder.exists() else []
-    words = [*TRAINING, "--steps", str(steps), *resume, "--data", str(data), "--out", str(folder)]
+    words = [*TRAINING, "--steps", "8", *resume, "--data", str(data), "--out", str(folder)]
     return main(["train", "bcz-metaworld", *words])
+
+
+def train_half(folder: Path, data: Path) -> int:
+    """Train up to the checkpoint of step 4, and stop as if the process were killed then."""
+
+    class Stopped(BaseException):
+        pass
+
+    save = Checkpoints.save
+
+    def save_and_stop(checkpoints: Checkpoints, counters: Counters, state: Any) -> None:
+        save(checkpoints, counters, state)
+        if counters.step == 4:
+            raise Stopped
+
+    with contextlib.suppress(Stopped), patch.object(Checkpoints, "save", save_and_stop):
+        return train(folder, data)
+    return 0
 
 
 def evaluate(folder: Path, policy: Path, episodes: int, films: str = "0") -> int:
@@ -144,7 +165,7 @@ def prepare(base: Path) -> None:
     with in_this_process():
         codes = [record(data, 4)]
         open_data(data)  # decodes the pictures
-        codes += [train(place / "a run", data, 4)]
+        codes += [train_half(place / "a run", data)]
         policy.mkdir()
         for name in ("config.json", "model.safetensors"):
             shutil.copy2(place / "a run" / name, policy / name)
@@ -185,13 +206,14 @@ def opened(target: str, folder: Path, base: Path, damaged: str | None) -> str:
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         if target == "a run":
-            code = train(folder, base / "a data set", 8)
+            code = train(folder, base / "a data set")
         elif target == "an evaluation":
             code = evaluate(folder, base / "a checkpoint", 6, films=ALL_FILMED)
         else:
             code = record(folder, 6)
     if code:
         raise InputError(said.getvalue().strip().splitlines()[-1])
+    sys.stderr.write(said.getvalue())
     if target == "a run":
         # Of the two states that a run keeps, the older one is another where the newest was damaged.
         newest = max(folder.glob("training_state/step-*"))
@@ -307,6 +329,8 @@ def run_flip(flip: Flip, folder: Path, base: Path) -> dict[str, Any]:
         lines = traceback.format_exception(error)[-2:]
         problem = f"traceback: {name}, {what}: {' '.join(lines)[-400:]}"
         return found | {"outcome": "traceback", "problems": [problem]}
+    if name == "metrics.jsonl" and name in said.getvalue():
+        return found | {"outcome": "said", "said": said.getvalue()[-300:]}  # lines are lost
     if content != wanted.get(name, wanted[flip.target]):
         return found | {"outcome": "silent", "problems": [f"silent: {name}, {what}"]}
     return found | {"outcome": "unchanged", "said": said.getvalue()[-300:]}

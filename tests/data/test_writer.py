@@ -191,6 +191,20 @@ def test_killed_at_any_replacement_a_data_set_that_grows_can_be_read(
     assert moment == 14  # two for each of three episodes, six for their files, two at the end
 
 
+@pytest.mark.parametrize("file", ["videos/observation.images.top", "data"])
+def test_nothing_is_added_to_a_data_set_with_a_damaged_file(
+    tmp_path: Path, make_episode: MakeEpisode, make_writer: MakeWriter, file: str
+) -> None:
+    with make_writer(tmp_path) as writer:
+        writer.add(make_episode(0, 6))
+    (path,) = (tmp_path / file / "chunk-000").iterdir()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{path.name} is not .*checksum"), make_writer(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("file", ["episode.json", "action.npy", "top.mp4"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
 def test_a_damaged_pending_episode_is_dropped_with_those_after_it(

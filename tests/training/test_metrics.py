@@ -74,10 +74,13 @@ def test_no_flipped_bit_of_a_line_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [b'{"step": 40', b'{"step": 40}', b"\0\0\0"])
-def test_a_last_line_that_a_kill_cut_is_dropped(tmp_path: Path, cut: bytes) -> None:
+def test_a_last_line_that_a_kill_cut_is_dropped_with_a_word(
+    tmp_path: Path, cut: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines_of(10, 20, 30)) + cut)
     MetricsFile(tmp_path, step=40)
     assert steps(tmp_path) == [10, 20, 30]
+    assert "was cut" in caplog.text
 
 
 def show(console: Console, count: int) -> None:

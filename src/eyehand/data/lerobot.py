@@ -207,6 +207,16 @@ class Dataset:
         """
         return checked_file(self.folder, path, self.info.get(FILE_CHECKSUMS, {}).get(path))
 
+    def check_files(self) -> None:
+        """Compare every file with the checksum noted for it, as reading it does.
+
+        Raises:
+            InputError: If one is missing or damaged.
+        """
+        for row in self.episodes:
+            for file in (row.data, *row.videos.values()):
+                self._checked(file)
+
     def _checked(self, file: EpisodeFile) -> Path:
         """Return the path of a file after comparing it, once, with the checksum noted for it."""
         if file.path not in self._checked_paths:

@@ -216,6 +216,7 @@ class DatasetWriter:
         self._checksums: dict[str, list[int]] = {}
         if (self.folder / INFO_PATH).is_file():
             dataset = Dataset(self.folder)
+            dataset.check_files()
             shapes = {name: (c.height, c.width) for name, c in dataset.cameras.items()}
             dims = {"state": dataset.state_dim, "action": dataset.action_dim}
             found = {"fps": dataset.fps} | _kind(shapes, dims, dataset.columns)

@@ -1,5 +1,6 @@
 """What a run says while it goes on: metrics.jsonl, a line or a bar on the terminal."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from eyehand.files import replacing
 from eyehand.training.profile import OtherPrograms, resident_memory, thread_advice
 from eyehand.types import InputError
 
+_LOGGER = logging.getLogger(__name__)
 SMOOTHING = 0.98
 """Weight of the past in the loss on the terminal, a step."""
 LINE_SECONDS = 10.0
@@ -52,6 +54,7 @@ class MetricsFile:
             # Lines of the version before have no checksum; they come first.
             if found <= latest or (protected and not checked):
                 if number == len(lines) and not line.endswith(b"\n"):
+                    _LOGGER.warning("the last line of %s was cut and is left out.", self.path)
                     break
                 raise InputError(
                     f"line {number} of {self.path} is damaged, or the one before it: correct or "
