@@ -64,6 +64,16 @@ def test_what_a_run_leaves(toy: ModuleType, tmp_path: Path) -> None:
     assert set(config["made_with"]) > {"command", "commit", "eyehand", "torch", "python"}
 
 
+def test_a_state_that_a_kill_left_at_the_very_end_goes_with_the_next_resume(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    toy.run_toy(tmp_path, steps=5, checkpoint_steps=2)
+    states = tmp_path / "training_state"
+    shutil.copytree(states / "step-00000004", states / "step-00000002")
+    toy.run_toy(tmp_path, steps=5, checkpoint_steps=2, resume=True)  # it has nothing left to do
+    assert state_names(tmp_path) == ["step-00000004", "step-00000005"]
+
+
 def test_refuses_a_folder_that_holds_a_run(toy: ModuleType, tmp_path: Path) -> None:
     toy.run_toy(tmp_path, steps=1)
     before = (tmp_path / "metrics.jsonl").read_text()

@@ -160,8 +160,14 @@ class Checkpoints:
         write_json(self.folder / CONFIG, self.description)
 
     def restore(self, resumed: Resumed) -> None:
-        """Bring model.safetensors, and a damaged config.json, in line with a step folder."""
+        """Bring model.safetensors, and a damaged config.json, in line with a step folder.
+
+        Of the states before it all but one go, as in `save`, which a kill may have cut short.
+        """
         self.newest = resumed.folder
+        states = sorted(_step_folders(self.folder), key=_step_of)
+        for older in states[: max(0, states.index(resumed.folder) - 1)]:
+            shutil.rmtree(older)
         copy = resumed.folder / CONFIG
         if copy.exists() and not _is_whole(self.folder / CONFIG):
             with replacing(self.folder / CONFIG) as beside:
