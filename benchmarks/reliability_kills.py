@@ -170,6 +170,8 @@ def _chain_of_command(
             problems = compare(chain.verb, target, base, suite)
             problems += leftovers(folder / "temporary", run)
             number += 1
+            if not last:  # it was faster than when its time was taken: another folder, and earlier
+                moments[killed] *= 0.8
         if problems or last:
             return problems, killed
 
