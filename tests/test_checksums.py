@@ -28,6 +28,15 @@ def changed(content: bytes, number: int) -> bytes:
     return bytes(damaged)
 
 
+def test_tensors_are_written_to_the_file_itself(tmp_path: Path) -> None:
+    """A file with a random name, renamed at the end, would be left behind by a kill."""
+    file = tmp_path / "x.safetensors"
+    file.touch()
+    before = file.stat().st_ino
+    save_tensors(file, TENSORS)
+    assert file.stat().st_ino == before
+
+
 def test_json_comes_back(tmp_path: Path) -> None:
     value = {"b": [1, 2.5, None], "a": {"x": "中", "y": float("inf")}}
     write_json(tmp_path / "x.json", value)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from eyehand.files import flush, replace_text
@@ -139,7 +139,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         tensors: Of any shape and type.
     """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, path, metadata={CHECKSUM: _tensor_checksum(contiguous)})
+    # Not `save_file`: it writes to a file with a random name first, which a kill leaves behind.
+    path.write_bytes(save(contiguous, metadata={CHECKSUM: _tensor_checksum(contiguous)}))
     flush(path)
 
 
