@@ -114,8 +114,7 @@ def test_state_folders_are_ordered_by_number(tmp_path: Path) -> None:
 
 KILLER = """
 # Dies by SIGKILL at call number `at` of those that change the disk, in the checkpoint of step 4.
-import os, shutil, signal, sys
-from eyehand import checksums
+import os, pathlib, shutil, signal, sys
 from eyehand.training import checkpoint, loop
 sys.path.insert(0, {folder_of_toy!r})
 import run_toy
@@ -134,16 +133,16 @@ def killed_at(at):
             nonlocal calls
             calls += armed
             if armed and calls == at:
-                if function is save_file:  # half of the file is on the disk
-                    function(*arguments, **options)
-                    os.truncate(arguments[1], os.path.getsize(arguments[1]) // 2)
+                if function is write_bytes:  # half of the file is on the disk
+                    path, content = arguments
+                    function(path, content[: len(content) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **options)
         return wrapped
 
     armed = 0
-    save_file = checksums.save_file
-    checksums.save_file = die_before(save_file)
+    write_bytes = pathlib.Path.write_bytes
+    pathlib.Path.write_bytes = die_before(write_bytes)
     os.fsync, os.replace = map(die_before, (os.fsync, os.replace))
     os.unlink, os.rmdir, os.mkdir = map(die_before, (os.unlink, os.rmdir, os.mkdir))
     plain = checkpoint.Checkpoints.save
