@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from eyehand.evaluation.results import EpisodeRecord, percent, percent_range, rate, read_results
+from eyehand.types import InputError
 
 HEADINGS = (
     "policy", "trained on", "told its task by", "success", "n", "95 % interval", "seeds",
@@ -21,6 +22,9 @@ HEADINGS = (
 
 def gather(out: Path, *, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that the stages in ``out`` found.
+
+    Raises:
+        InputError: If they were measured under different protocols.
 
     Args:
         out: Folder of the comparison: ``SET/POLICY/training.json``,
@@ -35,6 +39,9 @@ def gather(out: Path, *, settings: Mapping[str, Any]) -> dict[str, Any]:
         training = json.loads(training_file.read_text())
         for results_file in training_file.parent.glob("evaluation-*/results.json"):
             rows.append(_row(training_file.parent, training, results_file, summary))
+    protocols = {row["protocol"] for row in rows}
+    if len(protocols) > 1:
+        raise InputError(f"{out} mixes results of {' and '.join(sorted(protocols))}: run it anew.")
     rows.sort(key=lambda row: (len(row["tasks"]), row["set"], *_rank(row)))
     return {
         "settings": dict(settings),
@@ -53,6 +60,7 @@ def _row(
         for task, seed, success, steps in results.episodes
     ])  # fmt: skip
     return {
+        "protocol": results.protocol,
         "policy": folder.name,
         "set": folder.parent.name,
         "tasks": training["tasks"],

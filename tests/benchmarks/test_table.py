@@ -15,6 +15,7 @@ from eyehand.evaluation.results import (
     task_results,
     write_results,
 )
+from eyehand.types import InputError
 
 SETTINGS = {
     "minutes": 2.5, "cores": 2, "data": "somewhere/data", "camera": "top", "picture": 96,
@@ -37,7 +38,7 @@ def results(tasks: list[str], successes: int) -> Results:
     found = task_results(METAWORLD, records)
     return Results(
         protocol=METAWORLD.protocol, command="", checkpoint="", checkpoint_sha256="", tasks=found,
-        groups={}, score=None, task_mean=task_mean(found), seeds=(1_000_000, 1_000_003),
+        groups={}, score=None, task_mean=task_mean(records), seeds=(1_000_000, 1_000_003),
         seed_range="evaluation", observation={}, execution={}, probes={}, films=[], steps=1,
         seconds=1.0, steps_per_second=1.0, commit="", versions={},
         episodes=[(r.task, r.seed, r.success, r.steps) for r in records],
@@ -92,7 +93,9 @@ def test_rows_hold_what_the_stages_found(comparison: Path) -> None:
     ]
     bcz = found["rows"][1]
     assert (bcz["successes"], bcz["episodes"], bcz["seeds"]) == (6, 8, (1_000_000, 1_000_003))
-    assert bcz["interval"] == pytest.approx(binomtest(6, 8).proportion_ci(method="wilson"))
+    # Its two tasks fail on the same seed: these are four draws, not eight.
+    low, high = binomtest(6, 8).proportion_ci(method="wilson")
+    assert bcz["interval"][1] - bcz["interval"][0] > 1.5 * (high - low)
     assert bcz["success_by_task"] == {"reach": [3, 4], "push": [3, 4]}
     assert bcz["training_samples_per_second"] == 512
     assert bcz["speed"]["loader_samples_per_second"] == 15_000
@@ -108,7 +111,7 @@ def test_the_table_in_words(comparison: Path) -> None:
     assert "2.5 minutes of training each, 2 cores, data set `data` of 5,000 frames" in text
     assert "camera top, 96 pixels, 4 episodes per task from seed 1000000 on" in text
     assert (
-        "| bcz | pair (2 tasks) | a sentence | 75.0 % | 6/8 | 40.9 to 92.9 | 1000000-1000003 | 4 "
+        "| bcz | pair (2 tasks) | a sentence | 75.0 % | 6/8 | 2.1 to 100.0 | 1000000-1000003 | 4 "
         "| 300 | 8 | 512 | 51.6 + 22.7 frozen | 3.0 / 3.0 | 1.89 |"
     ) in text
     assert "| act | 150.0x | 20.0x | 14.3x |" in text
@@ -143,8 +146,8 @@ def test_ratios_need_both_sides() -> None:
     assert table.ratios({"act": table.summarize_speed(rounds)}) == {}
 
 
-def test_results_of_another_protocol_are_refused(comparison: Path) -> None:
+def test_results_of_different_protocols_are_not_mixed(comparison: Path) -> None:
     file = comparison / "pair/act/evaluation-4/results.json"
     write_results(replace(results(["reach"], 1), protocol="another-v9"), file)
-    with pytest.raises(Exception, match="another-v9"):
+    with pytest.raises(InputError, match="mixes results of another-v9 and metaworld-v2"):
         table.gather(comparison, settings=SETTINGS)

@@ -190,7 +190,7 @@ def test_eval_writes_results_and_a_report(folder: Path) -> None:
     )
     assert main(command.split()) == 0
     results = json.loads((folder / "evaluation" / "results.json").read_text())
-    assert results["protocol"] == "metaworld-v1"
+    assert results["protocol"] == "metaworld-v2"
     assert results["tasks"]["faucet-close"]["episodes"] == 1
     page = (folder / "evaluation" / "report.html").read_text()
     assert "faucet-close" in page

@@ -146,7 +146,9 @@ def test_an_expert_that_has_no_time_left_gives_no_episode(environment: MetaWorld
 
 
 def lead_by(policy: Planned, environment: MetaWorldEnv, seed: int) -> list[np.ndarray]:
-    return lead_of(METAWORLD, policy, environment, seed=seed, instruction="open it")
+    lead = lead_of(METAWORLD, policy, environment, seed=seed, instruction="open it")
+    assert lead is not None
+    return lead
 
 
 def test_a_policy_that_never_succeeds_drives_up_to_a_random_moment(
@@ -177,7 +179,24 @@ def test_the_longest_lead_leaves_the_expert_time(environment: MetaWorldEnv) -> N
     assert len(policy.seen) == LONGEST / STEPS_PER_PLAN
 
 
-def test_a_lead_ends_before_the_success_of_the_policy(environment: MetaWorldEnv) -> None:
+def test_two_of_three_successes_of_the_policy_are_left_out(environment: MetaWorldEnv) -> None:
+    left_out = []
+    for seed in range(12):
+        episode = demonstrate(METAWORLD, environment, seed=seed, perturbation=0.0)
+        assert episode is not None
+        leads = [
+            lead_of(METAWORLD, Planned(episode.action), environment, seed=seed, instruction="go")
+            for _ in range(2)
+        ]
+        assert (leads[0] is None) == (leads[1] is None)  # the seed decides
+        left_out.append(leads[0] is None)
+    assert 5 <= sum(left_out) <= 11
+
+
+def test_a_lead_ends_before_the_success_of_the_policy(
+    environment: MetaWorldEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demonstrate_module, "KEPT_SUCCESSES", 1.0)
     episode = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0)
     assert episode is not None
     plan, lengths = episode.action, []

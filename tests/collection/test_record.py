@@ -378,6 +378,7 @@ def test_an_attempt_leads_with_the_policy_and_keeps_the_rest(
     assert told == [[sentences.canonical, *sentences.training][12 % 10]]
     (environment,) = record_module._environments.values()
     lead = lead_of(METAWORLD, still_policy, environment, seed=12, instruction=told[0])
+    assert lead is not None
     want = demonstrate(METAWORLD, environment, seed=12, perturbation=0.3, lead=lead)
     assert got is not None
     assert want is not None

@@ -45,8 +45,8 @@ def results() -> Results:
         checkpoint_sha256="0" * 64,
         tasks=tasks,
         groups=group_results(METAWORLD, records),
-        score=score(METAWORLD, tasks),
-        task_mean=task_mean(tasks),
+        score=score(METAWORLD, records),
+        task_mean=task_mean(records),
         seeds=(1_000_000, 1_000_003),
         seed_range="evaluation",
         observation={

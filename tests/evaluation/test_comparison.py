@@ -54,6 +54,19 @@ def test_pairs_are_of_the_same_start_not_of_the_same_place() -> None:
         differences([GOOD, other])
 
 
+def test_episodes_of_one_seed_are_one_draw() -> None:
+    """Ten tasks that fail together on two seeds are two differences, not twenty."""
+
+    def many(name: str, fails: int) -> ComparedRun:
+        episodes = [(f"task-{n}", seed, seed >= fails, 9) for n in range(10) for seed in range(20)]
+        return run(name, [], episodes=episodes)
+
+    (found,) = differences([many("good", 0), many("bad", 2)])
+    assert found.p_value == 0.5
+    low, high = many("bad", 2).rate.interval
+    assert high - low > 0.2  # twenty seeds, not two hundred episodes
+
+
 def test_the_text_names_real_differences_and_says_where_none_was_shown() -> None:
     text = differences_text([BAD, MIDDLE, GOOD])
     assert "over 3 pairs" in text
@@ -61,7 +74,8 @@ def test_the_text_names_real_differences_and_says_where_none_was_shown() -> None
     assert "flow over policy.head=mlp" not in text
     assert "Between all other pairs: no difference shown." in text
     alone = differences_text([MIDDLE, GOOD])
-    assert alone.startswith("No difference shown (McNemar's exact test on the same 20 start states")
+    assert alone.startswith("No difference shown (exact sign-flip test on the same 20 start states")
+    assert "(20 seeds)" in alone
     assert differences_text([GOOD]) == ""
 
 

@@ -53,7 +53,7 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
         assert recording.policy == policies[number]
         loaded = make_policy() if make_policy else None
         assert loaded == (f"policy of policy-{number - 1}" if number else None)
-        assert recording.episodes == (30 if number else 50)
+        assert recording.episodes == 50
         assert (recording.tasks, recording.cameras) == ("hard", ("work_area",))
         assert recording.perturbation > 0
     seeds = [range(recording.seed, recording.seed + recording.attempts) for recording, _ in records]
@@ -70,7 +70,7 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
     for _, evaluation in measured:
         assert evaluation.tasks == "hard"
         assert (evaluation.episodes, evaluation.probe_episodes) == (20, 5)
-        assert evaluation.seed_range == "evaluation"
+        assert evaluation.seed == 2_000_000
 
 
 def test_every_default_seed_is_a_training_seed() -> None:

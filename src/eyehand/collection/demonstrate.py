@@ -18,6 +18,8 @@ PUSH_PROBABILITY = 1 / 30
 """Probability that a push begins at a step outside a push."""
 LONGEST_LEAD = 0.6
 """Largest share of an episode in which the policy acts; the expert needs the rest to recover."""
+KEPT_SUCCESSES = 1 / 3
+"""Share of the episodes in which the policy succeeds that are corrected nevertheless."""
 OPEN = -1.0
 """Effort that opens the fingers."""
 
@@ -91,8 +93,11 @@ def demonstrate(
 
 def lead_of(
     suite: Suite, policy: Actor, env: RobotEnv, *, seed: int, instruction: str
-) -> list[Float32[np.ndarray, " action"]]:
+) -> list[Float32[np.ndarray, " action"]] | None:
     """Return the actions of a policy from a start state up to a moment that the seed decides, too.
+
+    Where the policy succeeds, two of three episodes are left out, and None is returned: corrections
+    of tasks that still fail teach more.
 
     The moment is uniform over the policy's own episode before it succeeds (Ross et al., 2011,
     https://arxiv.org/abs/1011.0686, in episodes): a policy that is stuck for
@@ -102,9 +107,11 @@ def lead_of(
     start = Start(env.task, seed, instruction)
     outcome = drive(policy, env, start, execution=Execution(), most=most)
     actions = list(outcome.actions)
+    random = np.random.default_rng([seed, *env.task.encode(), most])
+    if outcome.success and random.random() >= KEPT_SUCCESSES:
+        return None
     if outcome.terminated:
         actions.pop()  # the task is over then: there is nothing to correct
-    random = np.random.default_rng([seed, *env.task.encode(), most])
     return actions[: random.integers(len(actions) + 1)]
 
 

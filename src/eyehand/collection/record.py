@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float32
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -65,8 +67,8 @@ class RecordConfig:
     """Height and width of the pictures, pixels."""
     policy: Path | None = None
     """Record corrections of this policy instead (DAgger): it acts up to a random moment, then the
-    expert takes over, and only the expert's actions are learned from. An attempt in which the
-    expert fails is left out."""
+    expert takes over, and only the expert's actions are learned from. Attempts in which the expert
+    fails are left out, and two of three in which the policy succeeds."""
 
     def __post_init__(self) -> None:
         """Check that numbers are in range, and that tasks and cameras exist."""
@@ -348,7 +350,7 @@ _environments: dict[tuple[str, str], RobotEnv] = {}
 
 
 def _attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | None:
-    """Let the expert try; return the encoded episode, or None where it failed."""
+    """Let the expert try; return the encoded episode, or None where it is left out."""
     suite = find_suite(config.suite)
     if (config.suite, task) not in _environments:
         for env in _environments.values():
@@ -358,9 +360,11 @@ def _attempt(task: str, seed: int, config: RecordConfig) -> EncodedEpisode | Non
             task, cameras=config.pictures, render_observations=False
         )
     env = _environments[config.suite, task]
-    lead = []
+    lead: list[Float32[np.ndarray, " action"]] | None = []
     if _policy is not None:
         told = _sentence(suite, task, seed)
         lead = lead_of(suite, _policy, env, seed=seed, instruction=told)
+    if lead is None:
+        return None
     episode = demonstrate(suite, env, seed=seed, perturbation=config.perturbation, lead=lead)
     return None if episode is None else encode_episode(episode, fps=suite.fps)

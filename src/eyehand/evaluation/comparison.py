@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from eyehand.evaluation.page import fill
-from eyehand.evaluation.results import Rate, percent, percent_range
+from eyehand.evaluation.results import Rate, percent, percent_range, rate_of_starts
 from eyehand.files import replace_text
+from eyehand.functional.sign_flip import sign_flip_p_value
 from eyehand.types import InputError
 
 SIGNIFICANT = 0.05
@@ -48,7 +49,7 @@ class ComparedRun:
     @property
     def rate(self) -> Rate:
         """Successes among all episodes."""
-        return Rate.of(sum(success for _, _, success, _ in self.episodes), len(self.episodes))
+        return rate_of_starts([(task, seed, success) for task, seed, success, _ in self.episodes])
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ class Difference:
     better: ComparedRun
     worse: ComparedRun
     p_value: float
-    """McNemar's exact test on the episodes that only one of them won, adjusted by Holm's method
-    for the number of pairs."""
+    """Of the exact sign-flip test by seed, adjusted by Holm's method for the number of pairs."""
 
     @property
     def is_real(self) -> bool:
@@ -74,23 +74,22 @@ def differences(runs: Sequence[ComparedRun]) -> list[Difference]:
         InputError: If two runs were not measured on the same start states.
 
     References:
-        McNemar, 1947, doi 10.1007/BF02295996, with the exact binomial distribution in place of the
-        chi-square approximation; Holm, 1979, doi 10.2307/4615733. Both by statsmodels.
+        The test: `eyehand.functional.sign_flip`. Holm, 1979, doi 10.2307/4615733, by statsmodels.
     """
-    # Here, because they take 0.4 s to import and most runs compare nothing.
-    from statsmodels.stats.contingency_tables import mcnemar
+    # Here, because it takes 0.4 s to import and most runs compare nothing.
     from statsmodels.stats.multitest import multipletests
 
     starts = [[episode[:2] for episode in run.episodes] for run in runs]
     for run, own in zip(runs, starts, strict=True):
         if own != starts[0]:
             raise InputError(f"{run.name} was not measured on the start states of {runs[0].name}.")
-    won = [np.array([success for _, _, success, _ in run.episodes]) for run in runs]
-    pairs, p_values = list(combinations(range(len(runs)), 2)), []
-    for first, second in pairs:
-        alone = (won[first] & ~won[second]).sum(), (won[second] & ~won[first]).sum()
-        # The test does not read the diagonal: episodes that both won, or neither.
-        p_values.append(mcnemar([[0, alone[0]], [alone[1], 0]], exact=True).pvalue)
+    won = [np.array([success for _, _, success, _ in run.episodes], dtype=int) for run in runs]
+    number = np.unique([seed for _, seed in starts[0]], return_inverse=True)[1] if runs else ()
+    pairs = list(combinations(range(len(runs)), 2))
+    p_values = [
+        sign_flip_p_value(np.bincount(number, weights=won[first] - won[second]).astype(int))
+        for first, second in pairs
+    ]
     found = []
     adjusted = multipletests(p_values, method="holm")[1].tolist() if pairs else []
     for (first, second), p_value in zip(pairs, adjusted, strict=True):
@@ -105,9 +104,11 @@ def differences_text(runs: Sequence[ComparedRun]) -> str:
     if len(runs) < 2:
         return ""
     found = differences(runs)
+    seeds = len({seed for _, seed, _, _ in runs[0].episodes})
     test = (
-        f"McNemar's exact test on the same {runs[0].rate.episodes} start states, Holm-corrected "
-        f"over {len(found)} pair{'s' * (len(found) > 1)}"
+        f"exact sign-flip test on the same {runs[0].rate.episodes} start states, flipped together "
+        f"where the seed is the same ({seeds} seeds), Holm-corrected over {len(found)} "
+        f"pair{'s' * (len(found) > 1)}"
     )
     real = sorted((one for one in found if one.is_real), key=lambda one: one.p_value)
     if not real:

@@ -330,18 +330,17 @@ def _results(
     everything = [record for group in records.values() for record in group]
     steps = sum(record.steps for record in everything)
     seconds = sum(record.seconds for record in everything)
-    tasks = task_results(suite, own)
     return Results(
         suite=suite.name,
         protocol=suite.protocol,
         command=reproducing_command(config, evaluated),
         checkpoint=evaluated.name,
         checkpoint_sha256=evaluated.sha256,
-        tasks=tasks,
+        tasks=task_results(suite, own),
         groups=group_results(suite, own),
-        score=score(suite, tasks),
+        score=score(suite, own),
         score_name=suite.score,
-        task_mean=task_mean(tasks),
+        task_mean=task_mean(own),
         seeds=(config.seed, config.seed + config.episodes - 1),
         seed_range=config.seed_range,
         observation=_observation(suite, evaluated),
@@ -384,8 +383,8 @@ def _probe_result(
         **asdict(rate(probed)),
         question=probe.question,
         unprobed=rate(same),
-        score=score(suite, task_results(suite, probed)),
-        unprobed_score=score(suite, task_results(suite, same)),
+        score=score(suite, probed),
+        unprobed_score=score(suite, same),
         tasks=list(dict.fromkeys(record.task for record in probed)),
     )
 

@@ -5,7 +5,7 @@ tiers of difficulty, and not the mean over its tasks; both are given.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from eyehand.checksums import read_json, write_json
-from eyehand.envs.suite import Suite, find_suite
-from eyehand.functional.interval import bootstrap_interval
+from eyehand.envs.suite import Suite
+from eyehand.functional.interval import mean_interval
 from eyehand.types import InputError
 
 
@@ -50,11 +50,15 @@ class Rate:
     successes: int
     success_rate: float
     interval: tuple[float, float]
-    """Wilson's 95 % interval."""
+    """95 %: Wilson's for one task; for several, `mean_interval`, which respects shared seeds."""
 
     @classmethod
     def of(cls, successes: int, episodes: int) -> "Rate":
-        """Return the rate of so many successes; raise a ValueError if there are no episodes."""
+        """Return the rate of so many independent successes, with Wilson's interval.
+
+        Raises:
+            ValueError: If there are no episodes.
+        """
         low, high = map(float, binomtest(successes, episodes).proportion_ci(method="wilson"))
         return Rate(episodes, successes, successes / episodes, (low, high))
 
@@ -85,7 +89,7 @@ class Mean:
 
     value: float
     interval: tuple[float, float]
-    """Percentile bootstrap, 95 %: episodes resampled within each task."""
+    """95 %, `mean_interval`: of these tasks and this training, over their start states."""
     tasks: int
     """Tasks that the mean is taken over."""
 
@@ -158,7 +162,19 @@ class Results:
 
 def rate(records: Sequence[EpisodeRecord]) -> Rate:
     """Return the success rate of some episodes; raise a ValueError if there are none."""
-    return Rate.of(sum(record.success for record in records), len(records))
+    return rate_of_starts([(record.task, record.seed, record.success) for record in records])
+
+
+def rate_of_starts(starts: Sequence[tuple[str, int, bool]]) -> Rate:
+    """Return the success rate of episodes of any tasks: task, seed and success of each.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    found = Rate.of(sum(success for _, _, success in starts), len(starts))
+    if len({task for task, _, _ in starts}) == 1:
+        return found
+    return replace(found, interval=_interval(starts))
 
 
 def task_results(suite: Suite, records: Sequence[EpisodeRecord]) -> dict[str, TaskResult]:
@@ -194,25 +210,39 @@ def group_results(suite: Suite, records: Sequence[EpisodeRecord]) -> dict[str, G
     return results
 
 
-def task_mean(tasks: Mapping[str, TaskResult]) -> Mean:
-    """Return the mean over the tasks evaluated."""
-    return _mean(tasks, np.ones(len(tasks)))
+def task_mean(records: Sequence[EpisodeRecord]) -> Mean:
+    """Return the mean over the tasks of unprobed ``records``."""
+    return _mean(records, dict.fromkeys((record.task for record in records), 1.0))
 
 
-def score(suite: Suite, tasks: Mapping[str, TaskResult]) -> Mean | None:
+def score(suite: Suite, records: Sequence[EpisodeRecord]) -> Mean | None:
     """Return the unweighted mean of the groups' rates, None unless every task was evaluated."""
-    if set(suite.tasks) != set(tasks):
+    if {record.task for record in records} != set(suite.tasks):
         return None
-    weight = [1 / len(suite.groups[result.group]) for result in tasks.values()]
-    return _mean(tasks, np.array(weight))
+    return _mean(
+        records, {task: 1 / len(tasks) for tasks in suite.groups.values() for task in tasks}
+    )
 
 
-def _mean(tasks: Mapping[str, TaskResult], weight: np.ndarray) -> Mean:
-    rates = np.array([result.success_rate for result in tasks.values()])
-    successes = np.array([result.successes for result in tasks.values()])
-    trials = np.array([result.episodes for result in tasks.values()])
-    low, high = bootstrap_interval(successes, trials, weight=weight).tolist()
-    return Mean(float(np.average(rates, weights=weight)), (low, high), len(tasks))
+def _mean(records: Sequence[EpisodeRecord], weight: Mapping[str, float]) -> Mean:
+    starts = [(record.task, record.seed, record.success) for record in records]
+    rates = [np.mean([r.success for r in records if r.task == task]) for task in weight]
+    value = float(np.average(rates, weights=list(weight.values())))
+    return Mean(value, _interval(starts, weight), len(weight))
+
+
+def _interval(
+    starts: Sequence[tuple[str, int, bool]], weight: Mapping[str, float] | None = None
+) -> tuple[float, float]:
+    tasks, seeds, successes = zip(*starts, strict=True)
+    number = {task: index for index, task in enumerate(weight or dict.fromkeys(tasks))}
+    low, high = mean_interval(
+        np.array(successes),
+        np.array([number[task] for task in tasks]),
+        np.array(seeds),
+        weight=None if weight is None else np.array(list(weight.values())),
+    ).tolist()
+    return low, high
 
 
 def write_results(results: Results, file: Path) -> None:
@@ -223,8 +253,10 @@ def write_results(results: Results, file: Path) -> None:
 def read_results(file: Path) -> Results:
     """Read ``results.json``, by its own name or by that of its folder.
 
+    Results of an earlier protocol are read, too; they say which.
+
     Raises:
-        InputError: If it is missing, damaged, incomplete, or of another protocol.
+        InputError: If it is missing, damaged or incomplete.
     """
     file = file / "results.json" if file.is_dir() else file
     if not file.is_file():
@@ -236,10 +268,6 @@ def read_results(file: Path) -> Results:
         content = read_json(file)
     except InputError as error:
         raise InputError(f"{error} Or evaluate again, which keeps the episodes.") from error
-    found = content.get("protocol")
-    wanted = find_suite(content.get("suite", "metaworld")).protocol if found else None
-    if found is None or found != wanted:
-        raise InputError(f"{file} is of protocol {found!r}, this version reads {wanted!r}.")
     try:
         content = _with_present_names(content)
         # JSON has lists where we have tuples.

@@ -17,4 +17,5 @@ def bcz_mt50() -> TrainingRun:
         policy=BCZConfig(cameras=("work_area",)),
         training=TrainConfig(minutes=60.0),
         random_shift=2,  # pixels: what is to be seized may be three wide
+        color_jitter=0.3,  # lamps at 60 % darken a picture by less than that
     )

@@ -24,7 +24,7 @@ def mt50() -> Reproduction:
         cameras=("work_area",),
         perturbation=0.4,
         demonstrations=50,
-        corrections=30,
+        corrections=50,
         minutes=(40.0, 25.0, 25.0, 55.0),
     )
     return Reproduction(stages, bcz_mt50())

@@ -232,10 +232,11 @@ class _Work:
             title=f"Comparison of {', '.join(dict.fromkeys(axis.field for axis in self.axes))}",
             lead=f"Recipe `{config.recipe}`, {config.minutes:g} minutes of training each, training "
             f"seed {self.base.run.training.seed}, tasks `{config.tasks}`; {config.episodes} "
-            f"episodes a task, start states {config.seed:,} to {last:,} ({kind}). Intervals are "
-            "Wilson's, 95 %. They cover the chance in the start states; training again with "
-            "another seed can move the rates by more. A sample is what the head is shown: one "
-            "frame, or a window of them. A chunk is timed for one robot on one core.",
+            f"episodes a task, start states {config.seed:,} to {last:,} ({kind}). Intervals "
+            "are 95 % and respect which episodes share a seed. They cover the chance in the start "
+            "states; training again with another seed can move the rates by more. A sample is what "
+            "the head is shown: one frame, or a window of them. A chunk is timed for one robot on "
+            "one core.",
         )
 
 

@@ -44,6 +44,8 @@ class ReproduceConfig:
     """Minutes of training: first on the demonstrations, then after each round of corrections."""
     episodes: int = 20
     """Evaluated episodes per task."""
+    seed: int = 2_000_000
+    """Seed of the first of them."""
     probe_episodes: int = 5
     """Evaluated episodes per task of every control."""
     workers: int = 2
@@ -81,6 +83,7 @@ class ReproduceConfig:
             suite=self.suite,
             tasks=self.tasks,
             episodes=self.episodes,
+            seed=self.seed,
             workers=self.workers,
             probe=probe,
             probe_episodes=self.probe_episodes,
