@@ -147,7 +147,7 @@ def _result(pipe: Connection, pid: int) -> Finding:
 
 
 def read_results(file: Path, commit: str | None = None) -> list[Finding]:
-    """Return the findings of a commit; left out, of the commit of the last one.
+    """Return the findings of a commit; without one, of each part's last commit.
 
     A line that a kill cut is passed over; of a trial that was repeated the last finding counts.
     """
@@ -155,10 +155,12 @@ def read_results(file: Path, commit: str | None = None) -> list[Finding]:
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         with suppress(ValueError):
             found.append(json.loads(line))
-    commit = commit or (found[-1]["commit"] if found else "")
-    # The page that a part has written is itself a local change.
-    clean = commit.removesuffix("-dirty")
-    own = [one for one in found if one["commit"].removesuffix("-dirty") == clean]
+    for one in found:  # the page that a part has written is itself a local change
+        one["commit"] = one["commit"].removesuffix("-dirty")
+    latest = {one["part"]: one["commit"] for one in found}
+    if commit:
+        latest = dict.fromkeys(latest, commit.removesuffix("-dirty"))
+    own = [one for one in found if one["commit"] == latest[one["part"]]]
     return list({(one["part"], one["seed"], one["number"]): one for one in own}.values())
 
 
@@ -280,13 +282,16 @@ def page(findings: Sequence[Finding]) -> str:
     """Return the page."""
     flips = Counter(one.get("outcome") for one in findings if one["part"] == "flips")
     said = ", ".join(f"{count:,} {outcome}" for outcome, count in flips.most_common())
-    commit = findings[-1]["commit"] if findings else ""
+    commits = ", ".join(
+        f"{part} `{commit[:12]}`"
+        for part, commit in {f["part"]: f["commit"] for f in findings}.items()
+    )
     return f"""# Reliability
 
 <!-- Written by benchmarks/reliability.py. -->
 
 What was tried to break eyehand, and how often it broke. Measured on {date.today()} on
-{os.cpu_count()} cores ({platform.machine()}), commit `{commit[:12]}`.
+{os.cpu_count()} cores ({platform.machine()}), every part whole on one commit: {commits}.
 
 {table(findings)}
 

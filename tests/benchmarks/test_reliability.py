@@ -43,6 +43,9 @@ def test_a_campaign_goes_on_after_a_line_that_a_kill_cut(tmp_path: Path) -> None
     assert reliability.read_results(file) == [lines[1], again]
     assert reliability.read_results(file, "b") == lines[:1]
     assert reliability.read_results(tmp_path / "none") == []
+    other = finding("kills", 0, commit="c-dirty")
+    file.write_text(text + json.dumps(other) + "\n")  # every part is of its own last commit
+    assert reliability.read_results(file) == [lines[1], again, {**other, "commit": "c"}]
 
 
 def test_the_table_counts_what_was_done_and_what_broke() -> None:

@@ -47,11 +47,12 @@ def test_a_demonstration_replays(environment: MetaWorldEnv) -> None:
 
 def test_a_hand_that_has_closed_on_nothing_opens_again() -> None:
     """Meta-World's expert alone never opens it, and fails."""
-    environment = MetaWorldEnv("pick-place", cameras={"corner4": 24}, render_observations=False)
+    environment = MetaWorldEnv("push-wall", cameras={"corner4": 24}, render_observations=False)
     close = [np.array([0, 0, 0, 1], np.float32)] * 30
     episode = demonstrate(METAWORLD, environment, seed=3, perturbation=0.0, lead=close)
     assert episode is not None
-    assert set(episode.action[:, 3]) == {OPEN, 1.0}
+    assert 0 not in episode.action[:, 3]
+    assert OPEN in episode.action[:, 3]
     environment.reset(seed=3)
     for action in close:
         environment.step(action)
@@ -181,7 +182,7 @@ def test_the_longest_lead_leaves_the_expert_time(environment: MetaWorldEnv) -> N
 
 def test_two_of_three_successes_of_the_policy_are_left_out(environment: MetaWorldEnv) -> None:
     left_out = []
-    for seed in range(12):
+    for seed in range(9):
         episode = demonstrate(METAWORLD, environment, seed=seed, perturbation=0.0)
         assert episode is not None
         leads = [
@@ -190,7 +191,7 @@ def test_two_of_three_successes_of_the_policy_are_left_out(environment: MetaWorl
         ]
         assert (leads[0] is None) == (leads[1] is None)  # the seed decides
         left_out.append(leads[0] is None)
-    assert 5 <= sum(left_out) <= 11
+    assert 3 <= sum(left_out) <= 8
 
 
 def test_a_lead_ends_before_the_success_of_the_policy(

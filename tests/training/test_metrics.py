@@ -83,6 +83,18 @@ def test_a_last_line_that_a_kill_cut_is_dropped_with_a_word(
     assert "was cut" in caplog.text
 
 
+def test_lines_that_are_missing_at_the_end_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cut between two lines leaves whole lines: only the run remembers that there were more."""
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines_of(10, 20)))
+    MetricsFile(tmp_path, step=35, logged=20)
+    assert caplog.text == ""
+    MetricsFile(tmp_path, step=35, logged=30)
+    assert "has lost its lines after step 20 up to 30" in caplog.text
+    assert steps(tmp_path) == [10, 20]
+
+
 def show(console: Console, count: int) -> None:
     with Display(console, limit="/10", progress=0.0, peak=1e9) as display:
         for step in range(1, count + 1):

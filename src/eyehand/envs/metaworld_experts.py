@@ -74,6 +74,7 @@ class PickExpert:
         held: Opening below which the fingers have closed to the object's width.
         above: Height over ``grip`` from which the hand comes down, metres.
         open: Opening above which the fingers are open.
+        walls: Least and largest y at which the hand may go down, metres: walls stand beside it.
     """
 
     carry: Carry
@@ -81,19 +82,21 @@ class PickExpert:
     held: float
     above: float = 0.12
     open: float = 0.92
+    walls: tuple[float, float] = (-np.inf, np.inf)
 
     def act(self, scene: Scene) -> Float32[np.ndarray, "4"]:
         """Return the action: displacement, and effort of the fingers, 1 closes."""
         target = scene.first + self.grip
+        target[1] = np.clip(target[1], *self.walls)
         error = target - scene.hand
         aside, height = float(np.hypot(*error[:2])), abs(error[2])
         between = aside < NEAR and height < NEAR
         if between and EMPTY < scene.opening < self.held:
-            return _action(self.carry(scene), effort=1)
+            return _action(self.carry(scene), effort=1.0)
         closing = between and self.held <= scene.opening < self.open
         arrived = aside < ASIDE + 0.005 and height < DEPTH and scene.opening >= self.open
         if closing or arrived:
-            return _action(GAIN * error, effort=1)
+            return _action(GAIN * error, effort=1.0)
         higher = np.clip(SLOPE * (aside - ASIDE), 0, self.above)
         if scene.opening < self.open:  # they open on the way up
             higher = max(higher, 2 * NEAR)
@@ -101,7 +104,7 @@ class PickExpert:
         move = np.clip(GAIN * error, -1, 1)
         # A hand that is far too low goes up before it goes to the side: things may be in the way.
         move[:2] *= np.clip(1 - (error[2] - 0.02) / 0.03, 0, 1)
-        return _action(move, effort=-1)
+        return _action(move, effort=-1.0)
 
 
 def _action(move: Float[np.ndarray, "3"], *, effort: float) -> Float32[np.ndarray, "4"]:
@@ -168,6 +171,27 @@ def _nearly(error: float, *, at: float, until: float) -> float:
     return float(np.clip((until - error) / (until - at), 0, 1))
 
 
+def _into_the_other_bin(scene: Scene) -> Float[np.ndarray, "3"]:
+    return _over_and_down(scene, np.array([0.12, 0.7, 0.06]), height=0.18)
+
+
+def _over_the_wall(scene: Scene) -> Float[np.ndarray, "3"]:
+    return _over_and_down(scene, scene.goal + np.array([0, 0, 0.04]), height=0.27)
+
+
+def _to_the_goal(scene: Scene) -> Float[np.ndarray, "3"]:
+    return GAIN * (scene.goal + np.array([0, 0, 0.038]) - scene.hand)
+
+
+def _over_and_down(
+    scene: Scene, target: Float[np.ndarray, "3"], *, height: float
+) -> Float[np.ndarray, "3"]:
+    """Lift, go to the side, and come down over the target."""
+    if np.hypot(*(target - scene.hand)[:2]) < 0.03:
+        return GAIN * (target - scene.hand)
+    return _over(scene, np.array([*target[:2], height]), height=height - 0.01)
+
+
 def _mug_to_the_goal(scene: Scene) -> Float[np.ndarray, "3"]:
     return GAIN * (np.array([*scene.goal[:2], 0.08]) - scene.hand)
 
@@ -221,30 +245,36 @@ def _push_the_thermos(scene: Scene) -> Float[np.ndarray, "3"]:
 def _pull_the_thermos(scene: Scene) -> Float[np.ndarray, "3"]:
     """The stick through the handle, then back."""
     if abs(scene.first[0] - scene.second[0]) < 0.04:
-        return 2 * GAIN * (scene.goal - (0.05, 0, 0) - scene.hand)
+        return 2 * GAIN * (scene.goal - np.array([0.05, 0, 0]) - scene.hand)
     aside, up = scene.second[1] - scene.first[1], scene.second[2] - scene.first[2]
     forward = _nearly(float(np.hypot(aside, up)), at=0.015, until=0.03)
     return np.array([forward, GAIN * aside, GAIN * up])
 
 
 EXPERTS = {
-    "assembly": PickExpert(_onto_the_peg, (-0.015, 0, 0.04), held=0.6, above=0.1),
-    "basketball": PickExpert(_into_the_basket, (0, 0, 0.032), held=0.75, above=0.15),
-    "box-close": PickExpert(_onto_the_box, (0, 0, 0.055), held=0.75),
-    "coffee-pull": PickExpert(_along_the_table, (0, 0, 0.06), held=0.75),
-    "coffee-push": PickExpert(_mug_to_the_goal, (0.01, 0, 0.06), held=0.75),
-    "disassemble": PickExpert(_lift, (-0.02, 0, 0.03), held=0.6, above=0.1),
-    "hammer": PickExpert(_onto_the_nail, (-0.035, 0, 0.035), held=0.65, above=0.1),
-    "hand-insert": PickExpert(_into_the_hole, (0, 0, 0.035), held=0.7, above=0.1),
-    "peg-insert-side": PickExpert(_into_the_side_of_the_box, (0.008, 0, 0.024), held=0.5),
-    "peg-unplug-side": PickExpert(_out_of_the_box, (-0.02, 0, 0.03), held=0.96, open=0.985),
-    "pick-out-of-hole": PickExpert(_out_of_the_hole, (0, 0, 0.025), held=0.5, above=0.13),
-    "push-back": PickExpert(_along_the_table, (0, 0, 0.04), held=0.75),
-    "shelf-place": PickExpert(_onto_the_shelf, (-0.003, 0, 0.035), held=0.7, above=0.15),
-    "soccer": PickExpert(_into_the_football_goal, (0, 0, 0.025), held=0.8, above=0.1),
-    "stick-pull": PickExpert(_pull_the_thermos, (-0.01, 0, 0.03), held=0.6, above=0.1),
-    "stick-push": PickExpert(_push_the_thermos, (0.02, 0, 0.035), held=0.6, above=0.1),
-    "sweep": PickExpert(_off_the_table, (0, 0, 0.03), held=0.75),
-    "sweep-into": PickExpert(_into_the_hole_of_the_table, (0, 0, 0.03), held=0.75),
+    "assembly": PickExpert(_onto_the_peg, (-0.015, 0.0, 0.04), held=0.6, above=0.1),
+    "basketball": PickExpert(_into_the_basket, (0.0, 0.0, 0.032), held=0.75, above=0.15),
+    "bin-picking": PickExpert(
+        _into_the_other_bin, (0.0, 0.0, 0.042), held=0.65, above=0.15, walls=(0.675, 0.725)
+    ),
+    "box-close": PickExpert(_onto_the_box, (0.0, 0.0, 0.055), held=0.75),
+    "coffee-pull": PickExpert(_along_the_table, (0.0, 0.0, 0.06), held=0.75),
+    "coffee-push": PickExpert(_mug_to_the_goal, (0.01, 0.0, 0.06), held=0.75),
+    "disassemble": PickExpert(_lift, (-0.02, 0.0, 0.03), held=0.6, above=0.1),
+    "hammer": PickExpert(_onto_the_nail, (-0.035, 0.0, 0.035), held=0.65, above=0.1),
+    "hand-insert": PickExpert(_into_the_hole, (0.0, 0.0, 0.035), held=0.7, above=0.1),
+    "peg-insert-side": PickExpert(_into_the_side_of_the_box, (0.008, 0.0, 0.024), held=0.5),
+    "peg-unplug-side": PickExpert(_out_of_the_box, (-0.02, 0.0, 0.03), held=0.96, open=0.985),
+    "pick-out-of-hole": PickExpert(_out_of_the_hole, (0.0, 0.0, 0.025), held=0.5, above=0.13),
+    "pick-place": PickExpert(_to_the_goal, (0.0, 0.0, 0.035), held=0.65),
+    "pick-place-wall": PickExpert(_over_the_wall, (0.0, 0.0, 0.037), held=0.65, above=0.1),
+    "push": PickExpert(_along_the_table, (0.0, 0.0, 0.035), held=0.65),
+    "push-back": PickExpert(_along_the_table, (0.0, 0.0, 0.04), held=0.75),
+    "shelf-place": PickExpert(_onto_the_shelf, (-0.003, 0.0, 0.035), held=0.7, above=0.15),
+    "soccer": PickExpert(_into_the_football_goal, (0.0, 0.0, 0.025), held=0.8, above=0.1),
+    "stick-pull": PickExpert(_pull_the_thermos, (-0.01, 0.0, 0.03), held=0.6, above=0.1),
+    "stick-push": PickExpert(_push_the_thermos, (0.02, 0.0, 0.035), held=0.6, above=0.1),
+    "sweep": PickExpert(_off_the_table, (0.0, 0.0, 0.03), held=0.75),
+    "sweep-into": PickExpert(_into_the_hole_of_the_table, (0.0, 0.0, 0.03), held=0.75),
 }
 """By task; the other tasks keep Meta-World's."""

@@ -33,6 +33,8 @@ class Counters:
     """How often each came."""
     final_loss: float | None = None
     """The loss of the latest line of metrics."""
+    logged: int | None = None
+    """The step of that line; None before the first, and in files of the version before."""
 
     @classmethod
     def read(cls, path: Path, training: Mapping[str, Any]) -> "Counters":

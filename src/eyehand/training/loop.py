@@ -175,7 +175,11 @@ class _Run:
         config, counters, samples = self.config, self.counters, 0
         before = counters.seconds
         main = self.accelerator.is_main_process
-        file = MetricsFile(self.checkpoints.folder, step=counters.step) if main else None
+        file = (
+            MetricsFile(self.checkpoints.folder, step=counters.step, logged=counters.logged)
+            if main
+            else None
+        )
         tensorboard = {"tensorboard": {"purge_step": counters.step + 1}}
         self.accelerator.init_trackers("tensorboard", init_kwargs=tensorboard)
         display = Display(
@@ -303,7 +307,7 @@ class _Run:
             if self.watch is not None:
                 self.watch(counters.progress(self.config), figures["loss"])
         self.accelerator.log(line, step=counters.step)
-        counters.final_loss = figures["loss"]
+        counters.final_loss, counters.logged = figures["loss"], counters.step
         counters.sums, counters.counts = {}, {}
         self.line_samples, self.line_seconds = 0, counters.seconds
 

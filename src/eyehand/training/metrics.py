@@ -28,7 +28,8 @@ class MetricsFile:
     """``metrics.jsonl``: one JSON object a line with its checksum, one line a step that is logged.
 
     Lines after ``step``, where the run goes on, are dropped at first: it makes them again. A last
-    line that a kill has cut is dropped too.
+    line that a kill has cut is dropped too. If lines up to ``logged``, the latest one that the run
+    remembers, are missing, a warning says so: the weights are whole without them.
 
     Raises:
         InputError: If another line is damaged, or lines are not in the order of steps; then the
@@ -45,7 +46,7 @@ class MetricsFile:
         <BLANKLINE>
     """
 
-    def __init__(self, folder: Path, *, step: int) -> None:
+    def __init__(self, folder: Path, *, step: int, logged: int | None = None) -> None:
         self.path = folder / "metrics.jsonl"
         lines = self.path.read_bytes().splitlines(True) if self.path.exists() else []
         kept, latest, protected = list[bytes](), 0, False
@@ -63,6 +64,10 @@ class MetricsFile:
             latest, protected = found, checked
             if found <= step:
                 kept.append(line)
+        if logged is not None and latest < logged:
+            _LOGGER.warning(
+                "%s has lost its lines after step %d up to %d.", self.path, latest, logged
+            )
         with replacing(self.path) as beside:
             beside.write_bytes(b"".join(kept))
 
