@@ -291,7 +291,7 @@ def page(findings: Sequence[Finding]) -> str:
 <!-- Written by benchmarks/reliability.py. -->
 
 What was tried to break eyehand, and how often it broke. Measured on {date.today()} on
-{os.cpu_count()} cores ({platform.machine()}), every part whole on one commit: {commits}.
+{os.cpu_count()} cores ({platform.machine()}), every part on one commit: {commits}.
 
 {table(findings)}
 

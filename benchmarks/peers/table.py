@@ -23,13 +23,13 @@ HEADINGS = (
 def gather(out: Path, *, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that the stages in ``out`` found.
 
-    Raises:
-        InputError: If they were measured under different protocols.
-
     Args:
         out: Folder of the comparison: ``SET/POLICY/training.json``,
             ``SET/POLICY/evaluation-ACTIONS/results.json`` and ``speed.json``.
         settings: What was asked for; goes into the answer as it is.
+
+    Raises:
+        InputError: If they were measured under different protocols.
     """
     file = out / "speed.json"
     speeds = json.loads(file.read_text()) if file.is_file() else {}
@@ -121,7 +121,7 @@ def ratios(speeds: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float
 
 def markdown(found: Mapping[str, Any]) -> str:
     """Return the comparison as Markdown."""
-    lines = ["# BC-Z beside LeRobot's policies", "", _conditions(found["settings"]), ""]
+    lines = ["# BC-Z beside LeRobot's policies", "", _conditions(found), ""]
     lines += _table(HEADINGS, [_cells(row) for row in found["rows"]])
     if found["ratios"]:
         lines += ["", "Ratios, from alternating rounds; above 1 is in favour of eyehand:", ""]
@@ -167,10 +167,12 @@ def _key(row: Mapping[str, Any]) -> tuple[str, str]:
     return row["policy"], row["set"]
 
 
-def _conditions(settings: Mapping[str, Any]) -> str:
+def _conditions(found: Mapping[str, Any]) -> str:
+    settings = found["settings"]
+    protocol = " and ".join(sorted({row["protocol"] for row in found["rows"]}))
     return (
-        f"{settings['minutes']:g} minutes of training each, {settings['cores']} cores, data set "
-        f"`{Path(settings['data']).name}` of {settings['frames']:,} frames, "
+        f"Protocol `{protocol}`, {settings['minutes']:g} minutes of training each, "
+        f"{settings['cores']} cores, data set `{Path(settings['data']).name}` of {settings['frames']:,} frames, "
         f"camera {settings['camera']}, {settings['picture']} pixels, "
         f"{settings['episodes']} episodes per task from seed {settings['seed']} on, "
         f"training seed {settings['training_seed']}. Made by `{settings['command']}`."

@@ -108,7 +108,8 @@ def test_rows_hold_what_the_stages_found(comparison: Path) -> None:
 def test_the_table_in_words(comparison: Path) -> None:
     file = table.write(comparison, settings=SETTINGS)
     text = file.read_text()
-    assert "2.5 minutes of training each, 2 cores, data set `data` of 5,000 frames" in text
+    assert "Protocol `metaworld-v2`, 2.5 minutes of training each, 2 cores" in text
+    assert "data set `data` of 5,000 frames" in text
     assert "camera top, 96 pixels, 4 episodes per task from seed 1000000 on" in text
     assert (
         "| bcz | pair (2 tasks) | a sentence | 75.0 % | 6/8 | 2.1 to 100.0 | 1000000-1000003 | 4 "

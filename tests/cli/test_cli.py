@@ -97,7 +97,7 @@ def test_record_is_done_when_it_is_done(folder: Path, capsys: pytest.CaptureFixt
     again = f"record --tasks faucet-close --episodes 2 --workers 1 --out {folder}/data"
     assert main(again.split()) == 0
     assert {path: path.stat().st_mtime_ns for path in (folder / "data").rglob("*.mp4")} == before
-    assert "faucet-close: 2 episodes; the expert failed 0 times" in capsys.readouterr().out
+    assert "faucet-close: 2 episodes; 0 attempts left out" in capsys.readouterr().out
 
 
 def test_train_refuses_to_overwrite_and_resumes(

@@ -1,5 +1,4 @@
 import hashlib
-import json
 import math
 import os
 import random
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eyehand.checksums import read_json
+from eyehand.checksums import read_json, write_json
 from eyehand.collection import record as record_module
 from eyehand.collection.demonstrate import demonstrate, lead_of
 from eyehand.collection.record import RecordConfig, record
@@ -81,7 +80,7 @@ def config(out: Path, **changes: Any) -> RecordConfig:
     return RecordConfig(out=out, **settings)
 
 
-def test_order_sentences_and_failures(tmp_path: Path, use_attempt: Any) -> None:
+def test_order_sentences_and_what_is_left_out(tmp_path: Path, use_attempt: Any) -> None:
     use_attempt(fake_attempt)
     result = record(config(tmp_path))
     want = [seed for seed in range(100) if seed % 3][:12]
@@ -90,7 +89,7 @@ def test_order_sentences_and_failures(tmp_path: Path, use_attempt: Any) -> None:
         (task, seed) for task in ("reach", "push") for seed in want
     ]
     assert result.successes == {"reach": 12, "push": 12}
-    assert result.failures == {"reach": 6, "push": 6}  # seeds 0, 3, ... 15
+    assert result.left_out == {"reach": 6, "push": 6}  # seeds 0, 3, ... 15
     assert result.frames == len(Dataset(tmp_path))
     told = [Dataset(tmp_path).episode(number).instruction for number in range(12)]
     sentences = METAWORLD.instructions("reach")
@@ -128,9 +127,9 @@ def test_interrupted_and_begun_again(
             record(config(tmp_path / "parts", episodes=7))
     result = record(config(tmp_path / "parts", episodes=7))
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
-    assert result.failures == {"reach": 4, "push": 4}
+    assert result.left_out == {"reach": 4, "push": 4}
     before = contents(tmp_path / "parts")
-    assert record(config(tmp_path / "parts", episodes=7)).failures == result.failures
+    assert record(config(tmp_path / "parts", episodes=7)).left_out == result.left_out
     assert contents(tmp_path / "parts") == before
 
 
@@ -241,8 +240,11 @@ def test_another_recording_in_the_folder_is_refused(tmp_path: Path, use_attempt:
         record(config(tmp_path / "set", episodes=1, cameras=("work_area",)))
     file = tmp_path / "set/meta/recording.json"
     told = read_json(file)
-    told["camera"] = told.pop("cameras")[0]  # as the version before wrote it
-    file.write_text(json.dumps(told))
+    del told["protocol"]  # the version before, whose start states were others
+    write_json(file, told)
+    with pytest.raises(InputError, match=r"this one has .*'protocol': 'metaworld-v2'"):
+        record(config(tmp_path / "set", episodes=2))
+    write_json(file, told | {"protocol": "metaworld-v2"})
     record(config(tmp_path / "set", episodes=2))
     with pytest.raises(InputError, match=r"'policy': None.*this one has.*'policy': 'some'"):
         record(config(tmp_path / "set", episodes=1, policy=Path("some")), object)
@@ -291,7 +293,7 @@ def test_corrections_that_fail_are_not_kept_and_not_made_up_for(
     corrections = config(tmp_path, policy=Path("some"), seed=20, cameras=("work_area",))
     result = record(corrections, object)
     assert result.successes == {"reach": 8, "push": 0}
-    assert result.failures == {"reach": 4, "push": 12}
+    assert result.left_out == {"reach": 4, "push": 12}
     assert sorted(attempts) == [(t, seed) for t in ("push", "reach") for seed in range(20, 32)]
     dataset = Dataset(tmp_path)
     want = [seed for seed in range(20, 32) if seed % 3]
@@ -330,7 +332,7 @@ def test_interrupted_corrections_go_on_to_the_same_files(
         result = record(config(tmp_path / "parts", **settings), object)
         assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
         assert result.successes == {"reach": 4, "push": 4}
-        assert result.failures == {"reach": 3, "push": 3}
+        assert result.left_out == {"reach": 3, "push": 3}
 
 
 def test_corrections_of_another_policy_are_refused(tmp_path: Path, use_attempt: Any) -> None:

@@ -62,3 +62,12 @@ def test_canonical_sentences_are_the_published_ones(task: str, canonical: str) -
 def test_push_back_has_a_sentence_of_its_own() -> None:
     assert TABLE["push-back"].canonical != TABLE["push"].canonical
     assert "back towards the robot" in TABLE["push-back"].canonical
+
+
+def test_every_task_is_told_in_chinese_too() -> None:
+    count = Counter[str]()
+    for task, found in TABLE.items():
+        assert (len(found.chinese), len(found.chinese_held_out)) == (9, 3), task
+        count.update((*found.chinese, *found.chinese_held_out))
+    assert [said for said, times in count.items() if times > 1] == []
+    assert all(re.fullmatch("[一-鿿，]{3,30}", said) for said in count)

@@ -113,6 +113,12 @@ def test_paraphrases_are_the_held_out_ones_each_in_turn() -> None:
             assert start.instruction == METAWORLD.instructions(start.task).held_out[number]
 
 
+def test_every_robot_is_told_a_held_out_sentence_in_chinese_by_its_seed() -> None:
+    for start in probe("held-out sentence in Chinese").starts(STARTS):
+        sentences = METAWORLD.instructions(start.task).chinese_held_out
+        assert start.instruction == sentences[start.seed % 3]
+
+
 def test_blank_image_carries_nothing_and_leaves_the_original_alone() -> None:
     seen = observation()
     before = seen.image["corner4"].clone()

@@ -92,6 +92,10 @@ def test_lines_that_are_missing_at_the_end_are_said(
     assert caplog.text == ""
     MetricsFile(tmp_path, step=35, logged=30)
     assert "has lost its lines after step 20 up to 30" in caplog.text
+    caplog.clear()
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines_of(10, 20, 40)))  # 40 is made again
+    MetricsFile(tmp_path, step=35, logged=30)
+    assert "after step 20 up to 30" in caplog.text
     assert steps(tmp_path) == [10, 20]
 
 

@@ -23,7 +23,5 @@ def run(arguments: list[str]) -> None:
     result = record(wanted, make_policy)
     console = Console(highlight=False, soft_wrap=True)
     for task, episodes in result.successes.items():
-        console.print(
-            f"{task}: {episodes} episodes; the expert failed {result.failures[task]} times"
-        )
+        console.print(f"{task}: {episodes} episodes; {result.left_out[task]} attempts left out")
     console.print(f"{result.frames} frames in {wanted.out}")

@@ -96,8 +96,8 @@ def lead_of(
 ) -> list[Float32[np.ndarray, " action"]] | None:
     """Return the actions of a policy from a start state up to a moment that the seed decides, too.
 
-    Where the policy succeeds, two of three episodes are left out, and None is returned: corrections
-    of tasks that still fail teach more.
+    Where the policy succeeds before the longest lead is over, two of three episodes are left out,
+    and None is returned: corrections of tasks that still fail teach more.
 
     The moment is uniform over the policy's own episode before it succeeds (Ross et al., 2011,
     https://arxiv.org/abs/1011.0686, in episodes): a policy that is stuck for

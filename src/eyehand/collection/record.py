@@ -108,8 +108,8 @@ class RecordResult:
 
     successes: Mapping[str, int]
     """Episodes in the data set, per task."""
-    failures: Mapping[str, int]
-    """Attempts that failed and were left out, per task."""
+    left_out: Mapping[str, int]
+    """Attempts without an episode, per task: the expert failed, or the policy needed no expert."""
     frames: int
     """Frames of these episodes."""
 
@@ -122,7 +122,7 @@ class _Progress:
     seed: int
     """Next seed to try."""
     successes: int
-    failures: int = 0
+    left_out: int = 0
     jobs: deque[Future[EncodedEpisode | None]] = field(default_factory=deque)
     """Attempts under way or waiting for an earlier one, in the order of their seeds."""
 
@@ -162,12 +162,12 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
         lengths = [recorded.length for recorded in writer.recorded if recorded.task in tasks]
     if not lengths:
         raise InputError(
-            f"in {config.attempts} attempts per task the expert never succeeded after the policy "
-            f"{config.policy}. Train that policy for longer, or set more `episodes`."
+            f"none of {config.attempts} attempts per task gave a correction of the policy "
+            f"{config.policy}: the expert failed, or was not needed. Set more `episodes`."
         )
     return RecordResult(
         successes={state.task: state.successes for state in states},
-        failures={state.task: state.failures for state in states},
+        left_out={state.task: state.left_out for state in states},
         frames=sum(lengths),
     )
 
@@ -176,7 +176,8 @@ def _description(config: RecordConfig) -> dict[str, Any]:
     """Return what must stay the same when a recording goes on."""
     names = ("suite", "seed", "perturbation", "image_size")
     policy = str(config.policy) if config.policy else None
-    own = {"cameras": list(config.pictures), "policy": policy}
+    protocol = find_suite(config.suite).protocol  # it decides the start states
+    own = {"cameras": list(config.pictures), "policy": policy, "protocol": protocol}
     return {name: getattr(config, name) for name in names} | own
 
 
@@ -184,8 +185,6 @@ def _check_folder(config: RecordConfig) -> None:
     path = inside(config.out, _DESCRIPTION_PATH)
     if path.is_file():
         found = read_json(path)
-        if "camera" in found:  # a recording of the version before has one
-            found["cameras"] = [found.pop("camera")]
         if found != _description(config):
             raise InputError(
                 f"{config.out} holds a recording with {found}; this one has "
@@ -213,7 +212,7 @@ def _write_description(config: RecordConfig) -> None:
 def _state(task: str, config: RecordConfig, writer: DatasetWriter) -> _Progress:
     seeds = [recorded.seed for recorded in writer.recorded if recorded.task == task]
     after = max(seeds) + 1 if seeds else config.seed
-    return _Progress(task, after, len(seeds), failures=after - config.seed - len(seeds))
+    return _Progress(task, after, len(seeds), left_out=after - config.seed - len(seeds))
 
 
 def _record_missing(
@@ -228,7 +227,7 @@ def _record_missing(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} frames/s, {task.fields[failures]} failures"),
+        TextColumn("{task.fields[rate]:.0f} frames/s, {task.fields[left_out]} left out"),
         TimeRemainingColumn(),
     )
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
@@ -239,7 +238,7 @@ def _record_missing(
             config.workers, context, initializer=_start_worker, initargs=(make_policy,)
         ) as workers,
     ):
-        bar = progress.add_task("recording", total=total, rate=0.0, failures=0)
+        bar = progress.add_task("recording", total=total, rate=0.0, left_out=0)
         try:
             for state in states:
                 for episode in _episodes(state, states, config, workers):
@@ -252,7 +251,7 @@ def _record_missing(
                         description=state.task,
                         completed=sum(min(s.successes, config.episodes) for s in states),
                         rate=frames / (time.monotonic() - began),
-                        failures=sum(s.failures for s in states),
+                        left_out=sum(s.left_out for s in states),
                     )
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
@@ -277,7 +276,7 @@ def _episodes(
             hint = " A smaller `perturbation` helps." if config.perturbation > 0 else ""
             raise InputError(
                 f"the expert of task {state.task!r} succeeded in {state.successes} of "
-                f"{state.successes + state.failures} attempts; {config.episodes} episodes were "
+                f"{state.successes + state.left_out} attempts; {config.episodes} episodes were "
                 f"asked for.{hint} Record the other tasks, or fewer episodes."
             )
         _fill(states, config, workers)
@@ -288,7 +287,7 @@ def _episodes(
         seed = state.seed - len(state.jobs)
         episode = _result(state.jobs.popleft(), state.task, seed)
         if episode is None:
-            state.failures += 1
+            state.left_out += 1
         else:
             yield episode
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,19 +18,35 @@ class Instructions:
     """Paraphrases that a policy may be trained on."""
     held_out: tuple[str, ...] = ()
     """Paraphrases for the evaluation's controls; no policy is trained on them."""
+    chinese: tuple[str, ...] = ()
+    """The task in Chinese, in words that a policy may be trained on."""
+    chinese_held_out: tuple[str, ...] = ()
+    """The task in Chinese, for the controls."""
 
 
 @cache
 def read_instructions(name: str) -> Mapping[str, Instructions]:
-    """Return the sentences of every task from ``NAME_instructions.toml`` beside this file.
+    """Return the sentences of every task from the two files of that name beside this one.
+
+    They are ``NAME_instructions.toml`` and, in Chinese, ``NAME_instructions_zh.toml``.
 
     Example:
-        >>> len(read_instructions("metaworld")["drawer-open"].training)
-        9
+        >>> found = read_instructions("metaworld")["drawer-open"]
+        >>> len(found.training), len(found.chinese), len(found.chinese_held_out)
+        (9, 9, 3)
     """
-    file = files("eyehand.envs").joinpath(f"{name}_instructions.toml")
-    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    english, chinese = _table(f"{name}_instructions.toml"), _table(f"{name}_instructions_zh.toml")
     return {
-        task: Instructions(row["canonical"], tuple(row["training"]), tuple(row["held_out"]))
-        for task, row in table.items()
+        task: Instructions(
+            row["canonical"],
+            tuple(row["training"]),
+            tuple(row["held_out"]),
+            (chinese[task]["canonical"], *chinese[task]["training"]),
+            tuple(chinese[task]["held_out"]),
+        )
+        for task, row in english.items()
     }
+
+
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads(files("eyehand.envs").joinpath(name).read_text(encoding="utf-8"))

@@ -1,16 +1,16 @@
 """Experts of our own for Meta-World's tasks of picking something up.
 
 Meta-World's scripted experts decide by the hand's distance from the object alone. They turn from
-down to up at one height, whether the fingers hold anything or not: half of what they lift slips,
-the hand then goes up and down around that height, and a policy that imitates them by regression
-learns the mean of down and up, and stands still there. Where the fingers have closed on nothing
+down to up at one height, whether the fingers hold anything or not. The hand then goes up and down
+around that height, and a policy that imitates them by regression learns the mean of down and up,
+and stands still there. Where the fingers have closed on nothing
 they keep them closed. So they are hard to imitate and cannot correct a policy's errors.
 
 These experts have three rules.
 
 - What they do follows from what a policy sees: the hand, the opening of the fingers, the picture.
   The object is held if the fingers are near it and have closed to its width.
-- Where they can, they change smoothly: the farther the hand is to the side of the object, the
+- On the way to the object they change smoothly: the farther the hand is to the side of it, the
   higher it is asked to be, so nothing flips at a threshold but the fingers.
 - Fingers that have closed on nothing are opened on the way up.
 
@@ -28,8 +28,8 @@ GAIN = 12.0
 NEAR = 0.03
 """Distance to the side, and in height, at which the fingers can be around the object, metres."""
 ASIDE, DEPTH = 0.012, 0.018
-"""Distance to the side within which the hand may be wholly down, and in height at which the fingers
-may begin to close, metres."""
+"""Distance to the side within which the hand is asked to be wholly down, and in height at which the
+fingers may begin to close, metres; to close, the hand may be half a centimetre farther aside."""
 EMPTY = 0.03
 """Opening below which nothing is between the fingers."""
 SLOPE = 4.0
@@ -222,7 +222,7 @@ def _into_the_side_of_the_box(scene: Scene) -> Float[np.ndarray, "3"]:
     error = float(np.hypot(aside, up))
     inwards = _nearly(error, at=0.012, until=0.03)
     back = GAIN * max(0.05 - scene.hand[0], 0) * (1 - inwards)
-    return np.array([back - inwards if error < 0.03 else back, GAIN * aside, GAIN * up])
+    return np.array([back - inwards, GAIN * aside, GAIN * up])
 
 
 def _onto_the_peg(scene: Scene) -> Float[np.ndarray, "3"]:

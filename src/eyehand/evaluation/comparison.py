@@ -112,7 +112,9 @@ def differences_text(runs: Sequence[ComparedRun]) -> str:
     )
     real = sorted((one for one in found if one.is_real), key=lambda one: one.p_value)
     if not real:
-        return f"No difference shown ({test}, p <= {SIGNIFICANT})."
+        least = min(1.0, len(found) * 2.0 ** (1 - seeds))
+        few = f" {seeds} seeds are too few to show any." if least > SIGNIFICANT else ""
+        return f"No difference shown ({test}, p <= {SIGNIFICANT}).{few}"
     lines = [f"Differences shown ({test}, p <= {SIGNIFICANT}):", ""]
     for one in real:
         points = 100 * (one.better.rate.success_rate - one.worse.rate.success_rate)

@@ -84,6 +84,16 @@ def paraphrase(suite: Suite, number: int, starts: Sequence[Start]) -> list[Start
     return told
 
 
+def in_chinese(suite: Suite, starts: Sequence[Start]) -> list[Start]:
+    """Tell every robot one of its held-out sentences in Chinese, by seed; tasks without are left out."""
+    told = []
+    for start in starts:
+        sentences = suite.instructions(start.task).chinese_held_out
+        if sentences:
+            told.append(replace(start, instruction=sentences[start.seed % len(sentences)]))
+    return told
+
+
 def blank_image(observation: Observation) -> Observation:
     """Return the observation with every pixel of every camera at the middle grey, 127."""
     grey = {name: torch.full_like(image, 127) for name, image in observation.image.items()}
@@ -102,6 +112,7 @@ SWAPPED = "instruction swapped"
 def probes_of(suite: Suite) -> tuple[Probe, ...]:
     """Return the controls of ``--probe`` for a suite, in the order they run."""
     paraphrases = max(len(suite.instructions(task).held_out) for task in suite.tasks)
+    chinese = any(suite.instructions(task).chinese_held_out for task in suite.tasks)
     return (
         Probe(
             SWAPPED,
@@ -121,6 +132,17 @@ def probes_of(suite: Suite) -> tuple[Probe, ...]:
                 partial(paraphrase, suite, number),
             )
             for number in range(paraphrases)
+        ),
+        *(
+            [
+                Probe(
+                    "held-out sentence in Chinese",
+                    "Told the same in Chinese: unchanged if it understands the words' glosses.",
+                    partial(in_chinese, suite),
+                )
+            ]
+            if chinese
+            else []
         ),
         Probe(
             "image blank",

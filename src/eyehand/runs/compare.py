@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from eyehand.collection.record import MOST_EPISODES, RecordConfig, record
 from eyehand.data.lerobot import Dataset
+from eyehand.envs.suite import find_suite
 from eyehand.evaluation.comparison import ComparedRun, differences_text, write_comparison
 from eyehand.evaluation.protocol import SEED_RANGES, EvalConfig
 from eyehand.files import check_place
@@ -420,11 +421,12 @@ def _open_study(config: CompareConfig) -> optuna.Study:
         pruner=optuna.pruners.MedianPruner() if config.prune else optuna.pruners.NopPruner(),
     )
     wanted = {name: getattr(config, name) for name in SETTINGS}
+    wanted["protocol"] = find_suite(config.suite).protocol  # it decides the start states
     held = study.user_attrs.setdefault("settings", wanted)
     for name, value in wanted.items():
-        if held[name] != value:
+        if held.get(name) != value:
             raise InputError(
-                f"{config.out} holds a comparison with {name} {held[name]}, not {value}: name "
+                f"{config.out} holds a comparison with {name} {held.get(name)}, not {value}: name "
                 "another folder with --out."
             )
     study.set_user_attr("settings", wanted)

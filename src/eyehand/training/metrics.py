@@ -49,7 +49,7 @@ class MetricsFile:
     def __init__(self, folder: Path, *, step: int, logged: int | None = None) -> None:
         self.path = folder / "metrics.jsonl"
         lines = self.path.read_bytes().splitlines(True) if self.path.exists() else []
-        kept, latest, protected = list[bytes](), 0, False
+        kept, latest, last, protected = list[bytes](), 0, 0, False
         for number, line in enumerate(lines, start=1):
             found, checked = _step_of(line)
             # Lines of the version before have no checksum; they come first.
@@ -64,9 +64,10 @@ class MetricsFile:
             latest, protected = found, checked
             if found <= step:
                 kept.append(line)
-        if logged is not None and latest < logged:
+                last = found
+        if logged is not None and last < logged:
             _LOGGER.warning(
-                "%s has lost its lines after step %d up to %d.", self.path, latest, logged
+                "%s has lost its lines after step %d up to %d.", self.path, last, logged
             )
         with replacing(self.path) as beside:
             beside.write_bytes(b"".join(kept))

