@@ -43,6 +43,14 @@ def test_matches_the_published_implementation() -> None:
     torch.testing.assert_close(ours_gradient, their_gradient, rtol=0, atol=1e-9)
 
 
+def test_open_gates_let_everything_learn_at_once() -> None:
+    torch.manual_seed(0)
+    layer = GatedCrossAttention(8, context_dim=4, heads=2, head_dim=4, gate=1.0)
+    x = torch.randn(2, 5, 8)
+    layer(x, torch.randn(2, 3, 4)).square().sum().backward()
+    assert all(value.grad is not None and value.grad.any() for value in layer.parameters())
+
+
 def test_a_new_layer_is_the_identity_and_its_gates_learn_first() -> None:
     torch.manual_seed(0)
     layer = GatedCrossAttention(8, context_dim=4, heads=2, head_dim=4)

@@ -36,6 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "latents": 3,
         "heads": 2,
         "head_dim": 4,
+        "every": 3,
         "head": LSTMHeadConfig(dim=16, depth=2, dims=(12,)),
     },
 }

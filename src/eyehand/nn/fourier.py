@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+MOST_OCTAVES = 24
+"""Waves beyond are finer than the numbers of single precision."""
+
 
 def fourier_features(
     x: Float[Tensor, "*batch dim"], *, octaves: int

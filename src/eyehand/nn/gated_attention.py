@@ -13,13 +13,14 @@ from eyehand.nn.attention import Attention, FeedForward
 class GatedCrossAttention(nn.Module):
     """Text queries attend to visual tokens; what they find comes in through tanh gates.
 
-    Both gates start at 0, so that a new layer is the identity.
-
     Args:
         dim: Width of the text stream.
         context_dim: Width of the visual tokens.
         heads: Attention heads.
         head_dim: Width of one head.
+        gate: What both gates start at, before the tanh. At 0 a new layer is the identity: a model
+            that generates text goes on as it did, and nothing behind the gates learns until they
+            open.
 
     Example:
         >>> layer = GatedCrossAttention(8, context_dim=4, heads=2, head_dim=4)
@@ -28,13 +29,15 @@ class GatedCrossAttention(nn.Module):
         True
     """
 
-    def __init__(self, dim: int, *, context_dim: int, heads: int, head_dim: int) -> None:
+    def __init__(
+        self, dim: int, *, context_dim: int, heads: int, head_dim: int, gate: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.attention = Attention(dim, heads=heads, head_dim=head_dim, context_dim=context_dim)
-        self.attention_gate = nn.Parameter(torch.zeros(1))
+        self.attention_gate = nn.Parameter(torch.full((1,), gate))
         self.feed_forward = FeedForward(dim)
-        self.feed_forward_gate = nn.Parameter(torch.zeros(1))
+        self.feed_forward_gate = nn.Parameter(torch.full((1,), gate))
 
     def forward(
         self,

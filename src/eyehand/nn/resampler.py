@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from eyehand.nn.attention import Attention, FeedForward
 
+START = 0.02
+"""Standard deviation of latents and embeddings at first. Both are added to what is seen, and at 1,
+as in flamingo-pytorch, they drown it: of our tokens 1 % was left behind the resampler."""
+
 
 class Resampler(nn.Module):
     """Learned latents attend, layer by layer, to the tokens of a picture and to each other.
@@ -38,8 +42,8 @@ class Resampler(nn.Module):
         self, dim: int, *, depth: int, heads: int, head_dim: int, latents: int, media: int
     ) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(latents, dim))
-        self.media = nn.Parameter(torch.randn(media, 1, dim))
+        self.latents = nn.Parameter(START * torch.randn(latents, dim))
+        self.media = nn.Parameter(START * torch.randn(media, 1, dim))
         self.layers = nn.ModuleList(
             ResamplerLayer(dim, heads=heads, head_dim=head_dim) for _ in range(depth)
         )

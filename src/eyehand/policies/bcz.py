@@ -28,16 +28,13 @@ from eyehand.models.language.sentence_encoder import SentenceEncoder
 from eyehand.models.vision.eye import Eye
 from eyehand.models.vision.patch_encoder import STRIDES, PatchEncoder
 from eyehand.nn.film import FiLM
-from eyehand.nn.fourier import fourier_features
+from eyehand.nn.fourier import MOST_OCTAVES, fourier_features
 from eyehand.nn.keypoint import heat_map_loss, spatial_soft_argmax
 from eyehand.policies.contract import Stages, evaluation_mode
 from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
 from eyehand.policies.heads.limits import DEEPEST, WIDEST
 from eyehand.policies.look import ImportanceMap, saliency
 from eyehand.types import InputError, Observation, Statistics, check_ranges
-
-MOST_OCTAVES = 24
-"""Waves beyond are finer than the numbers of single precision."""
 
 
 @dataclass(frozen=True)

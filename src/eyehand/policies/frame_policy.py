@@ -118,7 +118,7 @@ class FramePolicy(PolicyModule):
         sentences: Sequence[str],
         *,
         apart: bool,
-    ) -> tuple[Float[Tensor, "row dim"], Tensor]:
+    ) -> tuple[Float[Tensor, "row dim"], Any]:
         """Return what the head reads of every frame, and what `landmark_distance` reads.
 
         Args:
@@ -130,7 +130,7 @@ class FramePolicy(PolicyModule):
 
     @abstractmethod
     def landmark_distance(
-        self, found: Tensor, places: Float[Tensor, "row landmark 2"]
+        self, found: Any, places: Float[Tensor, "row landmark 2"]
     ) -> Float[Tensor, "row landmark number"]:
         """Return how far off the landmarks are found; 0 for those outside the picture.
 
@@ -205,7 +205,7 @@ class FramePolicy(PolicyModule):
         sentences: Sequence[str],
         *,
         apart: bool,
-    ) -> tuple[Float[Tensor, "row dim"], Tensor]:
+    ) -> tuple[Float[Tensor, "row dim"], Any]:
         """Return what `encode` does, of inputs that fit the config."""
         config = self.config
         check_inputs(

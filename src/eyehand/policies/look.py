@@ -8,6 +8,7 @@ rollout has it: Abnar and Zuidema, 2020, https://arxiv.org/abs/2005.00928).
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -72,13 +73,20 @@ def saliency(
 def watched(layers: Sequence[Attention]) -> Iterator[list[Tensor]]:
     """Collect the weights of attention layers while they run, (batch, head, query, key) each."""
     weights: list[Tensor] = []
-    for layer in layers:
-        layer.watch = weights.append
+    before = [layer.watch for layer in layers]
+
+    def collect(weight: Tensor, earlier: Callable[[Tensor], None] | None) -> None:
+        weights.append(weight)
+        if earlier is not None:
+            earlier(weight)
+
+    for layer, earlier in zip(layers, before, strict=True):
+        layer.watch = partial(collect, earlier=earlier)
     try:
         yield weights
     finally:
-        for layer in layers:
-            layer.watch = None
+        for layer, earlier in zip(layers, before, strict=True):
+            layer.watch = earlier
 
 
 def attention_to_picture(

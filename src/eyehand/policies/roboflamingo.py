@@ -1,17 +1,21 @@
-"""RoboFlamingo: a frozen language model looks at every frame, and a head with memory acts.
+"""RoboFlamingo: a frozen language model looks at every frame, and a head acts.
 
 Li et al., 2023, https://arxiv.org/abs/2311.01378, on Flamingo (Alayrac et al., 2022,
 https://arxiv.org/abs/2204.14198): vision encoder, perceiver resampler, frozen language model with
 gated cross-attention, max-pool over the text's tokens, policy head. Differs from the paper:
 1. The vision encoder is small and trained from scratch unless a pretrained one is named.
-2. The state is an input of the head, and the head gives a chunk of actions.
-3. Tokens of the vision encoder get a learned position, and the resampler an embedding per camera.
+2. The state is an input of the head, and the head gives a chunk of actions; by default it reads a
+   single frame.
+3. Tokens of the vision encoder get Fourier features of their places, and the resampler an embedding
+   per camera.
+4. Gates begin open, attention begins sharp, and a gated layer stands behind the last block, so that
+   the picture reaches the feature from the first step on.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -24,52 +28,77 @@ from eyehand.models.language.gated_language_model import GatedLanguageModel
 from eyehand.models.language.pretrained import load_language_model
 from eyehand.models.registry import names_of
 from eyehand.models.vision.eye import EyeTokens
-from eyehand.models.vision.patch_encoder import PatchTokens
+from eyehand.models.vision.patch_encoder import CellTokens
 from eyehand.models.vision.pretrained import PretrainedVision, load_vision_model
+from eyehand.nn.fourier import MOST_OCTAVES, fourier_features
 from eyehand.nn.gated_attention import GatedCrossAttention
+from eyehand.nn.keypoint import heat_map_loss
 from eyehand.nn.resampler import Resampler, ResamplerLayer
 from eyehand.policies.contract import Stages, evaluation_mode
 from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
 from eyehand.policies.heads.limits import DEEPEST, WIDEST
 from eyehand.policies.heads.lstm import LSTMHeadConfig
+from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HeadConfig
 from eyehand.policies.look import ImportanceMap, attention_to_picture, watched
-from eyehand.types import Observation, ParameterGroup, Statistics, check_ranges
+from eyehand.types import InputError, Observation, ParameterGroup, Statistics, check_ranges
 
 GATES = "language.gates."
 """How the names of the gated cross-attention's weights begin."""
+SHARPER, STRONGER = 10.0, 3.0
+"""Of the first queries of attention, and of what gated cross-attention adds at first."""
+ATTENTION_WEIGHT = 0.1
+"""Of the landmarks' loss on the attention, beside the one on the feature."""
+FAINTEST = 1e-6
+"""Attention is at least so large before its logarithm is taken."""
 TOKEN_STEP = 16
 """When acting, sentences are padded to a multiple of so many tokens; nearly all fit in one."""
 
 
+class Found(NamedTuple):
+    """Where a frame's landmarks can be read."""
+
+    fused: Float[Tensor, "row text_dim"]
+    """The pooled text."""
+    attention: Float[Tensor, "medium head latent key"]
+    """What the first layer of the resampler attends to."""
+
+
 @dataclass(frozen=True)
 class RoboFlamingoConfig(FramePolicyConfig):
-    """Frozen language model with gated cross-attention, LSTM head (RoboFlamingo)."""
+    """Frozen language model with gated cross-attention (RoboFlamingo)."""
 
     name: ClassVar[str] = "roboflamingo"
 
-    history: int = 8
+    history: int = 1
     """Frames in a window; published 12."""
     vision: str = "small"
     """Vision encoder: small or another network by its name, such as resnet18, trained from scratch;
     or pretrained and frozen: efficientnet-lite0, timm:NAME or transformers:NAME."""
     vision_dims: tuple[int, int, int] = (64, 128, 256)
     """Channels of the small encoder's maps, from fine to coarse."""
-    dim: int = 256
+    dim: int = 128
     """Width of the visual tokens after the encoder."""
-    depth: int = 2
+    depth: int = 1
     """Layers of the resampler; published 6."""
-    latents: int = 16
+    latents: int = 32
     """Visual tokens per camera after the resampler; published 64."""
     heads: int = 4
     """Attention heads of resampler and gated cross-attention; published 8."""
-    head_dim: int = 64
+    head_dim: int = 32
     """Width of one attention head."""
-    every: int = 3
+    every: int = 6
     """Gated cross-attention stands before every n-th block of the language model."""
+    gate: float = 1.0
+    """What the gates start at, before the tanh; published 0, which protects a text generator."""
+    octaves: int = 4
+    """Fourier features of the tokens' places and of the state."""
+    trained: Literal["adapters", "head", "all"] = "adapters"
+    """What learns: resampler, gates, head and the small vision encoder; the head alone; or the
+    language model's blocks behind the first gate as well: with ``every`` 6 one of MiniLM's six."""
     landmark_weight: float = 1.0
     """Weight of that auxiliary loss, which training alone reads (Jaderberg et al., 2017)."""
-    head: HeadConfig = field(default_factory=LSTMHeadConfig)
+    head: HeadConfig = field(default_factory=MLPHeadConfig)
     """Policy head."""
 
     def __post_init__(self) -> None:
@@ -85,7 +114,14 @@ class RoboFlamingoConfig(FramePolicyConfig):
             heads=(1, WIDEST),
             head_dim=(1, WIDEST),
             every=(1, DEEPEST),
+            gate=(-WIDEST, WIDEST),
+            octaves=(0, MOST_OCTAVES),
         )
+        if self.landmarks > self.latents:
+            raise InputError(
+                f"RoboFlamingoConfig.landmarks must be at most latents={self.latents}; "
+                f"got {self.landmarks}."
+            )
 
     @classmethod
     def published(cls, *, vision: str, language: str, every: int) -> "RoboFlamingoConfig":
@@ -109,15 +145,17 @@ class RoboFlamingoConfig(FramePolicyConfig):
             depth=6,
             latents=64,
             heads=8,
+            head_dim=64,
             language=language,
             every=every,
+            gate=0.0,
             head=LSTMHeadConfig(dim=1024, depth=4, dims=(1024, 512, 256)),
         )
 
 
-def _vision(config: RoboFlamingoConfig) -> PatchTokens | EyeTokens | PretrainedVision:
+def _vision(config: RoboFlamingoConfig) -> CellTokens | EyeTokens | PretrainedVision:
     if config.vision == "small":
-        return PatchTokens(config.vision_dims, image_size=config.image_size)
+        return CellTokens(config.vision_dims, dim=config.dim, image_size=config.image_size)
     if config.vision in names_of("classifier") and config.vision != "efficientnet-lite0":
         return EyeTokens(config.vision, image_size=config.image_size)
     return load_vision_model(config.vision, image_size=config.image_size)
@@ -135,12 +173,20 @@ class RoboFlamingo(FramePolicy):
     eye_name: ClassVar[str] = "vision"
     looks: ClassVar[str] = "attention"
     config: RoboFlamingoConfig
+    places: Tensor
 
     def __init__(self, config: RoboFlamingoConfig, *, statistics: Mapping[str, Statistics]) -> None:
         super().__init__(config, statistics=statistics)
         self.vision = _vision(config)
-        self.to_token = nn.Linear(self.vision.dim, config.dim)
-        self.position = nn.Parameter(0.02 * torch.randn(self.vision.tokens, config.dim))
+        own = isinstance(self.vision, CellTokens)
+        self.to_token = nn.Sequential(
+            nn.Identity() if own else nn.Linear(self.vision.dim, config.dim),
+            nn.LayerNorm(config.dim),
+        )
+        self.side = math.isqrt(self.vision.tokens)
+        self.first_cell = self.vision.tokens - self.side**2  # a class token stands before the cells
+        self.register_buffer("places", self._places(), persistent=False)
+        self.to_position = nn.Linear(self.places.shape[-1], config.dim)
         self.resampler = Resampler(
             config.dim,
             depth=config.depth,
@@ -155,10 +201,36 @@ class RoboFlamingo(FramePolicy):
             context_dim=config.dim,
             heads=config.heads,
             head_dim=config.head_dim,
+            gate=config.gate,
+            last=True,
+            frozen=config.trained != "all",
         )
-        self.head = self.build_head(self.language.dim + config.state_dim)
+        self._let_the_picture_through()
+        waves = 1 + 2 * config.octaves
+        self.head = self.build_head(self.language.dim + config.state_dim * waves)
         if config.landmarks:
             self.to_landmarks = nn.Linear(self.language.dim, 2 * config.landmarks)
+
+    def _places(self) -> Float[Tensor, "token waves"]:
+        """Return the Fourier features of every token's place; 0 for tokens that have none."""
+        line = torch.linspace(-1, 1, self.side)
+        grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).flatten(0, 1)
+        waves = fourier_features(grid, octaves=self.config.octaves)
+        return F.pad(waves, (0, 0, self.first_cell, 0))
+
+    @torch.no_grad()
+    def _let_the_picture_through(self) -> None:
+        """Sharpen queries and strengthen what gates add, so that scenes differ in the feature.
+
+        With torch's usual weights attention begins at 99 % of its largest entropy: every latent is
+        the mean of the picture, and 1 % of its differences reaches the feature.
+        """
+        resampled = [layer.attention for layer in self.resampler.layers]
+        gated = [gate.attention for gate in self.language.gates]
+        for attention in [*resampled, *gated]:
+            attention.to_query.weight.mul_(SHARPER)
+        for attention in gated:
+            attention.to_output.weight.mul_(STRONGER)
 
     def parameter_groups(self) -> dict[str, ParameterGroup]:
         """Weight decay is for the gated cross-attention alone, as in the published code."""
@@ -166,13 +238,15 @@ class RoboFlamingo(FramePolicy):
         return {"all but the cross-attention": ParameterGroup(rest, decay_scale=0.0)}
 
     def landmark_distance(
-        self, found: Float[Tensor, "row dim"], places: Float[Tensor, "row landmark 2"]
+        self, found: Found, places: Float[Tensor, "row landmark 2"]
     ) -> Float[Tensor, "row landmark 2"]:
-        """Return Huber's loss of what a linear layer reads off each frame's feature."""
-        guess = self.to_landmarks(found[..., : self.language.dim]).float()
+        """Return Huber's loss of what is read off the pooled text, and the attention's loss."""
+        guess = self.to_landmarks(found.fused).float()
         guess = rearrange(guess, "row (landmark xy) -> row landmark xy", xy=2)
         inside = (places.abs() <= 1).all(dim=-1, keepdim=True)
-        return F.smooth_l1_loss(guess, places, beta=0.1, reduction="none") * inside
+        read = F.smooth_l1_loss(guess, places, beta=0.1, reduction="none") * inside
+        heat = self._heat(found.attention)
+        return read + ATTENTION_WEIGHT * heat_map_loss(heat, places)[..., None]
 
     @torch.inference_mode()
     def look(self, observation: Observation, *, word: int | None = None) -> ImportanceMap:
@@ -195,9 +269,9 @@ class RoboFlamingo(FramePolicy):
         cameras = len(self.config.cameras)
         return attention_to_picture(
             [weight[..., : weight.shape[-1] // cameras] for weight in words],
-            latents[0][:1],
+            latents[0][:1, ..., self.first_cell :],
             tokens=self.language.tokens_of(sentence, word),
-            grid=math.isqrt(self.vision.tokens),
+            grid=self.side,
         )
 
     def stages(self) -> Stages:
@@ -211,18 +285,33 @@ class RoboFlamingo(FramePolicy):
         sentences: Sequence[str],
         *,
         apart: bool,
-    ) -> tuple[Float[Tensor, "row dim"], Float[Tensor, "row dim"]]:
-        """Return the feature, for the head and for the landmarks."""
+    ) -> tuple[Float[Tensor, "row dim"], Found]:
+        """Return the feature, and where landmarks can be read."""
         config = self.config
         tokens = torch.stack(
             [self.vision(scale_image(image[camera])) for camera in config.cameras], dim=1
         )
-        latents = self.resampler(self.to_token(tokens) + self.position)
+        tokens = self.to_token(tokens) + self.to_position(self.places)
+        first = cast("ResamplerLayer", self.resampler.layers[0])
+        with watched([first.attention]) as weights:
+            latents = self.resampler(tokens)
         context = rearrange(latents, "row camera latent dim -> row (camera latent) dim")
         fuse = self._fuse_apart if apart else self._fuse
         state = self.units.normalize_state(state)
-        feature = torch.cat([fuse(sentences, context), state], dim=-1)
-        return feature, feature
+        fused = fuse(sentences, context)
+        attention = weights[0]
+        if config.trained == "head":
+            fused, attention = fused.detach(), attention.detach()
+        feature = torch.cat([fused, fourier_features(state, octaves=config.octaves)], dim=-1)
+        return feature, Found(fused, attention)
+
+    def _heat(
+        self, weight: Float[Tensor, "medium head latent key"]
+    ) -> Float[Tensor, "row landmark height width"]:
+        """Return the logarithm of the first latents' attention to the first camera's cells."""
+        first = weight[:: len(self.config.cameras), :, : self.config.landmarks]
+        mean = first[..., self.first_cell : self.vision.tokens].float().mean(dim=1)
+        return rearrange((mean + FAINTEST).log(), "b q (h w) -> b q h w", h=self.side)
 
     def _fuse(
         self,

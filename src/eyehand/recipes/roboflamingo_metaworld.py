@@ -3,8 +3,7 @@
 Run:
     eyehand train roboflamingo-metaworld --data outputs/demo/data --out outputs/roboflamingo
 
-What it reached, on which seeds and in how long, is in docs/log.md. A batch holds fewer windows than
-BC-Z's because each window has ``history`` frames, and every one of them is learned from.
+What it reached, on which seeds and in how long, is in docs/log.md.
 """
 
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
@@ -15,4 +14,4 @@ from eyehand.training.config import TrainConfig
 def roboflamingo_metaworld() -> TrainingRun:
     """Return the run."""
     training = TrainConfig(minutes=30.0, learning_rate=5e-4, weight_decay=0.1)
-    return TrainingRun(policy=RoboFlamingoConfig(), training=training, batch_size=16)
+    return TrainingRun(policy=RoboFlamingoConfig(), training=training)

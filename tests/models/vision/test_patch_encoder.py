@@ -1,6 +1,6 @@
 import torch
 
-from eyehand.models.vision.patch_encoder import PatchEncoder, PatchTokens
+from eyehand.models.vision.patch_encoder import CellTokens, PatchEncoder
 
 
 def test_a_cell_sees_its_patch_and_its_neighbours() -> None:
@@ -31,8 +31,18 @@ def test_maps_stay_channels_last() -> None:
 
 def test_tokens_are_the_cells_row_by_row() -> None:
     torch.manual_seed(0)
-    tokens = PatchTokens((4, 6, 8), image_size=48)
+    tokens = CellTokens((4, 6, 8), dim=5, image_size=48)
     image = torch.randn(2, 3, 48, 48)
-    coarse = tokens.encoder(image).coarse
-    assert tokens(image).shape == (2, tokens.tokens, tokens.dim)
-    torch.testing.assert_close(tokens(image)[:, 5], coarse[:, :, 1, 2])
+    fine, middle, coarse = tokens.encoder(image)
+    found = tokens(image)
+    assert found.shape == (2, tokens.tokens, 5) == (2, 36, 5)
+    row, column = 2, 5  # its token is number 2 * 6 + 5
+    weight = tokens.from_fine.weight
+    want = tokens.from_fine.bias + tokens.from_middle.bias + tokens.from_coarse.bias
+    want = want + middle[:, :, row, column] @ tokens.from_middle.weight[:, :, 0, 0].T
+    want = want + coarse[:, :, row // 2, column // 2] @ tokens.from_coarse.weight[:, :, 0, 0].T
+    for down in (0, 1):
+        for right in (0, 1):
+            part = fine[:, :, 2 * row + down, 2 * column + right]
+            want = want + part @ weight[:, :, down, right].T
+    torch.testing.assert_close(found[:, 17], want)

@@ -51,12 +51,17 @@ class GatedLanguageModel(nn.Module):
     distinct sentence, alone, and remembered. The rest runs once per (picture, sentence).
 
     Args:
-        model: A transformer of the transformers library, without an output layer. It is frozen.
+        model: A transformer of the transformers library, without an output layer.
         tokenize: Its tokenizer.
         every: Gated layers stand before every ``every``-th block.
         context_dim: Width of the visual tokens.
         heads: Attention heads of the gated layers.
         head_dim: Width of one head.
+        gate: What the gates start at; see `GatedCrossAttention`.
+        last: Whether a gated layer stands after the model as well, so that what it adds reaches the
+            features without passing a frozen block.
+        frozen: Whether the blocks behind the first gated layer keep their weights, too. Those
+            before it always do: they run once per sentence.
 
     Raises:
         InputError: If the model has fewer than ``every`` blocks, or its blocks cannot be found.
@@ -71,6 +76,9 @@ class GatedLanguageModel(nn.Module):
         context_dim: int,
         heads: int,
         head_dim: int,
+        gate: float = 0.0,
+        last: bool = False,
+        frozen: bool = True,
     ) -> None:
         super().__init__()
         blocks = find_blocks(model)
@@ -81,18 +89,24 @@ class GatedLanguageModel(nn.Module):
             )
         self.dim = hidden_size(model)
         self.gates = nn.ModuleList(
-            GatedCrossAttention(self.dim, context_dim=context_dim, heads=heads, head_dim=head_dim)
-            for _ in range(len(blocks) // every)
+            GatedCrossAttention(
+                self.dim, context_dim=context_dim, heads=heads, head_dim=head_dim, gate=gate
+            )
+            for _ in range(len(blocks) // every + last)
         )
         self._first = every - 1
+        self._last = last
         self._wrapped = []
         for index, block in enumerate(blocks):
             gated = (index + 1) % every == 0
-            gate = self.gates[index // every] if gated else None
-            wrapped = WrappedBlock(block, gate, index - self._first)
+            before = self.gates[index // every] if gated else None
+            wrapped = WrappedBlock(block, before, index - self._first)
             blocks[index] = wrapped
             self._wrapped.append(wrapped)
         self.model = model.requires_grad_(False).eval()
+        if not frozen:
+            for wrapped in self._wrapped[self._first :]:
+                wrapped.block.requires_grad_(True)
         self._tokenize = tokenize
         self._prefixes: dict[str, Prefix] = {}
 
@@ -138,7 +152,7 @@ class GatedLanguageModel(nn.Module):
         feature = self._run(
             tokens[rows], mask, PictureContext(context=context, hidden=hidden[rows])
         )
-        return feature, mask
+        return (self.gates[-1](feature, context) if self._last else feature), mask
 
     def count_tokens(self, sentence: str) -> int:
         """Return the number of tokens of a sentence.

@@ -64,26 +64,39 @@ def small(*, channels: int = 3) -> PatchEncoder:
     return PatchEncoder((64, 128, 256), channels=channels)
 
 
-class PatchTokens(nn.Module):
-    """Picture to tokens: the cells of the encoder's coarse map, row by row.
+class CellTokens(nn.Module):
+    """Picture to tokens: cells of the middle map, row by row, each with all that is seen of it.
+
+    A token is the sum of its four cells of the fine map, its own of the middle map and the coarse
+    one around it, each through weights of its own. So a fine cell's place in it can be read off, at
+    a quarter of the tokens. Tokens of the coarse map alone are 16 pixels wide: too wide for what is
+    to be seized.
 
     Args:
-        dims: Channels of the encoder's maps; the last is the width of a token.
+        dims: Channels of the encoder's maps.
+        dim: Width of a token.
         image_size: Height and width of the pictures, a multiple of 16.
 
     Example:
-        >>> PatchTokens((8, 16, 32), image_size=96)(torch.zeros(1, 3, 96, 96)).shape
-        torch.Size([1, 36, 32])
+        >>> CellTokens((8, 16, 32), dim=24, image_size=96)(torch.zeros(1, 3, 96, 96)).shape
+        torch.Size([1, 144, 24])
     """
 
-    def __init__(self, dims: tuple[int, int, int], *, image_size: int) -> None:
+    def __init__(self, dims: tuple[int, int, int], *, dim: int, image_size: int) -> None:
         super().__init__()
         self.encoder = PatchEncoder(dims)
-        self.dim = dims[-1]
-        self.tokens = (image_size // STRIDES[-1]) ** 2
+        fine, middle, coarse = dims
+        self.from_fine = nn.Conv2d(fine, dim, kernel_size=2, stride=2)
+        self.from_middle = nn.Conv2d(middle, dim, kernel_size=1)
+        self.from_coarse = nn.Conv2d(coarse, dim, kernel_size=1)
+        self.dim = dim
+        self.tokens = (image_size // STRIDES[1]) ** 2
 
     def forward(
         self, image: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch token dim"]:
         """Encode pictures in [-1, 1]."""
-        return rearrange(self.encoder(image).coarse, "b c h w -> b (h w) c")
+        maps = self.encoder(image)
+        cells = self.from_fine(maps.fine) + self.from_middle(maps.middle)
+        around = F.interpolate(self.from_coarse(maps.coarse), size=cells.shape[-2:])
+        return rearrange(cells + around, "b c h w -> b (h w) c")
