@@ -69,7 +69,8 @@ that the simulator gives, never an input.
 """
 CONTROLS = """
 The same start states with one thing taken away or exchanged. Intervals of v1 are Wilson's here.
-Meta-World has no start states outside the distribution that the demonstrations come from, so none are measured.
+Meta-World has no start states outside the distribution that the demonstrations come from, so none
+are measured.
 """
 LOW = 0.65
 """Tasks below it are listed by name."""

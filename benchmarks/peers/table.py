@@ -172,7 +172,8 @@ def _conditions(found: Mapping[str, Any]) -> str:
     protocol = " and ".join(sorted({row["protocol"] for row in found["rows"]}))
     return (
         f"Protocol `{protocol}`, {settings['minutes']:g} minutes of training each, "
-        f"{settings['cores']} cores, data set `{Path(settings['data']).name}` of {settings['frames']:,} frames, "
+        f"{settings['cores']} cores, data set `{Path(settings['data']).name}` of "
+        f"{settings['frames']:,} frames, "
         f"camera {settings['camera']}, {settings['picture']} pixels, "
         f"{settings['episodes']} episodes per task from seed {settings['seed']} on, "
         f"training seed {settings['training_seed']}. Made by `{settings['command']}`."

@@ -28,11 +28,11 @@ def test_help_names_recipes_and_parts(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_flags_of_the_recipes_own_policy(told: list[tuple[TrainingRun, Any, Any]]) -> None:
     words = "train roboflamingo-metaworld --data a b --out c --policy.latents 5 --policy.gripper 0"
-    assert main([*words.split(), "--policy.head.dim", "7", "--minutes", "2"]) == 0
+    assert main([*words.split(), "--policy.head.dims", "7", "--minutes", "2"]) == 0
     ((run, data, out),) = told
     policy: Any = run.policy
     assert (policy.name, policy.latents, policy.gripper) == ("roboflamingo", 5, 0)
-    assert (policy.head.name, policy.head.dim, policy.history) == ("lstm", 7, 8)
+    assert (policy.head.name, policy.head.dims, policy.history) == ("mlp", (7,), 1)
     assert (run.training.minutes, data, out) == (2.0, (Path("a"), Path("b")), Path("c"))
 
 

@@ -70,4 +70,4 @@ def test_every_task_is_told_in_chinese_too() -> None:
         assert (len(found.chinese), len(found.chinese_held_out)) == (9, 3), task
         count.update((*found.chinese, *found.chinese_held_out))
     assert [said for said, times in count.items() if times > 1] == []
-    assert all(re.fullmatch("[一-鿿，]{3,30}", said) for said in count)
+    assert all(re.fullmatch(r"[\u4e00-\u9fff\uff0c]{3,30}", said) for said in count)

@@ -151,12 +151,12 @@ def test_killed_evaluation_goes_on_without_repeating(run: Run, tmp_path: Path, c
     once = FakeRollout(even_seeds)
     whole = run(once, replace(config, out=tmp_path / "whole"))
     assert len(killed.ran) == 27
-    assert len(killed.ran) + len(resumed.ran) == len(once.ran) == 100
+    assert len(killed.ran) + len(resumed.ran) == len(once.ran) == 110
     assert results.tasks == whole.tasks
     assert results.probes == whole.probes
     assert results.episodes == whole.episodes
     lines = (config.out / "episodes.jsonl").read_text().splitlines()
-    assert len(lines) == 101
+    assert len(lines) == 111
     assert all(read_line(line)[1] for line in lines)
 
 
@@ -250,7 +250,7 @@ def test_probes_stand_beside_the_same_starts(run: Run, tmp_path: Path) -> None:
     assert (swapped.unprobed.successes, swapped.unprobed.episodes) == (4, 4)
     removed = results.probes["instruction removed"]
     assert (removed.successes, removed.episodes) == (2, 6)
-    assert (results.probes["image blank"].successes, len(results.probes)) == (6, 9)
+    assert (results.probes["image blank"].successes, len(results.probes)) == (6, 10)
     for name in ("transform", "disturbance"):
         given = [arguments[name] for arguments in fake.arguments]
         assert given[0] is None
@@ -266,7 +266,7 @@ def test_swapped_probe_is_left_out_where_no_task_has_a_partner(run: Run, tmp_pat
     config = EvalConfig(tmp_path, tasks="hammer", episodes=1, films=0, probe=True)
     results = run(FakeRollout(even_seeds), config)
     assert "instruction swapped" not in results.probes
-    assert len(results.probes) == 8
+    assert len(results.probes) == 9
 
 
 @pytest.mark.parametrize(("asked", "given"), [(2, 2), (7, 4), (None, 4)])
@@ -284,7 +284,7 @@ def test_probes_with_fewer_episodes_compare_with_the_same_starts(
         probe_episodes=asked,
     )
     results = run(fake, config)
-    assert len(fake.ran) == 8 + 8 * 2 * given
+    assert len(fake.ran) == 8 + 9 * 2 * given
     assert results.tasks["hammer"].episodes == 4
     for name, probe in results.probes.items():
         assert probe.episodes == probe.unprobed.episodes == 2 * given

@@ -59,7 +59,10 @@ def test_scenes_differ_in_the_feature_before_training(
     policy = small_policy("roboflamingo", gate=gate, head=MLPHeadConfig(dims=(8,)), **sizes).eval()
     with torch.no_grad():
         feature, _ = policy.encode(
-            {policy.config.cameras[0]: scenes()}, torch.zeros(16, 4), ["push the puck"] * 16, apart=False
+            {policy.config.cameras[0]: scenes()},
+            torch.zeros(16, 4),
+            ["push the puck"] * 16,
+            apart=False,
         )
     found = spread(feature[:, : policy.language.dim])
     assert found == 0 if gate == 0 else found > 0.03
@@ -193,7 +196,7 @@ def test_landmarks_of_padding_before_the_start_cost_nothing(
 def test_the_landmark_loss_by_hand(
     small_policy: Callable[..., PolicyModule], batch_for: Callable[..., Batch]
 ) -> None:
-    """Huber's loss with the threshold 0.1, divided by it, over every coordinate; and attention's."""
+    """Huber's loss with the threshold 0.1, divided by it, of every coordinate; and attention's."""
     policy = small_policy("roboflamingo", landmarks=2).eval()
     nn.init.zeros_(policy.to_landmarks.weight)
     nn.init.zeros_(policy.resampler.layers[0].attention.to_query.weight)

@@ -38,6 +38,7 @@ def test_one_word_chooses_any_head_on_any_recipe(recipe: str, name: str) -> None
 
 def test_a_window_that_the_recipe_has_is_kept() -> None:
     run = find_recipe("roboflamingo-metaworld")
+    run = replace(run, policy=replace(run.policy, history=5))
     assert choose_parts(run, {"policy.head": "gpt"}).policy.history == run.policy.history
     assert (
         choose_parts(find_recipe("bcz-metaworld"), {"policy.head": "gpt"}).policy.history == WINDOW

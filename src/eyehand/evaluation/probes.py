@@ -85,7 +85,7 @@ def paraphrase(suite: Suite, number: int, starts: Sequence[Start]) -> list[Start
 
 
 def in_chinese(suite: Suite, starts: Sequence[Start]) -> list[Start]:
-    """Tell every robot one of its held-out sentences in Chinese, by seed; tasks without are left out."""
+    """Tell every robot a held-out sentence in Chinese, by seed; tasks without one are left out."""
     told = []
     for start in starts:
         sentences = suite.instructions(start.task).chinese_held_out

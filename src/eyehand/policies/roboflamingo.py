@@ -225,8 +225,9 @@ class RoboFlamingo(FramePolicy):
         With torch's usual weights attention begins at 99 % of its largest entropy: every latent is
         the mean of the picture, and 1 % of its differences reaches the feature.
         """
-        resampled = [layer.attention for layer in self.resampler.layers]
-        gated = [gate.attention for gate in self.language.gates]
+        layers = cast("list[ResamplerLayer]", list(self.resampler.layers))
+        gates = cast("list[GatedCrossAttention]", list(self.language.gates))
+        resampled, gated = [layer.attention for layer in layers], [g.attention for g in gates]
         for attention in [*resampled, *gated]:
             attention.to_query.weight.mul_(SHARPER)
         for attention in gated:

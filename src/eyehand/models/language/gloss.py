@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-_CHINESE = re.compile(r"[㐀-鿿]")
+_CHINESE = re.compile("[\u3400-\u9fff]+")
 
 
 def gloss(sentence: str) -> str:
@@ -25,19 +25,19 @@ def gloss(sentence: str) -> str:
     """
     if not _CHINESE.search(sentence):
         return sentence
+    return " ".join(_CHINESE.sub(lambda run: f" {_translated(run[0])} ", sentence).split())
+
+
+def _translated(run: str) -> str:
     table, longest = _words()
     parts, place = list[str](), 0
-    while place < len(sentence):
-        for length in range(min(longest, len(sentence) - place), 0, -1):
-            found = table.get(sentence[place : place + length])
-            if found is not None:
-                parts.append(found)
-                place += length
-                break
-        else:
-            parts.append(sentence[place])
-            place += 1
-    return " ".join(" ".join(parts).split())
+    while place < len(run):
+        piece = run[place : place + longest]
+        while len(piece) > 1 and piece not in table:
+            piece = piece[:-1]
+        parts.append(table.get(piece, piece))
+        place += len(piece)
+    return " ".join(parts)
 
 
 @cache

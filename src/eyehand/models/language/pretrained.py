@@ -20,7 +20,7 @@ from eyehand.models.registry import names_of
 from eyehand.types import InputError
 
 Tokenize = Callable[[str], list[int]]
-"""Sentence to token ids, with the special tokens that the model expects; see `gloss` for Chinese."""
+"""Sentence to token ids, with the special tokens that the model expects; Chinese by `gloss`."""
 
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
