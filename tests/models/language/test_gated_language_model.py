@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,11 +22,13 @@ def plain(request: pytest.FixtureRequest) -> tuple[nn.Module, Tokenize]:
     return model.double().eval(), tokenize
 
 
-def gated(plain: tuple[nn.Module, Tokenize], *, every: int = 2) -> GatedLanguageModel:
+def gated(
+    plain: tuple[nn.Module, Tokenize], *, every: int = 2, **settings: Any
+) -> GatedLanguageModel:
     model, tokenize = plain
     torch.manual_seed(0)
     return GatedLanguageModel(
-        copy.deepcopy(model), tokenize, every=every, context_dim=6, heads=2, head_dim=4
+        copy.deepcopy(model), tokenize, every=every, context_dim=6, heads=2, head_dim=4, **settings
     ).double()
 
 
@@ -44,6 +47,33 @@ def test_closed_gates_give_the_plain_model_exactly(plain: tuple[nn.Module, Token
     feature, mask = gated(plain)(SENTENCES[:1], context)
     assert mask.all()
     assert torch.equal(feature[0], run_plain(plain, SENTENCES[0]))
+
+
+def test_the_last_gated_layer_reads_what_the_model_says(
+    plain: tuple[nn.Module, Tokenize],
+) -> None:
+    model = gated(plain, every=4, last=True)
+    open_gates(model)
+    without = gated(plain, every=4)
+    without.gates.load_state_dict(model.gates[:1].state_dict())
+    context = torch.randn(2, 5, 6).double()
+    feature, _ = model(SENTENCES[:2], context)
+    said, _ = without(SENTENCES[:2], context)
+    torch.testing.assert_close(feature, model.gates[-1](said, context), rtol=0, atol=1e-12)
+    assert not torch.allclose(feature, said)
+    assert not any("_last" in name for name in model.state_dict())  # it is kept once
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_blocks_behind_the_first_gate_may_learn(
+    plain: tuple[nn.Module, Tokenize], frozen: bool
+) -> None:
+    model = gated(plain, every=3, frozen=frozen)
+    learn = [
+        any(value.requires_grad for value in wrapped.block.parameters())
+        for wrapped in find_blocks(model.model)
+    ]
+    assert learn == [False, False, not frozen, not frozen]
 
 
 def test_padding_changes_nothing(plain: tuple[nn.Module, Tokenize]) -> None:
