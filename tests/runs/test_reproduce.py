@@ -16,7 +16,7 @@ from eyehand.evaluation.probes import probes_of
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.policies.bcz import BCZConfig
 from eyehand.recipes.bcz_mt50 import bcz_mt50
-from eyehand.recipes.mt50 import mt50
+from eyehand.recipes.mt50 import mt50, mt50_corner4
 from eyehand.runs import reproduce as reproduce_module
 from eyehand.runs.reproduce import ReproduceConfig, reproduce
 from eyehand.runs.train import TrainingRun
@@ -40,6 +40,7 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(reproduce_module, "measure", fake_measure)
     monkeypatch.setattr(reproduce_module, "load_policy", lambda folder: f"policy of {folder.name}")
     config = replace(mt50().stages, out=tmp_path, tasks="hard", minutes=(3.0, 2.0, 1.0), workers=1)
+    config = replace(config, training_seed=5)
     run = bcz_mt50()
     reproduce(config, run)
     assert [stage[0] for stage in stages] == ["record", "train"] * 3 + ["measure"] * 2
@@ -59,7 +60,7 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
     seeds = [range(recording.seed, recording.seed + recording.attempts) for recording, _ in records]
     assert all(one.stop <= two.start for one, two in pairwise(seeds))
     for number, (trained, data, out, rest) in enumerate(trainings):
-        minutes = replace(run.training, minutes=config.minutes[number])
+        minutes = replace(run.training, minutes=config.minutes[number], seed=5)
         assert trained == replace(run, training=minutes)
         assert data == folders[: number + 1]
         assert out == policies[number + 1]
@@ -67,6 +68,11 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
     assert [checkpoint for checkpoint, _ in measured] == [policies[1], policies[3]]
     assert [evaluation.probe for _, evaluation in measured] == [False, True]
     assert len({evaluation.out for _, evaluation in measured}) == 2
+    measured.clear()
+    stages.clear()
+    reproduce(mt50_corner4().stages, mt50_corner4().run)  # without corrections: one policy
+    assert [kind for kind, *_ in stages] == ["record", "train", "measure"]
+    assert stages[-1][2].probe
     for _, evaluation in measured:
         assert evaluation.tasks == "hard"
         assert (evaluation.episodes, evaluation.probe_episodes) == (20, 5)

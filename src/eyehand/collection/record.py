@@ -328,7 +328,7 @@ def _result(job: Future[EncodedEpisode | None], task: str, seed: int) -> Encoded
 def _sentence(suite: Suite, task: str, number: int) -> str:
     """Return the sentence of an episode: each of the task's in turn, held-out ones left out."""
     sentences = suite.instructions(task)
-    told = (sentences.canonical, *sentences.training)
+    told = (sentences.canonical, *sentences.training, *sentences.chinese)
     return told[number % len(told)]
 
 

@@ -30,6 +30,7 @@ def find_recipe(name: str) -> TrainingRun:
 
 REPRODUCTIONS = {
     "mt50": "eyehand.recipes.mt50:mt50",
+    "mt50-corner4": "eyehand.recipes.mt50:mt50_corner4",
     "mt50-roboflamingo": "eyehand.recipes.mt50:mt50_roboflamingo",
 }
 """Every result that `eyehand reproduce` makes from nothing: name -> ``module:function``."""

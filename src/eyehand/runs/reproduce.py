@@ -50,6 +50,9 @@ class ReproduceConfig:
     """Evaluated episodes per task of every control."""
     workers: int = 2
     """Simulator processes."""
+    training_seed: int = 0
+    """Seed of the trainings: the first weights, the order of frames and what is drawn. Another one,
+    with the same demonstrations in ``out``, shows what is the luck of training."""
 
     def __post_init__(self) -> None:
         """Check everything before the first stage: a later one begins hours after."""
@@ -57,7 +60,7 @@ class ReproduceConfig:
             raise InputError("--minutes must name the minutes of one training or more; got none.")
         check_ranges(self, demonstrations=(1, MOST_EPISODES), corrections=(1, MOST_EPISODES))
         for number, minutes in enumerate(self.minutes):
-            TrainConfig(minutes=minutes)
+            TrainConfig(minutes=minutes, seed=self.training_seed)
             self.recording(number, policy=Path() if number else None)
         self.evaluation("policy-0", probe=True)
 
@@ -113,9 +116,9 @@ def reproduce(config: ReproduceConfig, run: TrainingRun) -> None:
         record(settings, partial(load_policy, policy) if policy else None)
         console.rule(f"{kind}: train")
         trained = config.out / f"policy-{number}"
-        training = replace(run.training, minutes=minutes, steps=None)
+        training = replace(run.training, minutes=minutes, steps=None, seed=config.training_seed)
         run_training(replace(run, training=training), data, trained, resume=True, initial=policy)
         policy = trained
-    for name, probe in (("policy-0", False), (f"policy-{len(config.minutes) - 1}", True)):
+    for name, probe in ({"policy-0": False} | {f"policy-{len(config.minutes) - 1}": True}).items():
         console.rule(f"{name}: evaluate on new start states")
         measure(config.out / name, config.evaluation(name, probe=probe))
