@@ -2,6 +2,7 @@
 
     python benchmarks/mt50.py                                  # from docs/benchmarks/mt50/NAME/
     python benchmarks/mt50.py --add bcz outputs/mt50           # copy the results of a run first
+    python benchmarks/mt50.py --add bcz-seed-1 outputs/seed-1  # the same from another training seed
     python benchmarks/mt50.py --release outputs/mt50           # its last policy becomes `mt50`
 
 Of a run's first policy, before corrections, and of its last, results.json
@@ -11,10 +12,14 @@ data and time they were trained on.
 
 import argparse
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
 
 from eyehand.checksums import load_tensors, save_tensors
 from eyehand.data.lerobot import Dataset
@@ -30,6 +35,7 @@ from eyehand.evaluation.results import (
     score,
     task_mean,
 )
+from eyehand.functional.interval import hierarchical_interval
 from eyehand.policies.registry import RELEASED
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
@@ -72,6 +78,12 @@ The same start states with one thing taken away or exchanged. Intervals of v1 ar
 Meta-World has no start states outside the distribution that the demonstrations come from, so none
 are measured.
 """
+SEVERAL = """The same recipe from several training seeds, on the same demonstrations. The interval
+is a bootstrap over trainings, start states and tasks (`hierarchical_interval`): it speaks of
+another training, other start states and other tasks like these; from so few trainings it is too
+narrow."""
+SEED = re.compile(r"-seed-\d+")
+"""In the name of a run: its training seed, where that is not the usual one."""
 LOW = 0.65
 """Tasks below it are listed by name."""
 
@@ -204,6 +216,42 @@ def headline(runs: list[Run]) -> list[str]:
     return rows
 
 
+def trainings(runs: list[Run]) -> list[str]:
+    """Return the table of recipes that were trained from several seeds; none where none was."""
+    again: dict[str, list[Run]] = {}
+    for run in runs:
+        again.setdefault(SEED.sub("", run.name), []).append(run)
+    rows = []
+    for name, own in again.items():
+        if len(own) > 1:
+            success = np.stack([_successes(run.results) for run in own])
+            tier = np.repeat(np.arange(len(TIERS)), [len(tasks) for tasks in TIERS.values()])
+            interval = hierarchical_interval(success, tier)
+            each = ", ".join(_hundred(_mean(run.results)) for run in own)
+            mean = sum(_mean(run.results) for run in own) / len(own)
+            rows.append(
+                _row(
+                    name,
+                    each,
+                    _hundred(mean),
+                    f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}",
+                )
+            )
+    if not rows:
+        return []
+    head = _row("policy", "tier mean of each training", "their mean", "95 % interval")
+    return [SEVERAL, "", head, _row(*["---"] * 4), *rows]
+
+
+def _successes(results: Results) -> Bool[np.ndarray, "task seed"]:
+    """Return whether each episode succeeded, tasks in the order of their tiers."""
+    won = {(task, seed): success for task, seed, success, _ in results.episodes}
+    first, last = results.seeds
+    return np.array(
+        [[won[task, seed] for seed in range(first, last + 1)] for task in METAWORLD.tasks]
+    )
+
+
 def data(runs: list[Run]) -> list[str]:
     """Return the table of what each policy was trained on."""
     rows = [
@@ -306,6 +354,7 @@ def page(runs: list[Run]) -> str:
         f"{high - low + 1} episodes a task. {LEGEND}",
         "\n".join(headline(runs)),
         SOURCES,
+        "\n".join(trainings(runs)),
         *([EARLIER] if any(run.results.protocol == "metaworld-v1" for run in runs) else []),
         "## What they were trained on",
         "\n".join(data(runs)),
@@ -320,7 +369,7 @@ def page(runs: list[Run]) -> str:
         "## Again",
         "\n".join(["```bash", *(run.results.command for run in runs), "```"]),
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def main() -> None:

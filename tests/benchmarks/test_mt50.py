@@ -129,6 +129,20 @@ def test_what_it_was_trained_on_is_counted_from_data_and_configs(page: str) -> N
     assert row(page, "bcz") == ["bcz", "2", "4", "20", "145", privileged]
 
 
+def test_several_trainings_of_a_recipe_stand_together(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "several training seeds" not in page
+    monkeypatch.setattr(mt50, "FOLDER", tmp_path / "benchmarks")
+    mt50.add_run("bcz-seed-1", make_run(tmp_path / "again"))
+    again = mt50.page(mt50.read_runs())
+    each, mean, interval = row(again, "bcz-plain")[1:]
+    one, two = each.split(", ")
+    assert one == two == mean
+    low, high = map(float, interval.split(" to "))
+    assert low < float(mean) < high
+
+
 def test_controls_stand_beside_the_same_starts(page: str) -> None:
     assert row(page, "image blank")[1:] == [
         "0/250", "0.0 to 3.4", "250/250", "0.0", "100.0", "50",

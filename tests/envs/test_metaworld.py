@@ -303,10 +303,13 @@ def test_reset_without_seed_draws_one() -> None:
     np.testing.assert_array_equal(unseeded[0], env.reset()[0]["state"])
 
 
-@pytest.mark.parametrize("camera", CAMERAS)
-def test_landmarks_lie_where_the_picture_shows_them(camera: str, opengl: None) -> None:
+@pytest.mark.parametrize(("camera", "offset"), [*((name, 0.0) for name in CAMERAS), (CAMERA, 0.1)])
+def test_landmarks_lie_where_the_picture_shows_them(
+    camera: str, offset: float, opengl: None
+) -> None:
     """The picture without the puck differs from the picture with it around the landmark."""
     env = MetaWorldEnv("pick-place", cameras={camera: 128}, render_observations=False)
+    env.disturb(camera_offset=offset, light=1.0)
     env.reset(seed=3)
     model = env._simulator.model
     with_puck = env.render().astype(int)
@@ -354,6 +357,8 @@ def test_disturbances_change_the_picture_and_nothing_else(opengl: None) -> None:
         assert np.abs(other["image"][CAMERA] - picture).mean() > 2
         if "light" in disturbance:
             assert other["image"][CAMERA].mean() < 0.85 * picture.mean()
+        env.disturb(camera_offset=0.0, light=1.0)
+        assert np.array_equal(env.reset(seed=5)[0]["image"][CAMERA], picture)
         env.close()
     plain.close()
 

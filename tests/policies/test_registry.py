@@ -24,6 +24,7 @@ from eyehand.policies.registry import (
     restore_config,
     save_policy,
 )
+from eyehand.policies.roboflamingo import RoboFlamingoConfig
 from eyehand.types import Batch, InputError, Observation
 
 
@@ -253,3 +254,10 @@ def test_an_installation_without_released_policies_still_finds_folders(
     assert find_checkpoint(tmp_path) == tmp_path
     with pytest.raises(InputError, match=r"those are \[\]"):
         find_checkpoint(Path("mt50"))
+
+
+def test_a_roboflamingo_of_the_network_before_is_refused_in_one_sentence() -> None:
+    before = describe_policy(RoboFlamingoConfig())
+    del before["octaves"]
+    with pytest.raises(InputError, match="whose network was another one"):
+        restore_config(before)

@@ -120,8 +120,8 @@ class MetaWorldEnv(RobotEnv):
             ``CAMERAS``; landmarks and masks are those of the first.
         quality: ``fast`` for policies, ``film`` for people.
         render_observations: Whether observations hold pictures; without, ``image`` is empty.
-        camera_offset: How far the camera is moved to the side, metres; for controls.
-        light: Factor of the brightness of the lamps; for controls.
+        camera_offset: How far the camera is moved to its right, metres; see `disturb`.
+        light: Factor of the brightness of the lamps; see `disturb`.
 
     Raises:
         InputError: If there is no such task or camera.
@@ -157,11 +157,20 @@ class MetaWorldEnv(RobotEnv):
         )
         self.camera = next(iter(cameras))
         self._quality = quality
-        self._disturbance = {"offset": camera_offset, "light": light}
+        self.disturb(camera_offset=camera_offset, light=light)
         self._renderers: dict[tuple[str, int, str], rendering.Renderer] = {}
         self._simulator = _Simulator(task)
         self._privileged: np.ndarray | None = None
         self._steps = 0
+
+    def disturb(self, *, camera_offset: float, light: float) -> None:
+        """Change what the next pictures show: for controls, and for demonstrations that differ.
+
+        Args:
+            camera_offset: How far the camera stands to the right of its place, metres.
+            light: Factor of the brightness of the lamps.
+        """
+        self._camera_offset, self._light = camera_offset, light
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -216,9 +225,10 @@ class MetaWorldEnv(RobotEnv):
                 size=size,
                 quality=quality,
                 crop=CAMERAS[camera],
-                **self._disturbance,
             )
-        picture = self._renderers[kind].render(self._simulator.data)
+        renderer = self._renderers[kind]
+        renderer.offset, renderer.light = self._camera_offset, self._light
+        picture = renderer.render(self._simulator.data)
         return np.ascontiguousarray(picture[::-1, ::-1])  # the camera hangs upside down
 
     def mask(self) -> UInt8[np.ndarray, "height width"]:
@@ -239,7 +249,8 @@ class MetaWorldEnv(RobotEnv):
         self, points: Float[np.ndarray, "point 3"], camera: str
     ) -> Float[np.ndarray, "point 3"]:
         """Return where points of the world, metres, are in a picture, as `Projects` says."""
-        right, up, distance = self._simulator.seen_from(CAMERA, points).T
+        seen = self._simulator.seen_from(CAMERA, points, offset=self._camera_offset)
+        right, up, distance = seen.T
         crop = CAMERAS[camera]
         x = (right - crop.left) / (crop.right - crop.left)
         y = (up - crop.bottom) / (crop.top - crop.bottom)
@@ -338,10 +349,13 @@ class _Simulator:
                 found[body] = "background"
         return np.array([MASK_CLASSES.index(name) for name in found], np.uint8)
 
-    def seen_from(self, camera: str, points: np.ndarray) -> np.ndarray:
-        """Return points as a camera sees them: right and up in half pictures, and the distance."""
+    def seen_from(self, camera: str, points: np.ndarray, *, offset: float) -> np.ndarray:
+        """Return points as a camera sees them: right and up in half pictures, and the distance.
+
+        The camera stands ``offset`` metres to the right of its place.
+        """
         place = self.data.camera(camera)
-        moved = (points - place.xpos) @ place.xmat.reshape(3, 3)
+        moved = (points - place.xpos) @ place.xmat.reshape(3, 3) - [offset, 0, 0]
         distance = -moved[:, 2:]
         reach = distance * np.tan(np.radians(self.model.camera(camera).fovy[0]) / 2)
         return np.concatenate([moved[:, :2] / reach, distance], axis=1)

@@ -186,14 +186,15 @@ WHOLE = Crop(-1, 1, -1, 1)
 class Renderer:
     """Draws one camera of one model. Make it, use it and close it in one thread of one process.
 
+    ``offset``, how far the camera stands from where the model has it, to its right, metres, and
+    ``light``, the factor of every lamp's brightness, may be set between two pictures.
+
     Args:
         model: The simulated model; it is read, never written.
         camera: Name of a camera of the model.
         size: Height and width of the picture, pixels.
         quality: ``fast`` for policies; ``film`` draws everything as the model's author meant it.
         crop: A square part of the camera's picture, drawn instead of the whole.
-        offset: How far the camera stands from where the model has it, to its right, metres.
-        light: Factor of the brightness of every lamp.
 
     Raises:
         InputError: If the model has no such camera, the size is not positive, or no OpenGL context
@@ -208,8 +209,6 @@ class Renderer:
         size: int,
         quality: Quality = "fast",
         crop: Crop = WHOLE,
-        offset: float = 0.0,
-        light: float = 1.0,
     ) -> None:
         if size < 1:
             raise InputError(f"a picture must be at least 1 pixel wide. Got image_size={size}.")
@@ -217,7 +216,8 @@ class Renderer:
         if number < 0:
             raise InputError(f"the model has no camera {camera!r}.")
         self._model = model
-        self._crop, self._offset, self._light = crop, offset, light
+        self._crop = crop
+        self.offset, self.light = 0.0, 1.0
         drawn = _decimated(model) if quality == "fast" else copy(model)
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
         if quality == "fast":
@@ -304,12 +304,12 @@ class Renderer:
             )
             # The width follows from the picture's proportions.
             camera.frustum_center = half * (self._crop.left + self._crop.right) / 2
-            if self._offset:
-                camera.pos += self._offset * np.cross(camera.forward, camera.up)
-        if self._light != 1:
+            if self.offset:
+                camera.pos += self.offset * np.cross(camera.forward, camera.up)
+        if self.light != 1:
             for lamp in self._scene.lights[: self._scene.nlight]:
                 for part in (lamp.ambient, lamp.diffuse, lamp.specular):
-                    part *= self._light
+                    part *= self.light
 
     def close(self) -> None:
         """Free the memory of the renderer; a second call does nothing."""

@@ -1,12 +1,14 @@
 """Many policies on the same start states: a table, a plot, and which differences are real."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Integer
 
 from eyehand.evaluation.page import fill
 from eyehand.evaluation.results import Rate, percent, percent_range, rate_of_starts
@@ -83,20 +85,36 @@ def differences(runs: Sequence[ComparedRun]) -> list[Difference]:
     for run, own in zip(runs, starts, strict=True):
         if own != starts[0]:
             raise InputError(f"{run.name} was not measured on the start states of {runs[0].name}.")
-    won = [np.array([success for _, _, success, _ in run.episodes], dtype=int) for run in runs]
-    number = np.unique([seed for _, seed in starts[0]], return_inverse=True)[1] if runs else ()
-    pairs = list(combinations(range(len(runs)), 2))
-    p_values = [
-        sign_flip_p_value(np.bincount(number, weights=won[first] - won[second]).astype(int))
-        for first, second in pairs
-    ]
-    found = []
+    pairs = list(combinations(runs, 2))
+    more = [difference_by_seed(first.episodes, second.episodes) for first, second in pairs]
+    p_values = [sign_flip_p_value(difference) for difference in more]
     adjusted = multipletests(p_values, method="holm")[1].tolist() if pairs else []
-    for (first, second), p_value in zip(pairs, adjusted, strict=True):
-        if won[second].sum() > won[first].sum():
+    found = []
+    for (first, second), difference, p_value in zip(pairs, more, adjusted, strict=True):
+        if difference.sum() < 0:
             first, second = second, first
-        found.append(Difference(runs[first], runs[second], p_value))
+        found.append(Difference(first, second, p_value))
     return found
+
+
+def difference_by_seed(
+    first: Sequence[tuple[str, int, bool, int]], second: Sequence[tuple[str, int, bool, int]]
+) -> Integer[np.ndarray, " seed"]:
+    """Return how many episodes of each seed the first policy won more than the second.
+
+    Args:
+        first: Task, seed, success and steps of every episode.
+        second: The same of another policy, on the same start states.
+
+    Example:
+        >>> one, two = [("reach", 5, True, 40), ("push", 5, True, 60)], [("reach", 5, False, 500)]
+        >>> difference_by_seed(one, two)
+        array([2])
+    """
+    wins = Counter({seed: 0 for _, seed, _, _ in first})
+    wins.update(seed for _, seed, success, _ in first if success)
+    wins.subtract(seed for _, seed, success, _ in second if success)
+    return np.array([wins[seed] for seed in sorted(wins)])
 
 
 def differences_text(runs: Sequence[ComparedRun]) -> str:

@@ -26,6 +26,8 @@ WINDOW = 12
 """Frames that a head with memory is given where the config has single ones (RoboFlamingo)."""
 MOST_WEIGHT = 1e6
 """Of a loss beside another one."""
+FEATURE = "feature"
+"""Entry of ``Batch.extra`` for features that were computed before: then the head alone learns."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +153,18 @@ class FramePolicy(PolicyModule):
         self.head.fit(self.units.normalize_action(action))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return ``loss`` and its parts, the mean over every frame of every window."""
+        """Return ``loss`` and its parts, the mean over every frame of every window.
+
+        Where the batch has the frames' features (``Batch.extra["feature"]``), pictures are not
+        looked at, and only the head gets a gradient.
+        """
         size, history = batch.history_mask.shape
         if history != self.config.history:
             raise InputError(
                 f"windows have {history} frames, the policy was made for {self.config.history}."
             )
+        if FEATURE in batch.extra:
+            return self._head_loss(batch.extra[FEATURE], batch)
         feature, found = self._features(
             {
                 camera: rearrange(image, "b t h w c -> (b t) h w c")
@@ -166,12 +174,7 @@ class FramePolicy(PolicyModule):
             [sentence for sentence in batch.instruction for _ in range(history)],
             apart=False,
         )
-        losses = self.head.loss(
-            rearrange(feature, "(b t) d -> b t d", b=size),
-            self.units.normalize_action(batch.action),
-            action_mask=batch.action_mask,
-            history_mask=batch.history_mask,
-        )
+        losses = self._head_loss(rearrange(feature, "(b t) d -> b t d", b=size), batch)
         if self.config.landmarks == 0 or batch.landmarks is None:
             return losses
         places = rearrange(batch.landmarks[..., :2], "b t landmark xy -> (b t) landmark xy")
@@ -179,6 +182,16 @@ class FramePolicy(PolicyModule):
         landmark = (self.landmark_distance(found, places) * real).mean()
         total = losses["loss"] + self.config.landmark_weight * landmark
         return losses | {"loss": total, "landmark": landmark}
+
+    def _head_loss(
+        self, feature: Float[Tensor, "batch history dim"], batch: Batch
+    ) -> dict[str, Tensor]:
+        return self.head.loss(
+            feature,
+            self.units.normalize_action(batch.action),
+            action_mask=batch.action_mask,
+            history_mask=batch.history_mask,
+        )
 
     @torch.inference_mode()
     def act(

@@ -15,7 +15,7 @@ gated cross-attention, max-pool over the text's tokens, policy head. Differs fro
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -122,6 +122,20 @@ class RoboFlamingoConfig(FramePolicyConfig):
                 f"RoboFlamingoConfig.landmarks must be at most latents={self.latents}; "
                 f"got {self.landmarks}."
             )
+
+    @classmethod
+    def upgrade(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of an older checkpoint.
+
+        Raises:
+            InputError: If it is from before the network was rebuilt.
+        """
+        if "octaves" not in description:
+            raise InputError(
+                "this RoboFlamingo was trained by a version of eyehand whose network was another "
+                "one, and cannot be loaded; train it anew."
+            )
+        return super().upgrade(description)
 
     @classmethod
     def published(cls, *, vision: str, language: str, every: int) -> "RoboFlamingoConfig":

@@ -1,11 +1,11 @@
-from typing import Any
-
 import pytest
 import torch
 from torch.nn import functional as F
 
+from eyehand.policies.heads.check import check_head
 from eyehand.policies.heads.mlp import MLPHeadConfig
-from eyehand.policies.heads.regression import RegressionOutput, regression_loss
+from eyehand.policies.heads.registry import HEADS
+from eyehand.policies.heads.regression import regression_loss
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -66,16 +66,17 @@ def test_the_best_gripper_is_the_label_itself() -> None:
 @pytest.mark.parametrize("gripper", [0, 2, 4])
 def test_as_many_numbers_are_grippers_as_said(gripper: int) -> None:
     torch.manual_seed(0)
-    settings: dict[str, Any] = {"horizon": 2, "action_dim": 4, "gripper": gripper, "tanh": False}
-    output = RegressionOutput(3, config=MLPHeadConfig(gripper_weight=0.3), **settings)
-    memory, action = torch.randn(1, 1, 3), 2 * torch.rand(1, 1, 2, 4) - 1
-    said = output(memory).view(1, 1, 2, 4)
+    config = MLPHeadConfig(dims=(8,), gripper_weight=0.3)
+    head = config.build(3, horizon=2, action_dim=4, gripper=gripper)
+    feature, action = torch.randn(1, 1, 3), 2 * torch.rand(1, 1, 2, 4) - 1
+    said = head.to_action(head.layers(feature)).view(1, 1, 2, 4)
     moves, closes = said[..., : 4 - gripper], said[..., 4 - gripper :]
     parts = {
         "motion": F.smooth_l1_loss(moves, action[..., : 4 - gripper], beta=0.1),
         "gripper": F.binary_cross_entropy_with_logits(closes, (action[..., 4 - gripper :] + 1) / 2),
     }
-    losses = output.loss(memory, action, torch.ones(1, 1, 2, dtype=torch.bool))
+    mask = torch.ones(1, 1, 2, dtype=torch.bool)
+    losses = head.loss(feature, action, action_mask=mask, history_mask=mask[..., 0])
     there = {"motion": gripper < 4, "gripper": gripper > 0}
     for name, part in parts.items():
         assert (name in losses) == there[name]
@@ -85,7 +86,24 @@ def test_as_many_numbers_are_grippers_as_said(gripper: int) -> None:
     whole = whole + 0.3 * there["gripper"] * parts["gripper"].nan_to_num()
     torch.testing.assert_close(losses["loss"], whole)
     want = torch.cat([moves.clamp(-1, 1), 2 * closes.sigmoid() - 1], dim=-1)
-    torch.testing.assert_close(output.act(memory[:, 0]), want[:, 0])
+    got = head.act(feature, history_mask=mask[..., 0], seed=torch.zeros(1, dtype=torch.int64))
+    torch.testing.assert_close(got, want[:, 0])
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp_history", "lstm", "gpt"])
+def test_a_shortcut_adds_what_the_head_of_single_frames_says(name: str) -> None:
+    torch.manual_seed(0)
+    config = HEADS[name](shortcut=(6,))
+    alone = MLPHeadConfig(dims=(6,)).build(5, horizon=2, action_dim=4)
+    head = config.build(5, horizon=2, action_dim=4).eval()
+    check_head(head, dim=5, horizon=2, action_dim=4)
+    head.shortcut.load_state_dict(alone.state_dict())
+    feature, mask = torch.randn(3, 4, 5), torch.ones(3, 4, dtype=torch.bool)
+    given = {"history_mask": mask, "seed": torch.zeros(3, dtype=torch.int64)}
+    assert not torch.allclose(head.act(feature, **given), alone.act(feature, **given))
+    for weight in head.to_action.parameters():
+        torch.nn.init.zeros_(weight)
+    torch.testing.assert_close(head.act(feature, **given), alone.act(feature, **given))
 
 
 def test_half_precision_predictions_give_a_float32_loss() -> None:

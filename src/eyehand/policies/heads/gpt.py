@@ -44,13 +44,13 @@ class GPTHead(RegressionHead):
     """
 
     def __init__(self, dim: int, *, config: GPTHeadConfig, **chunk: int) -> None:
-        super().__init__()
+        super().__init__(dim, config=config, **chunk)
         self.to_token = nn.Linear(dim, config.dim)
         self.transformer = CausalTransformer(
             config.dim, depth=config.depth, heads=config.heads, head_dim=config.head_dim
         )
         self.layers = nn.Identity()
-        self.to_action = RegressionOutput(config.dim, config=config, tanh=True, **chunk)
+        self.to_action = RegressionOutput(config.dim, tanh=True, **chunk)
 
     def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return the transformer's output at each frame."""

@@ -31,7 +31,7 @@ FIELDS = {
     "positive": ("scale", "shortest_period", "offset_weight", "huber_delta"),
     "weights": ("gripper_weight",),
     "shares": ("tail", "dropout"),
-    "widths": ("dims",),
+    "widths": ("dims", "shortcut"),
 }  # fmt: skip
 """Kind of the fields that mean the same in every head."""
 

@@ -49,7 +49,7 @@ class LSTMHead(RegressionHead):
     """
 
     def __init__(self, dim: int, *, config: LSTMHeadConfig, **chunk: int) -> None:
-        super().__init__()
+        super().__init__(dim, config=config, **chunk)
         self.lstm = nn.LSTM(
             dim,
             config.dim,
@@ -58,7 +58,7 @@ class LSTMHead(RegressionHead):
             dropout=config.dropout if config.depth > 1 else 0.0,
         )
         self.layers = Perceptron(config.dim, config.dims)
-        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
+        self.to_action = RegressionOutput(config.dims[-1], tanh=True, **chunk)
 
     def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return the LSTM's output at each frame."""

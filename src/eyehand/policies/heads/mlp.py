@@ -35,9 +35,9 @@ class MLPHead(RegressionHead):
     """
 
     def __init__(self, dim: int, *, config: MLPHeadConfig, **chunk: int) -> None:
-        super().__init__()
+        super().__init__(dim, config=config, **chunk)
         self.layers = Perceptron(dim, config.dims, dropout=config.dropout)
-        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=False, **chunk)
+        self.to_action = RegressionOutput(config.dims[-1], tanh=False, **chunk)
 
     def remember(self, feature: Features, history_mask: FrameMask) -> Features:
         """Return the features as they are: each frame stands for itself."""

@@ -48,10 +48,10 @@ class MLPHistoryHead(RegressionHead):
     """
 
     def __init__(self, dim: int, *, config: MLPHistoryHeadConfig, **chunk: int) -> None:
-        super().__init__()
+        super().__init__(dim, config=config, **chunk)
         self.frames = config.frames
         self.layers = Perceptron(config.frames * dim, config.dims, dropout=config.dropout)
-        self.to_action = RegressionOutput(config.dims[-1], config=config, tanh=True, **chunk)
+        self.to_action = RegressionOutput(config.dims[-1], tanh=True, **chunk)
 
     def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
         """Return beside each frame those before it, the oldest first."""

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.nn.perceptron import Perceptron
 from eyehand.policies.heads.contract import (
     ActionHead,
     ActionHeadConfig,
@@ -35,6 +36,9 @@ class RegressionConfig(ActionHeadConfig):
     published 1."""
     gripper_weight: float = 0.1
     """Weight of the gripper's cross-entropy beside the motion's loss; published 0.01."""
+    shortcut: tuple[int, ...] | None = None
+    """Widths of a second perceptron, which reads the present frame alone; what it says is added, so
+    that the head is a correction of one without history."""
 
 
 def regression_loss(
@@ -95,7 +99,6 @@ class RegressionOutput(nn.Linear):
 
     Args:
         dim: Width of a frame's memory.
-        config: The loss.
         horizon: Actions per chunk.
         action_dim: Numbers per action.
         gripper: How many of them, the last ones, are grippers; 0 for a robot without.
@@ -106,34 +109,15 @@ class RegressionOutput(nn.Linear):
         self,
         dim: int,
         *,
-        config: RegressionConfig,
         horizon: int,
         action_dim: int,
         gripper: int = 1,
         tanh: bool,
     ) -> None:
         super().__init__(dim, horizon * action_dim)
-        self.config = config
         self.horizon = horizon
         self.parts = [action_dim - gripper, gripper]
         self.tanh = tanh
-
-    def loss(self, memory: Memory, action: Chunks, mask: ChunkMask) -> dict[str, Tensor]:
-        """Return :func:`regression_loss` of the chunks that begin at each frame."""
-        motion, gripper = self.split(memory)
-        return regression_loss(
-            motion,
-            gripper,
-            action,
-            mask,
-            huber_delta=self.config.huber_delta,
-            gripper_weight=self.config.gripper_weight,
-        )
-
-    def act(self, memory: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch horizon action"]:
-        """Return the chunks that begin at one frame each, in [-1, 1]."""
-        motion, gripper = self.split(memory)
-        return torch.cat([motion.clamp(-1, 1), 2 * gripper.sigmoid() - 1], dim=-1)
 
     def split(
         self, memory: Float[Tensor, "*batch dim"]
@@ -144,12 +128,41 @@ class RegressionOutput(nn.Linear):
         return motion.tanh() if self.tanh else motion, gripper
 
 
+class Shortcut(nn.Module):
+    """A perceptron on the present frame: the head `mlp` without a loss of its own.
+
+    Args:
+        dim: Width of a frame's feature.
+        widths: Of the hidden layers.
+        chunk: As of `ActionHeadConfig.build`.
+    """
+
+    def __init__(self, dim: int, widths: tuple[int, ...], **chunk: int) -> None:
+        super().__init__()
+        self.layers = Perceptron(dim, widths)
+        self.to_action = RegressionOutput(widths[-1], tanh=False, **chunk)
+
+    def forward(
+        self, feature: Float[Tensor, "*batch dim"]
+    ) -> tuple[Float[Tensor, "*batch horizon motion"], Float[Tensor, "*batch horizon gripper"]]:
+        """Return the motion, and the logits that the grippers close."""
+        return self.to_action.split(self.layers(feature))
+
+
 class RegressionHead(ActionHead):
-    """A head that regresses: a memory of every frame, layers, and a :class:`RegressionOutput`."""
+    """A head that regresses: a memory of every frame, layers, and a :class:`RegressionOutput`.
+
+    Arguments are those of `ActionHeadConfig.build`, and the config itself.
+    """
 
     layers: nn.Module
     """From a frame's memory to what ``to_action`` reads."""
     to_action: RegressionOutput
+
+    def __init__(self, dim: int, *, config: RegressionConfig, **chunk: int) -> None:
+        super().__init__()
+        self.config = config
+        self.shortcut = Shortcut(dim, config.shortcut, **chunk) if config.shortcut else None
 
     @abstractmethod
     def remember(self, feature: Features, history_mask: FrameMask) -> Memory:
@@ -159,9 +172,26 @@ class RegressionHead(ActionHead):
         self, feature: Features, action: Chunks, *, action_mask: ChunkMask, history_mask: FrameMask
     ) -> dict[str, Tensor]:
         """Return the losses of the chunks that begin at each frame; actions in [-1, 1]."""
-        memory = self.layers(self.remember(feature, history_mask))
-        return self.to_action.loss(memory, action, action_mask & history_mask[..., None])
+        return regression_loss(
+            *self._say(feature, self.remember(feature, history_mask)),
+            action,
+            action_mask & history_mask[..., None],
+            huber_delta=self.config.huber_delta,
+            gripper_weight=self.config.gripper_weight,
+        )
 
     def act(self, feature: Features, *, history_mask: FrameMask, seed: Seeds) -> Chunk:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
-        return self.to_action.act(self.layers(self.remember(feature, history_mask)[:, -1]))
+        memory = self.remember(feature, history_mask)[:, -1]
+        motion, gripper = self._say(feature[:, -1], memory)
+        return torch.cat([motion.clamp(-1, 1), 2 * gripper.sigmoid() - 1], dim=-1)
+
+    def _say(
+        self, feature: Float[Tensor, "*batch dim"], memory: Float[Tensor, "*batch memory"]
+    ) -> tuple[Float[Tensor, "*batch horizon motion"], Float[Tensor, "*batch horizon gripper"]]:
+        """Return the motion, and the logits that the grippers close."""
+        motion, gripper = self.to_action.split(self.layers(memory))
+        if self.shortcut is None:
+            return motion, gripper
+        alone = self.shortcut(feature)
+        return motion + alone[0], gripper + alone[1]
