@@ -1,0 +1,196 @@
+r"""Monte Carlo: what an action is worth is the mean of the returns that followed it.
+
+No model is needed and nothing is guessed from guesses; an episode has to be over before anything is
+learnt from it. Three ways to make sure that every action is tried: play episodes from all of them
+(`monte_carlo_basic`), begin each episode with a random one (`exploring_starts`), or never stop
+trying (`epsilon_greedy`).
+
+Sutton and Barto, 2018, chapter 5; Zhao, 2025, *Mathematical Foundations of Reinforcement Learning*,
+chapter 5.
+
+Where the task never ends, episodes are cut after `TabularConfig.length` steps, and what follows
+counts as 0. The return of a step near the cut is then far too small. So the last ``tail`` steps
+only add to the returns of those before them, whose error is at most :math:`\gamma^{tail}` times the
+largest value.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float64
+
+from eyehand.functional.bellman import epsilon_greedy_policy, greedy_policy
+from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv, Transition, Watch
+from eyehand.types import InputError
+
+
+def monte_carlo_basic(
+    env: gymnasium.Env[Any, Any],
+    config: TabularConfig,
+    *,
+    rounds: int,
+    watch: Watch | None = None,
+) -> Learned:
+    r"""Policy iteration in which episodes take the place of the model (Zhao, 2025, sec. 5.2).
+
+    In each round, from every state and action, episodes are played in which the present policy goes
+    on after that action; the mean of their returns is the action's value, and the greedy policy is
+    the next one.
+
+    What people get wrong: the length of the episodes decides how far reward is seen. A state that
+    is further from any reward than an episode is long has a value of 0, however many are played.
+
+    Args:
+        env: Must begin in the state of ``reset(options={"state": s})``.
+        config: ``episodes`` from each state and action in a round, each of ``length`` steps;
+            without chance in the world one is enough.
+        rounds: Number of policies that are evaluated, at least 1.
+        watch: Sees the table after each round.
+
+    Returns:
+        Values of the actions under the last policy evaluated.
+
+    Raises:
+        InputError: If ``rounds`` is below 1, or the environment is not one of numbers, cannot begin
+            in a given state, or pays what is not finite.
+    """
+    if rounds < 1:
+        raise InputError(f"`rounds` must be at least 1. Got {rounds}.")
+    world = TabularEnv(env, config)
+    values = np.zeros((world.states, world.actions))
+    for _ in range(rounds):
+        policy = greedy_policy(values)
+        values = np.zeros_like(values)
+        for state in range(world.states):
+            for action in range(world.actions):
+                for number in range(1, config.episodes + 1):
+                    episode = _episode(world, policy, first=(state, action))
+                    total = 0.0
+                    for step in reversed(episode):
+                        total = step.reward + config.discount * total
+                    values[state, action] += (total - values[state, action]) / number
+        if watch is not None:
+            watch(world.steps, values)
+    return world.learned(values)
+
+
+def exploring_starts(
+    env: gymnasium.Env[Any, Any],
+    config: TabularConfig,
+    *,
+    tail: int,
+    watch: Watch | None = None,
+) -> Learned:
+    """Every episode begins with a random action in a random state, then follows the greedy policy.
+
+    It learns from all states and actions that an episode comes by, at their first visit, and
+    improves the policy after each episode (Zhao, 2025, sec. 5.3; Sutton and Barto, 2018, sec. 5.3).
+
+    What people get wrong: the mean over all episodes (``step_size=1, power=1``) never forgets the
+    returns of the poor policies of the beginning. Without chance in the world, the last return
+    alone (``step_size=1, power=0``) is right much sooner.
+
+    Args:
+        env: Must begin in the state of ``reset(options={"state": s})``.
+        config: Episodes, their length, and how entries move towards returns.
+        tail: Last steps of an episode cut short whose returns are not learnt from, at least 0.
+        watch: Sees the table after each episode.
+
+    Raises:
+        InputError: If ``tail`` is not 0 to below the length, or the environment is not one of
+            numbers, cannot begin in a given state, or pays what is not finite.
+    """
+    _check_tail(tail, config)
+    world = TabularEnv(env, config)
+    values = np.zeros((world.states, world.actions))
+    visits = np.zeros(values.shape)
+    for _ in range(config.episodes):
+        state, action = world.random.integers(values.shape)
+        episode = _episode(world, greedy_policy(values), first=(int(state), int(action)))
+        _learn(values, visits, episode, config, tail)
+        if watch is not None:
+            watch(world.steps, values)
+    return world.learned(values)
+
+
+def epsilon_greedy(
+    env: gymnasium.Env[Any, Any],
+    config: TabularConfig,
+    *,
+    tail: int,
+    watch: Watch | None = None,
+) -> Learned:
+    r"""Every episode follows the :math:`\epsilon`-greedy policy of the table.
+
+    No special starts are needed: in a long episode every action comes up (Zhao, 2025, sec. 5.4;
+    Sutton and Barto, 2018, sec. 5.4).
+
+    What people get wrong: it finds the best of the :math:`\epsilon`-greedy policies, and the values
+    of acting so: those of `DecisionProcess.soft`, not the optimal ones. Near what is forbidden,
+    they are lower by far, and even the greedy action can be another.
+
+    Args:
+        env: Any environment of numbers.
+        config: Episodes, their length, exploration, and how entries move towards returns.
+        tail: Last steps of an episode cut short whose returns are not learnt from, at least 0.
+        watch: Sees the table after each episode.
+
+    Raises:
+        InputError: If ``tail`` is not 0 to below the length, or the environment is not one of
+            numbers or pays what is not finite.
+    """
+    _check_tail(tail, config)
+    world = TabularEnv(env, config)
+    values = np.zeros((world.states, world.actions))
+    visits = np.zeros(values.shape)
+    for _ in range(config.episodes):
+        policy = epsilon_greedy_policy(values, epsilon=config.epsilon)
+        _learn(values, visits, list(world.follow(policy)), config, tail)
+        if watch is not None:
+            watch(world.steps, values)
+    return world.learned(values)
+
+
+def _episode(
+    world: TabularEnv, policy: Float64[np.ndarray, "state action"], *, first: tuple[int, int]
+) -> list[Transition]:
+    """Return an episode that begins with a given state and action and goes on by a policy."""
+    forced = policy.copy()
+    forced[first[0]] = np.eye(world.actions)[first[1]]
+    episode = []
+    for step in world.follow(forced, state=first[0]):
+        forced[first[0]] = policy[first[0]]  # only the first time
+        episode.append(step)
+    return episode
+
+
+def _learn(
+    values: Float64[np.ndarray, "state action"],
+    visits: Float64[np.ndarray, "state action"],
+    episode: Sequence[Transition],
+    config: TabularConfig,
+    tail: int,
+) -> None:
+    """Move the entry of each first visit towards the return that followed it."""
+    counted = len(episode) if episode[-1].terminated else len(episode) - tail
+    first: dict[tuple[int, int], int] = {}
+    for moment, step in enumerate(episode):
+        first.setdefault((step.state, step.action), moment)
+    total = 0.0
+    for moment, step in reversed(list(enumerate(episode))):
+        total = step.reward + config.discount * total
+        place = step.state, step.action
+        if first[place] == moment and moment < counted:
+            visits[place] += 1
+            size = config.step_size / visits[place] ** config.power
+            values[place] += size * (total - values[place])
+
+
+def _check_tail(tail: int, config: TabularConfig) -> None:
+    if not 0 <= tail < config.length:
+        raise InputError(
+            f"`tail` must be at least 0 and below the length of episodes, {config.length}. "
+            f"Got {tail}."
+        )
