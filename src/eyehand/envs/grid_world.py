@@ -14,7 +14,7 @@ number of a cell, row by row.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, SupportsIndex
+from typing import Any, SupportsIndex
 
 import gymnasium
 import numpy as np
@@ -186,14 +186,14 @@ class GridWorldEnv(gymnasium.Env[int, int]):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
-    def __init__(
-        self, world: GridWorld = BOOK_GRID, *, render_mode: Literal["rgb_array"] | None = None
-    ) -> None:
+    def __init__(self, world: GridWorld = BOOK_GRID, *, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise InputError(f"the render mode must be rgb_array or None. Got {render_mode!r}.")
         self.world, self.render_mode = world, render_mode
-        self.observation_space = gymnasium.spaces.Discrete(world.states)
-        self.action_space = gymnasium.spaces.Discrete(len(ACTIONS))
+        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(world.states)
+        self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(ACTIONS))
+        actions = range(len(ACTIONS))
+        self._moves = [[world.move(state, act) for act in actions] for state in range(world.states)]
         self._end = world.state(world.target) if world.target_ends else None
         self._state: int | None = None
 
@@ -240,7 +240,7 @@ class GridWorldEnv(gymnasium.Env[int, int]):
             raise InputError(f"actions are 0 to {len(ACTIONS) - 1}. Got {action!r}.")
         if self.world.slip and self.np_random.random() < self.world.slip:
             action = int(self.np_random.integers(len(ACTIONS)))
-        self._state, reward = self.world.move(self._state, int(action))
+        self._state, reward = self._moves[self._state][int(action)]
         return self._state, reward, self._state == self._end, False, {}
 
     def render(self) -> UInt8[np.ndarray, "height width 3"] | None:

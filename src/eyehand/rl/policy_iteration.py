@@ -8,7 +8,7 @@ doi 10.1287/mnsc.24.11.1127; Zhao, 2025, sec. 4.2 and 4.3.
 """
 
 import numpy as np
-from jaxtyping import Float64, Integer
+from jaxtyping import Integer
 
 from eyehand.functional.bellman import (
     action_values,
@@ -102,9 +102,7 @@ def _exact(
     raise InputError(f"{rounds} rounds did not find a policy that no action improves.")
 
 
-def _truncated(
-    process: DecisionProcess, *, sweeps: int, tolerance: float, rounds: int
-) -> Solution:
+def _truncated(process: DecisionProcess, *, sweeps: int, tolerance: float, rounds: int) -> Solution:
     values = np.zeros(process.states)
     history = [values]
     for _ in range(rounds):

@@ -1,0 +1,128 @@
+"""Monte Carlo against dynamic programming: the three forms, and what short episodes hide."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from eyehand.envs.grid_world import GridWorld, GridWorldEnv
+from eyehand.functional.bellman import action_values, solve
+from eyehand.functional.decision_process import DecisionProcess
+from eyehand.rl.monte_carlo import epsilon_greedy, exploring_starts, monte_carlo_basic
+from eyehand.rl.policy_iteration import policy_iteration
+from eyehand.rl.tabular import TabularConfig
+from eyehand.types import InputError
+
+DISCOUNT = 0.8
+Best = Callable[[DecisionProcess], np.ndarray]
+
+
+def error(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(abs(found - wanted).max())
+
+
+def test_basic_errs_by_what_lies_beyond_its_episodes(small: GridWorld, best: Best) -> None:
+    """Rewards are at most 1, so the rest is worth discount**length / (1 - discount) at most."""
+    wanted = best(small.process(discount=DISCOUNT))
+    errors = []
+    for length in (10, 20):
+        config = TabularConfig(discount=DISCOUNT, length=length)
+        found = monte_carlo_basic(GridWorldEnv(small), config, rounds=6)
+        errors.append(error(found.values, wanted))
+        assert 0 < errors[-1] <= DISCOUNT**length / (1 - DISCOUNT) + 1e-12
+        gained = np.take_along_axis(wanted, found.values.argmax(axis=1)[:, None], axis=1)[:, 0]
+        np.testing.assert_allclose(gained, wanted.max(axis=1), atol=1e-12)
+    assert errors[1] < 0.2 * errors[0]
+
+
+def test_basic_sees_no_reward_beyond_its_episodes() -> None:
+    corridor = GridWorld(
+        rows=1, columns=8, target=(0, 7), forbidden=(), boundary_reward=0.0
+    )  # fmt: skip
+    config = TabularConfig(discount=DISCOUNT, length=4)
+    values = monte_carlo_basic(GridWorldEnv(corridor), config, rounds=10).values.max(axis=1)
+    assert not values[:3].any()
+    assert (values[3:] > 0).all()
+
+
+def test_basic_follows_the_policies_of_policy_iteration(small: GridWorld) -> None:
+    config = TabularConfig(discount=DISCOUNT, length=60)
+    seen: list[np.ndarray] = []
+    monte_carlo_basic(
+        GridWorldEnv(small), config, rounds=3, watch=lambda steps, values: seen.append(values)
+    )
+    process = small.process(discount=DISCOUNT)
+    history = policy_iteration(process).history
+    for values, exact in zip(seen, history, strict=False):
+        np.testing.assert_allclose(values, action_values(process, exact), atol=1e-4)
+
+
+def test_basic_takes_the_mean_where_chance_plays(slippery: GridWorld) -> None:
+    """The first policy always goes up."""
+    config = TabularConfig(discount=DISCOUNT, episodes=12, length=20)
+    found = monte_carlo_basic(GridWorldEnv(slippery), config, rounds=1)
+    process = slippery.process(discount=DISCOUNT)
+    up = np.eye(5)[np.zeros(6, dtype=int)]
+    wanted = action_values(process, solve(process.under(up)))
+    assert error(found.values, wanted) < 1
+    assert abs((found.values - wanted).mean()) < 0.3
+
+
+def test_exploring_starts(small: GridWorld, best: Best) -> None:
+    """Without chance in the world the last return is right up to what the tail hides."""
+    config = TabularConfig(discount=DISCOUNT, step_size=1.0, episodes=300, length=25)
+    found = exploring_starts(GridWorldEnv(small), config, tail=20)
+    wanted = best(small.process(discount=DISCOUNT))
+    assert error(found.values, wanted) <= DISCOUNT**20 / (1 - DISCOUNT) + 1e-12
+
+
+def test_a_mean_remembers_the_poor_policies_of_the_beginning(small: GridWorld, best: Best) -> None:
+    config = TabularConfig(discount=DISCOUNT, step_size=1.0, power=1.0, episodes=200, length=25)
+    found = exploring_starts(GridWorldEnv(small), config, tail=20)
+    wanted = best(small.process(discount=DISCOUNT))
+    assert error(found.values, wanted) > 1
+
+
+def test_returns_near_the_cut_are_too_small() -> None:
+    """Reward of 1 for ever, and the negative control: to learn from every step of cut episodes."""
+    world = GridWorld(
+        rows=1, columns=6, target=(0, 5), forbidden=(), boundary_reward=1.0, other_reward=1.0
+    )
+    config = TabularConfig(
+        discount=DISCOUNT, epsilon=1.0, step_size=1.0, power=1.0, episodes=200, length=12
+    )
+    worth = 1 / (1 - DISCOUNT)
+    right = epsilon_greedy(GridWorldEnv(world), config, tail=10).values
+    assert (1 - DISCOUNT**10) * worth <= right.min() <= right.max() <= worth
+    wrong = epsilon_greedy(GridWorldEnv(world), config, tail=0).values
+    assert wrong.min() < 0.8 * worth
+
+
+def test_epsilon_greedy_finds_the_best_of_its_kind(small: GridWorld, best: Best) -> None:
+    config = TabularConfig(
+        discount=DISCOUNT, epsilon=0.5, step_size=1.0, power=0.7, episodes=150, length=60
+    )
+    found = epsilon_greedy(GridWorldEnv(small), config, tail=20)
+    process = small.process(discount=DISCOUNT)
+    soft = process.soft(0.5)
+    wanted = action_values(process, best(soft).max(axis=1))
+    assert error(found.values, wanted) < 0.9
+    assert error(found.values, best(process)) > 1.5  # which is not the best of all
+
+
+def test_episodes_that_end_need_no_tail(ending: GridWorld) -> None:
+    config = TabularConfig(step_size=1.0, power=0.7, epsilon=0.3, episodes=400, length=60)
+    found = epsilon_greedy(GridWorldEnv(ending), config, tail=59)
+    assert found.lengths[-50:].mean() < 0.5 * found.lengths[:10].mean()
+    assert found.values[ending.state((0, 0))].min() < -10  # learnt from whole episodes alone
+    assert not found.values[ending.state(ending.target)].any()
+
+
+def test_errors_name_what_came(small: GridWorld) -> None:
+    env, config = GridWorldEnv(small), TabularConfig(length=10)
+    with pytest.raises(InputError, match=r"`rounds` must be at least 1. Got 0"):
+        monte_carlo_basic(env, config, rounds=0)
+    with pytest.raises(InputError, match=r"below the length of episodes, 10. Got 10"):
+        exploring_starts(env, config, tail=10)
+    with pytest.raises(InputError, match=r"below the length of episodes, 10. Got -1"):
+        epsilon_greedy(env, config, tail=-1)
