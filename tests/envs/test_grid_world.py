@@ -52,7 +52,7 @@ def test_moves_of_the_book(
 def test_the_arrays_are_what_is_played(world: GridWorld) -> None:
     process, env = world.process(discount=0.9), GridWorldEnv(world)
     env.reset(seed=0)
-    samples = 300 if world.slip else 1
+    samples = 200 if world.slip else 1
     for state in range(world.states):
         if world.target_ends and state == world.state(world.target):
             assert process.transition[state, :, state].tolist() == [1.0] * 5
@@ -67,8 +67,8 @@ def test_the_arrays_are_what_is_played(world: GridWorld) -> None:
                 paid += reward / samples
                 assert terminated == (world.target_ends and there == world.state(world.target))
                 assert not truncated
-            np.testing.assert_allclose(process.transition[state, action], seen, atol=0.12)
-            assert process.reward[state, action] == pytest.approx(paid, abs=0.25)
+            np.testing.assert_allclose(process.transition[state, action], seen, atol=0.15)
+            assert process.reward[state, action] == pytest.approx(paid, abs=0.3)
 
 
 def test_slipping_by_hand() -> None:

@@ -66,7 +66,7 @@ def test_lstd_solves_the_projected_equation_of_what_it_saw(
 ) -> None:
     """Exactly, where the process is that of the steps counted; nearly, of the true one."""
     phi = features(slippery.middles())
-    config = TabularConfig(discount=DISCOUNT, length=5000)
+    config = TabularConfig(discount=DISCOUNT, length=3000)
     weights = lstd(GridWorldEnv(slippery), uniform(slippery), phi, config)
     counts, paid = np.zeros((6, 6)), np.zeros(6)
     for step in TabularEnv(GridWorldEnv(slippery), config).follow(uniform(slippery)):
@@ -79,7 +79,7 @@ def test_lstd_solves_the_projected_equation_of_what_it_saw(
     true = followed(slippery)
     share = stationary_distribution(true.transition)
     limit = projected_weights(true, phi, share=share)
-    assert abs(phi @ (weights - limit)).max() < 0.3
+    assert abs(phi @ (weights - limit)).max() < 0.4
 
 
 def test_semi_gradient_td_goes_where_lstd_does(small: GridWorld) -> None:
