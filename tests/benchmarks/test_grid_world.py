@@ -27,7 +27,7 @@ def test_a_method_is_measured_against_its_own_answer() -> None:
     assert errors[-1] < errors[0]
     assert abs(measured.table - grid_world.PREDICTED).max() == measured.errors[0]
     row = grid_world.learnt({"TD(0)": measured}).splitlines()[-1]
-    assert row.startswith("| TD(0) | uniform | ")
+    assert row.startswith("| TD(0) | uniform | 1 / n^0.6 | ")
     assert " 2,000 |" in row
 
 
