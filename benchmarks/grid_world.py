@@ -90,9 +90,7 @@ METHODS: dict[str, Method] = {
         NOISY,
         lambda env, config, watch: n_step_td(env, UNIFORM, config, n=5, watch=watch),
     ),
-    "Sarsa": Method(
-        SOFT, NOISY, lambda env, config, watch: sarsa(env, config, watch=watch).values
-    ),
+    "Sarsa": Method(SOFT, NOISY, lambda env, config, watch: sarsa(env, config, watch=watch).values),
     "expected Sarsa": Method(
         SOFT, CERTAIN, lambda env, config, watch: expected_sarsa(env, config, watch=watch).values
     ),

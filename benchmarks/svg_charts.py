@@ -9,7 +9,8 @@ import numpy as np
 STYLE = """
 text{font:12px system-ui,sans-serif;fill:#1d1f23}.small{font-size:10px}.end{text-anchor:end}
 .middle{text-anchor:middle}.axis{stroke:#8a8f98;fill:none}.grid{stroke:#8a8f98;opacity:.25}
-polyline{fill:none;stroke-width:1.8}.dashed{stroke-dasharray:5 3}.cell{fill:#efece4;stroke:#fff}.forbidden{fill:#dea04c}
+polyline{fill:none;stroke-width:1.8}.dashed{stroke-dasharray:5 3}
+.cell{fill:#efece4;stroke:#fff}.forbidden{fill:#dea04c}
 .target{fill:#5cb87f}.arrow{stroke:#1d1f23;stroke-width:1.6;fill:none}.dot{fill:#1d1f23}
 .on{fill:#1d1f23}.c0{stroke:#3f75b5}.c1{stroke:#d0342c}.c2{stroke:#1c8a48}.c3{stroke:#a05fb5}
 .c4{stroke:#c98a1b}.c5{stroke:#2aa5a0}.c6{stroke:#7a7f88}.c7{stroke:#b5507a}

@@ -74,6 +74,18 @@ def test_shifted_grids_tell_apart_what_one_grid_cannot() -> None:
     assert not np.array_equal(one, two)
 
 
+def test_grids_are_shifted_by_1_and_3_parts_of_a_tile() -> None:
+    """Four grids: shifts of 0, 1/4, 1/2, 3/4 to the right, and of 0, 3/4, 1/2, 1/4 down."""
+    features = tile_features(np.array([[0.3, 0.3]]), tilings=4, tiles=1)
+    rows_and_columns = [np.unravel_index(grid.argmax(), (2, 2)) for grid in features.reshape(4, 4)]
+    assert [tuple(map(int, place)) for place in rows_and_columns] == [
+        (0, 0),
+        (1, 0),
+        (0, 0),
+        (0, 1),
+    ]
+
+
 def test_errors_name_what_came() -> None:
     with pytest.raises(InputError, match=r"`degree` must be at least 0. Got -1"):
         polynomial_features(SQUARE, degree=-1)

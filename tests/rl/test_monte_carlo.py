@@ -98,6 +98,14 @@ def test_returns_near_the_cut_are_too_small() -> None:
     assert wrong.min() < 0.8 * worth
 
 
+def test_of_an_action_taken_again_and_again_the_first_time_counts() -> None:
+    """One cell that pays 1 a step, five steps: all of them, not the mean of the last five sums."""
+    world = GridWorld(rows=1, columns=1, target=(0, 0), forbidden=(), boundary_reward=1.0)
+    config = TabularConfig(epsilon=0.0, step_size=1.0, power=1.0, episodes=3, length=5)
+    values = epsilon_greedy(GridWorldEnv(world), config, tail=0).values
+    np.testing.assert_allclose(values, [[(1 - 0.9**5) / (1 - 0.9), 0, 0, 0, 0]], atol=1e-12)
+
+
 def test_epsilon_greedy_finds_the_best_of_its_kind(small: GridWorld, best: Best) -> None:
     config = TabularConfig(
         discount=DISCOUNT, epsilon=0.5, step_size=1.0, power=0.7, episodes=150, length=60

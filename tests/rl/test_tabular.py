@@ -78,6 +78,8 @@ def test_one_seed_decides_the_run_and_episodes_differ(slippery: GridWorld) -> No
     first = run(5)
     assert first == run(5) != run(6)
     assert first[0] != first[1] != first[2]
+    world = TabularEnv(GridWorldEnv(slippery), CONFIG)
+    assert {world.reset() for _ in range(50)} == set(range(6))
 
 
 def test_starts_may_be_chosen(small: GridWorld) -> None:
