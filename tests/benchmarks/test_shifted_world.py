@@ -1,37 +1,23 @@
 """The page of narrow, wide and both: its figures follow from the episodes."""
 
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from benchmarks import shifted_world
 from benchmarks.shifted_world import DARK, EPISODES, FIRST, OFFSET, SHIFTED, WIDE, ChangingMetaWorld
 from eyehand.envs.metaworld import MT10, MetaWorldEnv
-from eyehand.evaluation.results import EpisodeRecord, Mean, Results, read_results, task_mean
-
-ROOT = Path(__file__).parents[2]
+from eyehand.evaluation.results import Results
 
 
-def results(failing: int) -> Results:
-    """Results in which the first ``failing`` seeds of every task fail."""
-    some = read_results(ROOT / "docs" / "benchmarks" / "mt50" / "bcz")
-    records = [
-        EpisodeRecord("", task, FIRST + seed, "", seed >= failing, 50, 0.1, "")
-        for task in MT10
-        for seed in range(EPISODES)
-    ]
-    episodes = [(record.task, record.seed, record.success, 50) for record in records]
-    return replace(some, episodes=episodes, task_mean=task_mean(records))
-
-
-def test_the_page_says_means_and_paired_differences() -> None:
+def test_the_page_says_means_and_paired_differences(made_results: Callable[..., Results]) -> None:
+    results = partial(made_results, MT10, first=FIRST, episodes=EPISODES)
     found = {
-        "narrow": {"usual": results(0), "shifted": results(10)},
-        "wide": {"usual": results(2), "shifted": results(4)},
-        "both": {"usual": results(1), "shifted": results(4)},
+        "narrow": {"usual": results(failing=0), "shifted": results(failing=10)},
+        "wide": {"usual": results(failing=2), "shifted": results(failing=4)},
+        "both": {"usual": results(failing=1), "shifted": results(failing=4)},
     }
-    assert isinstance(found["wide"]["usual"].task_mean, Mean)
     text = shifted_world.page(found, minutes=8)
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     assert rows["narrow"].split("|")[3].strip().startswith("50.0 (")
