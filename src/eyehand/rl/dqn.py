@@ -1,8 +1,8 @@
 """Deep Q-learning: the value of every action, learnt from a replay buffer.
 
-Mnih et al., 2015, https://doi.org/10.1038/nature14236: a target network that is copied now and then,
-and a replay buffer. Two later additions are fields of the config: the double one takes the action
-from the learnt network and its value from the target (van Hasselt et al., 2016,
+Mnih et al., 2015, https://doi.org/10.1038/nature14236: a target network that is copied now and
+then, and a replay buffer. Two later additions are fields of the config: the double one takes the
+action from the learnt network and its value from the target (van Hasselt et al., 2016,
 https://arxiv.org/abs/1509.06461), the dueling one splits values of state and action (Wang et al.,
 2016, https://arxiv.org/abs/1511.06581).
 """

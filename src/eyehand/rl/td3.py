@@ -1,9 +1,8 @@
-"""DDPG and TD3: an action that a network says, improved along the gradient of its value.
+"""TD3: an action that a network says, improved along the gradient of a value that doubts itself.
 
-DDPG: Lillicrap et al., 2016, https://arxiv.org/abs/1509.02971. TD3: Fujimoto et al., 2018,
-https://arxiv.org/abs/1802.09477, is DDPG with three changes against values that are too high: the
-smaller of two values is believed, the target's action is blurred, and the policy moves at every
-second gradient. Each is a field, so that DDPG is TD3 without them.
+Fujimoto et al., 2018, https://arxiv.org/abs/1802.09477: DDPG with three changes against values that
+are too high. The smaller of two values is believed, the target's action is blurred, and the policy
+moves at every second gradient. Each is a field of the config.
 """
 
 import copy
@@ -36,13 +35,13 @@ class TD3Config(OffPolicyConfig):
     noise: float = 0.1
     """Deviation of the noise that is added to actions to explore."""
     target_noise: float = 0.2
-    """Deviation of the noise on the target's action; 0 for DDPG."""
+    """Deviation of the noise on the target's action."""
     target_noise_limit: float = 0.5
     """That noise is clipped to it."""
     critics: int = 2
-    """Values, of which the smallest is believed; 1 for DDPG."""
+    """Values, of which the smallest is believed."""
     policy_every: int = 2
-    """Gradients of the values for one of the policy; 1 for DDPG."""
+    """Gradients of the values for one of the policy."""
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
@@ -58,20 +57,8 @@ class TD3Config(OffPolicyConfig):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DDPGConfig(TD3Config):
-    """How DDPG learns: TD3 without its three changes."""
-
-    target_noise: float = 0.0
-    """Deviation of the noise on the target's action."""
-    critics: int = 1
-    """Values, of which the smallest is believed."""
-    policy_every: int = 1
-    """Gradients of the values for one of the policy."""
-
-
 class TD3(OffPolicy):
-    """TD3, or with a `DDPGConfig` DDPG; the arguments are those of `OffPolicy`.
+    """TD3; the arguments are those of `OffPolicy`.
 
     Raises:
         InputError: If actions are no numbers.
@@ -88,7 +75,7 @@ class TD3(OffPolicy):
     ) -> None:
         super().__init__(environments, config, seed=seed)
         space, dim = self.collector.action_space, self.collector.observation_dim
-        name = type(config).__name__.removesuffix("Config")
+        name = type(self).__name__
         self.action_dim = check_actions(space, algorithm=name, discrete=False)
         self.policy = Deterministic(dim, self.action_dim, config.dims)
         self.critic = Critic(dim, self.action_dim, config.dims, networks=config.critics)
