@@ -77,7 +77,7 @@ def test_an_episode_that_is_cut_short_did_not_end() -> None:
 
 def test_numbers_fill_the_range_of_the_box() -> None:
     made = collector("numbers", 1)
-    edge = made._as_environments(torch.tensor([[-1.0], [1.0], [7.0]]))
+    edge = made.as_environments(torch.tensor([[-1.0], [1.0], [7.0]]))
     np.testing.assert_allclose(edge[:, 0], [-2, 2, 2])
 
 

@@ -127,9 +127,12 @@ class DQN(OffPolicy):
 
     def act(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return the best actions, or with the probability epsilon any."""
-        best = self.network(observation).argmax(dim=1)
         random = torch.rand(len(observation)) < self.epsilon
-        return torch.where(random, self.act_randomly(observation), best)
+        return torch.where(random, self.act_randomly(observation), self.best(observation))
+
+    def best(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
+        """Return the actions of the largest values."""
+        return self.network(observation).argmax(dim=1)
 
     def act_randomly(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return any actions."""

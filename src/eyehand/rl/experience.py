@@ -93,7 +93,7 @@ class Collector:
             with torch.no_grad():
                 actions = act(torch.from_numpy(before))
             after, numbers = np.empty_like(before), np.zeros((3, count), np.float32)
-            for e, action in enumerate(self._as_environments(actions)):
+            for e, action in enumerate(self.as_environments(actions)):
                 found, *rest, _ = self.environments[e].step(action)
                 self.done[e].append(action)
                 after[e], numbers[:, e] = _flat(found), rest
@@ -152,7 +152,7 @@ class Collector:
         seed = self.seed + e + self.episode[e] * len(self.environments)
         return _flat(self.environments[e].reset(seed=seed)[0])
 
-    def _as_environments(self, actions: Tensor) -> np.ndarray:
+    def as_environments(self, actions: Tensor) -> np.ndarray:
         """Return actions as the environments take them: a Box has its own range."""
         space = self.action_space
         if isinstance(space, gymnasium.spaces.Discrete):

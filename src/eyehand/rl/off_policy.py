@@ -112,6 +112,10 @@ class OffPolicy(Update):
         """Return actions to explore with."""
 
     @abstractmethod
+    def best(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
+        """Return the actions that the policy takes for the best."""
+
+    @abstractmethod
     def act_randomly(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return actions, each with the same probability."""
 

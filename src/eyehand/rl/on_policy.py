@@ -182,6 +182,10 @@ class OnPolicy(Update):
         self.learner.backward(losses["loss"])
         return {**losses, "loss": losses["loss"].detach(), "gradient_norm": self.learner.step()}
 
+    def best(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
+        """Return the most probable actions."""
+        return self.network.act(observation, draw=False)
+
     def _act(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         return self.network.act(observation)
 

@@ -117,6 +117,10 @@ class SAC(OffPolicy):
         """Draw actions."""
         return sample_squashed(*self.policy(observation))[0]
 
+    def best(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
+        """Return the squashed means."""
+        return self.policy(observation)[0].tanh()
+
     def act_randomly(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return any actions."""
         return uniform_actions(len(observation), self.action_dim)

@@ -89,8 +89,12 @@ class TD3(OffPolicy):
 
     def act(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return the policy's actions with noise."""
-        action = self.policy(observation)
+        action = self.best(observation)
         return (action + self.config.noise * torch.randn_like(action)).clamp(-1, 1)
+
+    def best(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
+        """Return the policy's actions."""
+        return self.policy(observation)
 
     def act_randomly(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return any actions."""

@@ -1,0 +1,131 @@
+"""One run of an algorithm in a Gymnasium environment: learn by doing, then measure."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from scipy.stats import t
+
+from eyehand.files import replace_text
+from eyehand.rl.experience import Turn
+from eyehand.rl.registry import find_algorithm
+from eyehand.training.config import TrainConfig
+from eyehand.training.loop import train
+from eyehand.types import LARGEST_SEED, InputError, check_ranges
+
+MEASURED_FROM = 1_000_000
+"""First seed of the episodes that are measured; those that are learnt from have smaller ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentRun:
+    """What is learnt, how long, and how it is measured."""
+
+    environment: str
+    """Id of a Gymnasium environment, such as CartPole-v1."""
+    steps: int = 100_000
+    """Steps of all environments together."""
+    environments: int = 8
+    """Environments side by side."""
+    episodes: int = 20
+    """Episodes that are measured in the end."""
+    seed: int = 0
+    """Decides first weights, what is drawn, and the episodes that are learnt from."""
+    final_learning_rate: float = 0.0
+    """Share of the learning rate that is left at the end."""
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range."""
+        check_ranges(
+            self,
+            steps=(1, 10**12),
+            environments=(1, 4096),
+            episodes=(2, 10**6),
+            seed=(0, LARGEST_SEED),
+            final_learning_rate=(0, 0.999),
+        )
+
+
+def learn_environment(
+    name: str, run: EnvironmentRun, config: Any, out: Path, *, resume: bool, threads: int | None
+) -> dict[str, Any]:
+    """Learn by the algorithm called ``name``, measure, write ``results.json``; return its content.
+
+    Raises:
+        InputError: If algorithm or environment do not exist or do not fit each other, or ``out``
+            holds another run.
+    """
+    algorithm, _ = find_algorithm(name)
+    torch.manual_seed(run.seed)
+    environments = [make_environment(run.environment) for _ in range(run.environments)]
+    first_seed = run.seed * run.environments * 1000
+    update = algorithm(environments, config, seed=first_seed % MEASURED_FROM)
+    each = config.steps * run.environments
+
+    def turns(start: int) -> Iterator[Turn]:
+        while True:
+            yield Turn(each)
+
+    trained = train(
+        update,
+        turns,
+        config=TrainConfig(
+            steps=math.ceil(run.steps / each),
+            seed=run.seed,
+            warmup=0.0,
+            final_learning_rate=run.final_learning_rate,
+            precision="fp32",
+            threads=threads or 1,  # networks are small: a second thread costs more than it does
+        ),
+        folder=out,
+        description={"algorithm": {"name": name, **asdict(config)}, "run": asdict(run)},
+        resume=resume,
+    )
+    update.collector.close()
+    returns = measure_returns(update, run.environment, run.episodes)
+    half = t.ppf(0.975, len(returns) - 1) * np.std(returns, ddof=1) / math.sqrt(len(returns))
+    mean = float(np.mean(returns))
+    results = {
+        "mean_return": mean,
+        "interval": [mean - float(half), mean + float(half)],
+        "returns": returns,
+        "environment_steps": trained.steps * each,
+        "seconds": trained.seconds,
+    }
+    replace_text(out / "results.json", json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def make_environment(name: str) -> gymnasium.Env[np.ndarray, Any]:
+    """Return a Gymnasium environment.
+
+    Raises:
+        InputError: If there is none of this name, or a package of it is missing.
+    """
+    try:
+        return gymnasium.make(name)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise InputError(f"the environment {name!r} cannot be made: {error}") from error
+
+
+def measure_returns(update: Any, environment: str, episodes: int) -> list[float]:
+    """Return the sums of rewards of episodes in which the policy takes its best actions."""
+    made, returns = make_environment(environment), []
+    for number in range(episodes):
+        observation, total, over = made.reset(seed=MEASURED_FROM + number)[0], 0.0, False
+        while not over:
+            with torch.no_grad():
+                seen = torch.from_numpy(np.asarray(observation, np.float32).ravel())[None]
+                action = update.collector.as_environments(update.best(seen))[0]
+            observation, reward, terminated, truncated, _ = made.step(action)
+            total += float(reward)
+            over = terminated or truncated
+        returns.append(total)
+    made.close()
+    return returns
