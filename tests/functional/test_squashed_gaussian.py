@@ -27,7 +27,7 @@ def test_density_is_that_of_torch() -> None:
 def test_density_integrates_to_one() -> None:
     mean, log_std = torch.tensor([[0.4]]).double(), torch.tensor([[-0.2]]).double()
     grid = torch.linspace(-1 + 1e-6, 1 - 1e-6, 400_001, dtype=torch.float64)[:, None]
-    density = squashed_log_prob(grid, mean, log_std).exp()
+    density = squashed_log_prob(grid, mean.expand_as(grid), log_std.expand_as(grid)).exp()
     assert torch.trapezoid(density, grid[:, 0]).item() == pytest.approx(1.0, abs=1e-5)
 
 
