@@ -15,6 +15,11 @@ from eyehand.functional.names import unknown_name
 from eyehand.types import InputError
 
 SUITES = {
+    "libero": "eyehand.envs.libero:LIBERO",
+    "libero-10": "eyehand.envs.libero:LIBERO_10",
+    "libero-goal": "eyehand.envs.libero:LIBERO_GOAL",
+    "libero-object": "eyehand.envs.libero:LIBERO_OBJECT",
+    "libero-spatial": "eyehand.envs.libero:LIBERO_SPATIAL",
     "metaworld": "eyehand.envs.metaworld:METAWORLD",
     "two-ways": "eyehand.envs.two_ways:TWO_WAYS",
 }
