@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial.transform import Rotation
 
 GAIN = 16.0
@@ -30,6 +30,14 @@ FIRM = 0.99
 """Of the gripper's command, which takes eight actions from open to closed: the force follows it."""
 STILL = 0.01
 """Speed of a finger that has met something, or its end, metres a second."""
+CORRIDOR, ABOVE = 0.09, 0.04
+"""Distance to the side within which things are in the way, and how far above them the hand goes,
+metres."""
+PALM = (0.11, 0.04)
+"""Half the sizes of the hand, along its fingers' motion and across it, metres."""
+CORNERS = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+GRID = np.array(np.meshgrid([-1, 0, 1], [-1, 0, 1], [-1, 0, 1])).reshape(3, -1).T
+"""Points of a box, in halves of its sizes: its corners, and those between them."""
 SLOPE = 4.0
 """How much higher the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
@@ -85,18 +93,41 @@ class Scene:
     def points(self, name: str) -> Float[np.ndarray, "point 3"]:
         """Return the corners of the boxes that a thing collides with."""
         root = self.world.obj_body_id[name]
-        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
-        corners = []
-        for geom in range(self.model.ngeom):
-            body = self.model.geom_bodyid[geom]
-            while body and body != root:
-                body = self.model.body_parentid[body]
-            if body == root and self.model.geom_group[geom] == 0:
-                turned = self.data.geom_xmat[geom].reshape(3, 3)
-                corners.append(
-                    self.data.geom_xpos[geom] + (signs * self.model.geom_size[geom]) @ turned.T
-                )
-        return np.concatenate(corners)
+        return self._points(self._roots() == root, CORNERS)
+
+    def points_of_body(self, body: int) -> Float[np.ndarray, "point 3"]:
+        """Return the corners of the boxes that one body collides with, without what moves in it."""
+        return self._points(self.model.geom_bodyid == body, CORNERS)
+
+    def height_on_the_way(self, to: Float[np.ndarray, "3"], *, but: str) -> float:
+        """Return how high things reach between the hand and a place, apart from one of them."""
+        points = self.others(but)
+        start, way = self.hand[:2], to[:2] - self.hand[:2]
+        share = ((points[:, :2] - start) @ way / max(way @ way, 1e-9)).clip(0, 1)
+        distance = np.linalg.norm(points[:, :2] - start - share[:, None] * way, axis=1)
+        near = points[distance < CORRIDOR, 2]
+        return float(near.max()) if len(near) else -np.inf
+
+    def others(self, name: str) -> Float[np.ndarray, "point 3"]:
+        """Return points of whatever collides, apart from one thing, the robot and the room."""
+        roots = self._roots()
+        robot = self.model.body_rootid[self.model.body("robot0_base").id]
+        solid = (roots != self.world.obj_body_id[name]) & (roots != robot) & (roots != 0)
+        return self._points(solid, GRID)
+
+    def _roots(self) -> Int[np.ndarray, " geom"]:
+        """Return the body at the root of every geom, below the world."""
+        return self.model.body_rootid[self.model.geom_bodyid]
+
+    def _points(
+        self, chosen: Bool[np.ndarray, " geom"], signs: Float[np.ndarray, "sign 3"]
+    ) -> Float[np.ndarray, "point 3"]:
+        """Return points of the boxes of some geoms that collide."""
+        geoms = np.flatnonzero(chosen & (self.model.geom_group == 0))
+        turned = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
+        offsets = np.einsum("gij,gsj->gsi", turned, signs * self.model.geom_size[geoms, None])
+        points: Float[np.ndarray, "point 3"] = self.data.geom_xpos[geoms, None] + offsets
+        return points.reshape(-1, 3)
 
     def holds(self, goal: list[str]) -> bool:
         """Return whether a part of the goal is reached."""
@@ -106,7 +137,12 @@ class Scene:
         self, to: Float[np.ndarray, "3"], *, yaw: float, close: bool
     ) -> Float32[np.ndarray, "7"]:
         """Return the action towards a place, with the hand pointing down."""
-        wanted = Rotation.from_euler("z", yaw + np.pi / 2) * DOWN
+        return self.move_turned(to, Rotation.from_euler("z", yaw + np.pi / 2) * DOWN, close=close)
+
+    def move_turned(
+        self, to: Float[np.ndarray, "3"], wanted: Rotation, *, close: bool
+    ) -> Float32[np.ndarray, "7"]:
+        """Return the action towards a place and a rotation of the hand."""
         turn = (wanted * self.turned.inv()).as_rotvec()
         action = np.concatenate([GAIN * (to - self.hand), TURN * turn, [1.0 if close else -1.0]])
         return np.clip(action, -1, 1).astype(np.float32)
@@ -131,19 +167,34 @@ def top_grasp(scene: Scene, name: str) -> Grasp:
     width = np.ptp(points @ across.T, axis=0)
     yaws = np.array([_yaw(turned @ direction) for direction in across])
     # The hand begins at yaw 0; of widths that are nearly the same the nearest is taken.
-    cost = width + 0.01 * np.abs(yaws)
-    best = int(cost.argmin())
+    best = int((width + 0.01 * np.abs(yaws)).argmin())
     if width[best] <= WIDEST:
         depth = max(high - 0.03, (high + low) / 2, low + FINGERS)
         middle[up] = sign * min(depth, high - 0.005)
         return Grasp(place + turned @ middle, float(yaws[best]), float(width[best]))
-    best = int(np.abs(yaws).argmin())
-    sides = [middle + side * (width[best] / 2 - WALL) * across[best] for side in (-1, 1)]
-    for side in sides:
-        side[up] = sign * (high - RIM)
-    places = [place + turned @ side for side in sides]
-    nearest = min(places, key=lambda one: float(np.hypot(*(one - scene.hand)[:2])))
-    return Grasp(nearest, float(yaws[best]), 0.006)
+    others = scene.others(name)
+    grasps = []
+    for number in range(0, 36, 9):
+        for side in (-1, 1):
+            rim = middle + side * (width[number] / 2 - WALL) * across[number]
+            rim[up] = sign * (high - RIM)
+            grasps.append(Grasp(place + turned @ rim, float(yaws[number]), 0.006))
+
+    def cost(grasp: Grasp) -> float:
+        distance = float(np.hypot(*(grasp.place - scene.hand)[:2]))
+        if distance < 2 * NEAR and scene.firm:
+            return -1.0
+        return distance + 0.1 * abs(grasp.yaw) + float(_blocked(grasp, others))
+
+    return min(grasps, key=cost)
+
+
+def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> bool:
+    """Return whether something stands where the palm would be."""
+    way = points - grasp.place
+    along = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
+    fingers, flat = np.abs(way[:, :2] @ along), np.abs(way[:, :2] @ [along[1], -along[0]])
+    return bool(((way[:, 2] > 0.03) & (fingers < PALM[0]) & (flat < PALM[1])).any())
 
 
 def _yaw(direction: Float[np.ndarray, "3"]) -> float:
@@ -163,7 +214,7 @@ def held(scene: Scene, grasp: Grasp) -> bool:
     )
 
 
-def pick(scene: Scene, grasp: Grasp) -> Float32[np.ndarray, "7"]:
+def pick(scene: Scene, grasp: Grasp, name: str) -> Float32[np.ndarray, "7"]:
     """Return the action on the way to a grasp: over it, down with open fingers, close."""
     error = grasp.place - scene.hand
     aside = float(np.hypot(*error[:2]))
@@ -173,6 +224,8 @@ def pick(scene: Scene, grasp: Grasp) -> Float32[np.ndarray, "7"]:
     if scene.gap < OPEN - 0.01 and aside > 2 * NEAR:
         higher = max(higher, 0.06)
     target = grasp.place + [0, 0, higher]
+    if aside > 0.05:
+        target[2] = max(target[2], scene.height_on_the_way(grasp.place, but=name) + ABOVE)
     if scene.hand[2] < target[2] - 0.03:  # up before to the side
         target[:2] = scene.hand[:2]
     return scene.move(target, yaw=grasp.yaw, close=False)
@@ -205,6 +258,93 @@ def put(
     return scene.move(scene.hand + way, yaw=grasp.yaw, close=True)
 
 
+@dataclass(frozen=True)
+class Hinge:
+    """A drawer, a door or a knob, as far as the expert needs it."""
+
+    body: int
+    """Number of the body that moves."""
+    value: float
+    """Where its joint is, metres or rad."""
+    axis: Float[np.ndarray, "3"]
+    """The joint's axis in the world."""
+
+    @classmethod
+    def of(cls, scene: Scene, joint: str) -> "Hinge":
+        """Read a joint of the model."""
+        number = scene.model.joint(joint).id
+        value = scene.data.qpos[scene.model.jnt_qposadr[number]]
+        return cls(int(scene.model.jnt_bodyid[number]), float(value), scene.data.xaxis[number].copy())
+
+
+def pull_open(scene: Scene, hinge: Hinge) -> Float32[np.ndarray, "7"]:
+    """Return the action that opens a drawer: from the front to its handle, close, and back."""
+    out = -hinge.axis
+    points = scene.points_of_body(hinge.body)
+    front = points[points @ out > (points @ out).max() - 0.018]
+    handle = (front.max(axis=0) + front.min(axis=0)) / 2
+    wanted = _pointing(scene, -out)
+    error = handle - scene.hand
+    before = float(-error @ out)  # how far the hand is in front of the handle
+    aside = float(np.linalg.norm(error + before * out))
+    turned = float((wanted * scene.turned.inv()).magnitude())
+    if aside < 0.015 and abs(before) < 0.02 and turned < 0.3:
+        if scene.firm:
+            return scene.move_turned(scene.hand + 0.1 * out, wanted, close=True)
+        return scene.move_turned(handle, wanted, close=True)
+    if aside > 0.015 or turned > 0.3:
+        return scene.move_turned(handle + max(0.1, min(before, 0.14)) * out, wanted, close=False)
+    return scene.move_turned(handle, wanted, close=False)
+
+
+def push_shut(scene: Scene, hinge: Hinge) -> Float32[np.ndarray, "7"]:
+    """Return the action that closes a drawer: with closed fingers against its front."""
+    out = -hinge.axis
+    points = scene.points_of_body(hinge.body)
+    front = points[points @ out > (points @ out).max() - 0.018]
+    middle = (front.max(axis=0) + front.min(axis=0)) / 2
+    error = middle - scene.hand
+    before = float(-error @ out)
+    aside = float(np.linalg.norm(error + before * out))
+    if aside > 0.03 and before < 0.06:
+        target = scene.hand + (0.1 - before) * out
+        target[2] = max(target[2], scene.hand[2] + (0.05 if before < 0.03 else 0.0))
+        return scene.move(target, yaw=0.0, close=True)
+    if aside > 0.03:
+        return scene.move(middle + 0.08 * out, yaw=0.0, close=True)
+    return scene.move(middle - 0.08 * out, yaw=0.0, close=True)
+
+
+def turn(scene: Scene, hinge: Hinge, name: str) -> Float32[np.ndarray, "7"]:
+    """Return the action that turns a knob: its ridge between the fingers, and the wrist around."""
+    points = scene.points_of_body(hinge.body)
+    ridge = points[points[:, 2] > points[:, 2].max() - 0.015]
+    angles = np.linspace(0, np.pi, 36, endpoint=False)
+    across = np.stack([np.cos(angles), np.sin(angles)])
+    width = np.ptp(ridge[:, :2] @ across, axis=0)
+    best = int(width.argmin())
+    middle = (ridge.max(axis=0) + ridge.min(axis=0)) / 2
+    place = np.array([*middle[:2], points[:, 2].max() - 0.012])
+    yaw = _yaw(np.array([*across[:, best], 0.0]))
+    grasp = Grasp(place, yaw, float(width[best]))
+    if held(scene, grasp):
+        direction = scene.turned.as_matrix()[:, 0]
+        return scene.move(place, yaw=_yaw(direction) + 0.4, close=True)
+    return pick(scene, grasp, name)
+
+
+def _pointing(scene: Scene, direction: Float[np.ndarray, "3"]) -> Rotation:
+    """Return the hand that points sideways, with its fingers one above the other.
+
+    Of the two ways the one that is a smaller turn from where the hand is.
+    """
+    ways = [
+        Rotation.from_matrix(np.stack([up, np.cross(direction, up), direction], axis=1))
+        for up in (np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.0, -1.0]))
+    ]
+    return min(ways, key=lambda way: float((way * scene.turned.inv()).magnitude()))
+
+
 def expert_action(world: Any) -> Float32[np.ndarray, "7"]:
     """Return what the expert does in the present state of robosuite's environment."""
     scene = Scene(world)
@@ -217,6 +357,11 @@ def expert_action(world: Any) -> Float32[np.ndarray, "7"]:
 def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
     kind, name, *target = goal
     if kind in ("on", "in"):
+        drawer = _closed_drawer(scene, target[0])
+        if drawer is not None:
+            return pull_open(scene, drawer)
+        if scene.turned.as_matrix()[2, 2] > -0.7:  # it points sideways, as before a drawer
+            return _turn_down(scene, target[0])
         grasp = top_grasp(scene, name)
         place, clear = _destination(scene, target[0])
         way = _way(scene, name, place)
@@ -224,9 +369,38 @@ def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
             up = 0.1 if scene.gap > grasp.width + 0.01 else 0.0
             return scene.move(scene.hand + [0, 0, up], yaw=grasp.yaw, close=False)
         if held(scene, grasp):
-            return put(scene, grasp, way, clear=clear)
-        return pick(scene, grasp)
-    raise NotImplementedError(kind)
+            below = scene.hand[2] - scene.points(name)[:, 2].min()
+            height = scene.height_on_the_way(scene.hand + way, but=name) + ABOVE + below
+            return put(scene, grasp, way, clear=max(clear, height - scene.hand[2] - way[2]))
+        return pick(scene, grasp, name)
+    if kind == "turnon":
+        return turn(scene, Hinge.of(scene, scene.world.get_object(name).joints[0]), name)
+    site = scene.world.object_sites_dict.get(name)
+    joint = site.joints[0] if site else scene.world.get_object(name).joints[0]
+    if kind == "open":
+        return pull_open(scene, Hinge.of(scene, joint))
+    return push_shut(scene, Hinge.of(scene, joint))
+
+
+def _turn_down(scene: Scene, region: str) -> Float32[np.ndarray, "7"]:
+    """Return the action of a hand that points sideways: off a drawer's handle, then down."""
+    site = scene.world.object_sites_dict.get(region)
+    if site is not None and site.joints:
+        hinge = Hinge.of(scene, site.joints[0])
+        out = -hinge.axis
+        front = float((scene.points_of_body(hinge.body) @ out).max())
+        if scene.hand @ out < front + 0.08:
+            return scene.move_turned(scene.hand + 0.1 * out, scene.turned, close=False)
+    return scene.move(scene.hand + [0, 0, 0.03], yaw=0.0, close=False)
+
+
+def _closed_drawer(scene: Scene, region: str) -> Hinge | None:
+    """Return the drawer that a region is in, if it is not open yet."""
+    site = scene.world.object_sites_dict.get(region)
+    if site is None or not site.joints:
+        return None
+    hinge = Hinge.of(scene, site.joints[0])
+    return hinge if hinge.value > -0.13 else None
 
 
 def _destination(scene: Scene, name: str) -> tuple[Float[np.ndarray, "3"], float]:
