@@ -18,7 +18,6 @@ from eyehand.envs.metaworld import (
     TASKS,
     TIERS,
     MetaWorldEnv,
-    start_seed,
 )
 from eyehand.types import InputError
 

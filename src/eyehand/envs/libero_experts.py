@@ -173,6 +173,10 @@ def top_grasp(scene: Scene, name: str) -> Grasp:
         middle[up] = sign * min(depth, high - 0.005)
         return Grasp(place + turned @ middle, float(yaws[best]), float(width[best]))
     others = scene.others(name)
+    # The rim alone: a handle may stick out below it.
+    ring = points[sign * points[:, up] > high - 0.015]
+    middle = (ring.max(axis=0) + ring.min(axis=0)) / 2
+    width = np.ptp(ring @ across.T, axis=0)
     grasps = []
     for number in range(0, 36, 9):
         for side in (-1, 1):
@@ -241,13 +245,13 @@ def _way(
 
 
 def put(
-    scene: Scene, grasp: Grasp, way: Float[np.ndarray, "3"], *, clear: float
+    scene: Scene, yaw: float, way: Float[np.ndarray, "3"], *, clear: float
 ) -> Float32[np.ndarray, "7"]:
     """Return the action that carries a held thing.
 
     Args:
         scene: The scene.
-        grasp: How it is held.
+        yaw: How the hand is turned, rad.
         way: Way of its lower side, metres.
         clear: Height above the end of the way at which it is carried, metres.
     """
@@ -255,7 +259,7 @@ def put(
     way[2] += np.clip((np.hypot(*way[:2]) - 0.012) / 0.02, 0, 1) * clear
     if way[2] > 0.02:  # up before to the side
         way[:2] *= np.clip(1 - (way[2] - 0.02) / 0.04, 0, 1)
-    return scene.move(scene.hand + way, yaw=grasp.yaw, close=True)
+    return scene.move(scene.hand + way, yaw=yaw, close=True)
 
 
 @dataclass(frozen=True)
@@ -363,15 +367,17 @@ def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
         if scene.turned.as_matrix()[2, 2] > -0.7:  # it points sideways, as before a drawer
             return _turn_down(scene, target[0])
         grasp = top_grasp(scene, name)
-        place, clear = _destination(scene, target[0])
-        way = _way(scene, name, place)
+        destination = _destination(scene, target[0])
+        way = _way(scene, name, destination.place)
         if np.hypot(*way[:2]) < ARRIVED and -LET_GO < way[2]:
             up = 0.1 if scene.gap > grasp.width + 0.01 else 0.0
             return scene.move(scene.hand + [0, 0, up], yaw=grasp.yaw, close=False)
         if held(scene, grasp):
             below = scene.hand[2] - scene.points(name)[:, 2].min()
             height = scene.height_on_the_way(scene.hand + way, but=name) + ABOVE + below
-            return put(scene, grasp, way, clear=max(clear, height - scene.hand[2] - way[2]))
+            clear = max(destination.clear, height - scene.hand[2] - way[2])
+            yaw = grasp.yaw if destination.yaw is None else destination.yaw
+            return put(scene, yaw, way, clear=clear)
         return pick(scene, grasp, name)
     if kind == "turnon":
         return turn(scene, Hinge.of(scene, scene.world.get_object(name).joints[0]), name)
@@ -403,19 +409,39 @@ def _closed_drawer(scene: Scene, region: str) -> Hinge | None:
     return hinge if hinge.value > -0.13 else None
 
 
-def _destination(scene: Scene, name: str) -> tuple[Float[np.ndarray, "3"], float]:
-    """Return where a thing is put, and the height to carry it at."""
+@dataclass(frozen=True)
+class Destination:
+    """Where a thing is put."""
+
+    place: Float[np.ndarray, "3"]
+    """Where the middle of its lower side is let go, metres."""
+    clear: float
+    """How far above that it is carried, metres."""
+    yaw: float | None = None
+    """How the hand is turned there, where the place is long and narrow."""
+
+
+def _destination(scene: Scene, name: str) -> Destination:
+    """Return where a thing goes that shall be on, or in, something."""
     place = scene.place(name)
-    if name in scene.world.obj_body_id:
-        top = scene.points(name)[:, 2].max()
-        low = scene.points(name)[:, 2].min() + 0.015
-        return np.array([*place[:2], low]), top + 0.06 - low
+    if name in scene.world.obj_body_id:  # a plate or a bowl: onto its floor
+        points = scene.points(name)
+        floor = points[:, 2].min() + 0.015
+        return Destination(np.array([*place[:2], floor]), points[:, 2].max() + 0.06 - floor)
     site = scene.world.object_sites_dict[name]
-    parent = site.parent_name if hasattr(site, "parent_name") else None
-    if parent in scene.world.obj_body_id:
-        points = scene.points(parent)
-        if "contain" in name:
-            middle = (points[:, :2].max(axis=0) + points[:, :2].min(axis=0)) / 2
-            return np.array([*middle, points[:, 2].max() - 0.02]), 0.05
-        return place, points[:, 2].max() + 0.08 - place[2]
-    return place, 0.1
+    if getattr(site, "parent_name", None) is None:  # a part of the table
+        return Destination(place, 0.08)
+    turned = scene.data.site(name).xmat.reshape(3, 3)
+    half = np.asarray(site.size)
+    height = float(np.abs(turned[2] @ half))
+    if height < 0.01:  # a plate of the stove, the top of the cabinet
+        return Destination(place, 0.1)
+    if site.joints:
+        top = scene.points_of_body(Hinge.of(scene, site.joints[0]).body)[:, 2].max()
+    else:
+        top = scene.points(site.parent_name)[:, 2].max()
+    # Things fall the rest of the way.
+    place[2] = max(place[2] - height + 0.02, top - 0.06)
+    flat = sorted((axis for axis in range(3) if abs(turned[2, axis]) < 0.7), key=lambda a: half[a])
+    narrow = half[flat[0]] < 0.6 * half[flat[-1]]
+    return Destination(place, 0.08, _yaw(turned[:, flat[0]]) if narrow else None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from eyehand.data.fashion_mnist import INSTALL, fashion_mnist_folder
-from eyehand.envs.rendering import probe_backends
+from eyehand.envs.opengl import probe_backends
 from eyehand.models.language.pretrained import minilm_folder
 from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, thread_advice
 from eyehand.types import InputError
