@@ -30,9 +30,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import mujoco
 import numpy as np
 from jaxtyping import Float, Float32
 
+from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
 from eyehand.envs.instructions import read_groups, read_instructions
 from eyehand.envs.robot_env import Picture, Quality, RobotEnv
 from eyehand.envs.suite import Disturbance, Hand, Quantity, Suite
@@ -102,6 +104,7 @@ class LiberoEnv(RobotEnv):
         self._quality: Quality = quality
         self._renderers: dict[tuple[str, int, str], Any] = {}
         self._world = _load(self.group, task)
+        self._compiled = mujoco.MjModel.from_xml_string(self._world.model.get_xml())
         self._steps: Any = None
         self._number = 0
 
@@ -126,6 +129,9 @@ class LiberoEnv(RobotEnv):
 
         seed = self.seed_of_episode(seed)
         world, official = self._world, seed - OFFICIAL
+        # robosuite moves furniture in the model, from where it was compiled to stand.
+        world.sim.model.body_pos[:] = self._compiled.body_pos
+        world.sim.model.body_quat[:] = self._compiled.body_quat
         _draw(world, start_seed(self.task, seed))
         self._steps = OperationalSpaceSteps(world)
         if official >= 0:

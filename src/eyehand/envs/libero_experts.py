@@ -36,8 +36,8 @@ metres."""
 PALM = (0.11, 0.04)
 """Half the sizes of the hand, along its fingers' motion and across it, metres."""
 CORNERS = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
-GRID = np.array(np.meshgrid([-1, 0, 1], [-1, 0, 1], [-1, 0, 1])).reshape(3, -1).T
-"""Points of a box, in halves of its sizes: its corners, and those between them."""
+GRID = np.array(np.meshgrid(*3 * [np.linspace(-1, 1, 5)])).reshape(3, -1).T
+"""Points of a box, in halves of its sizes: its corners, and a grid of points between them."""
 SLOPE = 4.0
 """How much higher the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
@@ -188,17 +188,19 @@ def top_grasp(scene: Scene, name: str) -> Grasp:
         distance = float(np.hypot(*(grasp.place - scene.hand)[:2]))
         if distance < 2 * NEAR and scene.firm:
             return -1.0
-        return distance + 0.1 * abs(grasp.yaw) + float(_blocked(grasp, others))
+        return distance + 0.05 * abs(grasp.yaw) + float(_blocked(grasp, others))
 
     return min(grasps, key=cost)
 
 
 def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> bool:
-    """Return whether something stands where the palm would be."""
+    """Return whether something stands where the palm or an open finger would be."""
     way = points - grasp.place
     along = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
     fingers, flat = np.abs(way[:, :2] @ along), np.abs(way[:, :2] @ [along[1], -along[0]])
-    return bool(((way[:, 2] > 0.03) & (fingers < PALM[0]) & (flat < PALM[1])).any())
+    palm = (way[:, 2] > 0.03) & (fingers < PALM[0]) & (flat < PALM[1])
+    finger = (way[:, 2] > -FINGERS) & (np.abs(fingers - 0.045) < 0.012) & (flat < 0.015)
+    return bool((palm | finger).any())
 
 
 def _yaw(direction: Float[np.ndarray, "3"]) -> float:
