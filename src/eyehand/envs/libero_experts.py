@@ -79,7 +79,8 @@ class Scene:
         left, right = self.data.qpos[robot._ref_gripper_joint_pos_indexes]
         self.gap = float(left - right)
         speed = np.abs(self.data.qvel[robot._ref_gripper_joint_vel_indexes]).max()
-        self.firm = bool(robot.gripper.current_action[-1] > FIRM and speed < STILL)
+        self.closed = bool(robot.gripper.current_action[-1] > FIRM)
+        self.firm = self.closed and bool(speed < STILL)
 
     def place(self, name: str) -> Float[np.ndarray, "3"]:
         """Return where a thing, a part or a region is."""
@@ -128,6 +129,14 @@ class Scene:
         offsets = np.einsum("gij,gsj->gsi", turned, signs * self.model.geom_size[geoms, None])
         points: Float[np.ndarray, "point 3"] = self.data.geom_xpos[geoms, None] + offsets
         return points.reshape(-1, 3)
+
+    def rests(self, name: str) -> bool:
+        """Return whether a thing touches something beside the robot."""
+        roots, own = self._roots(), self.world.obj_body_id[name]
+        robot = self.model.body_rootid[self.model.body("robot0_base").id]
+        pairs = roots[self.data.contact.geom]
+        touched = pairs[(pairs == own).any(axis=1)]
+        return bool((touched != robot).all(axis=1).any())
 
     def holds(self, goal: list[str]) -> bool:
         """Return whether a part of the goal is reached."""
@@ -288,16 +297,20 @@ def pull_open(scene: Scene, hinge: Hinge) -> Float32[np.ndarray, "7"]:
     out = -hinge.axis
     points = scene.points_of_body(hinge.body)
     front = points[points @ out > (points @ out).max() - 0.018]
-    handle = (front.max(axis=0) + front.min(axis=0)) / 2
+    handle = (front.max(axis=0) + front.min(axis=0)) / 2 - 0.008 * out
     wanted = _pointing(scene, -out)
     error = handle - scene.hand
     before = float(-error @ out)  # how far the hand is in front of the handle
     aside = float(np.linalg.norm(error + before * out))
     turned = float((wanted * scene.turned.inv()).magnitude())
-    if aside < 0.015 and abs(before) < 0.02 and turned < 0.3:
-        if scene.firm:
-            return scene.move_turned(scene.hand + 0.1 * out, wanted, close=True)
-        return scene.move_turned(handle, wanted, close=True)
+    thick = float(np.ptp(front[:, 2]))
+    if aside < 0.02 and turned < 0.3 and abs(before) < 0.03:
+        if scene.closed and scene.gap > 0.6 * thick:
+            return scene.move_turned(scene.hand + 0.02 * out, wanted, close=True)
+        if abs(before) < 0.012 and not (scene.closed and scene.gap < 0.6 * thick):
+            return scene.move_turned(handle, wanted, close=True)
+    if scene.gap < 0.04 and before < 0.06:  # it slipped off
+        return scene.move_turned(handle + 0.1 * out, wanted, close=False)
     if aside > 0.015 or turned > 0.3:
         return scene.move_turned(handle + max(0.1, min(before, 0.14)) * out, wanted, close=False)
     return scene.move_turned(handle, wanted, close=False)
@@ -371,7 +384,8 @@ def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
         grasp = top_grasp(scene, name)
         destination = _destination(scene, target[0])
         way = _way(scene, name, destination.place)
-        if np.hypot(*way[:2]) < ARRIVED and -LET_GO < way[2]:
+        low = -LET_GO if not scene.rests(name) else -4 * LET_GO
+        if np.hypot(*way[:2]) < ARRIVED and low < way[2]:
             up = 0.1 if scene.gap > grasp.width + 0.01 else 0.0
             return scene.move(scene.hand + [0, 0, up], yaw=grasp.yaw, close=False)
         if held(scene, grasp):
