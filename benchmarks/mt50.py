@@ -13,7 +13,6 @@ data and time they were trained on.
 import argparse
 import json
 import re
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from eyehand.checksums import load_tensors, save_tensors
+from eyehand.checksums import load_tensors, read_json, save_tensors, write_json
 from eyehand.data.lerobot import Dataset
 from eyehand.envs.metaworld import METAWORLD, TIERS
 from eyehand.evaluation.results import (
@@ -110,12 +109,20 @@ def release(out: Path) -> None:
     """
     policy, folder = policies_of(out)[-1], RELEASED / "mt50"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(policy / "config.json", folder)
+    _copy(policy / "config.json", folder, out)
     weights = load_tensors(policy / "model.safetensors")
     save_tensors(
         folder / "model.safetensors",
         {name: value.half() if value.ndim > 1 else value for name, value in weights.items()},
     )
+
+
+def _copy(file: Path, folder: Path, out: Path) -> None:
+    """Copy what a run noted; where its folder was on that machine is nobody's business."""
+    text = json.dumps(read_json(file))
+    for path in (out.resolve(), out):
+        text = text.replace(str(path), "outputs/mt50")
+    write_json(folder / file.name, json.loads(text))
 
 
 def add_run(name: str, out: Path) -> None:
@@ -126,8 +133,8 @@ def add_run(name: str, out: Path) -> None:
         policy = policies[rounds]
         folder = FOLDER / "mt50" / target
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(out / f"evaluation-{policy.name}" / "results.json", folder)
-        shutil.copy(policy / "config.json", folder)
+        _copy(out / f"evaluation-{policy.name}" / "results.json", folder, out)
+        _copy(policy / "config.json", folder, out)
         corrections = [Dataset(out / f"corrections-{number + 1}") for number in range(rounds)]
         demonstrations = Dataset(out / "demonstrations")
         configs = [json.loads((one / "config.json").read_text()) for one in policies[: rounds + 1]]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from eyehand.collection.record import RecordConfig, record
-from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv
+from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv, start_seed
 from eyehand.evaluation.comparison import difference_by_seed
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.evaluation.results import Results, percent_range
@@ -36,7 +36,7 @@ OFFSET, DARK, BRIGHT = 0.06, 0.35, 1.4
 wide data."""
 SHIFT, DIM = 0.05, 0.4
 """The shifted world: the camera's way to its right, metres, and the lamps' brightness."""
-TASKS, DEMONSTRATIONS, EPISODES, FIRST = "mt10", 50, 20, 2_020_000
+TASKS, DEMONSTRATIONS, EPISODES, FIRST = "mt10", 50, 20, 2_021_000
 DATA = {"narrow": ("narrow",), "wide": ("wide",), "both": ("narrow", "wide")}
 """Name of a training to its data sets."""
 
@@ -49,7 +49,7 @@ class ChangingMetaWorld(MetaWorldEnv):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin the episode of a seed, which decides light and camera, too."""
         seed = self.seed_of_episode(seed)
-        random = np.random.default_rng([seed, len(DATA)])
+        random = np.random.default_rng(start_seed("light and camera", seed))
         offset, light = random.uniform([-OFFSET, DARK], [OFFSET, BRIGHT])
         self.disturb(camera_offset=offset, light=light)
         return super().reset(seed=seed, options=options)
@@ -104,6 +104,7 @@ def page(found: dict[str, dict[str, Results]], minutes: float) -> str:
             difference = difference_by_seed(found[one][world].episodes, found[two][world].episodes)
             p = sign_flip_p_value(difference)
             tests.append(f"| {one} less {two} | {world} | {difference.sum():+d} | {p:.4f} |")
+    episodes = EPISODES * len(METAWORLD.select_tasks(TASKS))
     table, differences = "\n".join(rows), "\n".join(tests)
     return f"""# Narrow, wide, and both
 
@@ -119,8 +120,8 @@ once. In brackets 95 % intervals that respect which episodes share a seed, of on
 
 {table}
 
-Difference in successes of {EPISODES * len(METAWORLD.sets[TASKS])} episodes, and the exact sign-flip
-test by seed, not corrected for the number of tests:
+Difference in successes of {episodes} episodes, and the exact sign-flip test by seed, not corrected
+for the number of tests:
 
 | | world | difference | p |
 | --- | --- | --- | --- |

@@ -17,6 +17,7 @@ import torch
 
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import drive, rollout
+from eyehand.envs.suite import SUITES
 from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.evaluation import protocol
 from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy, evaluate, evaluation_starts
@@ -46,7 +47,10 @@ def small_evaluation(
     monkeypatch.setattr(still_policy, "action_dim", 2)
     monkeypatch.setattr(protocol, "ProcessPoolExecutor", HereAndNow)
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    config = EvalConfig(tmp_path / "out", suite="two-ways", episodes=4, films=1)
+    # As a suite of a user's module: it is found by where it is, not by its name.
+    monkeypatch.delitem(SUITES, "two-ways")
+    module = "eyehand.envs.two_ways:TWO_WAYS"
+    config = EvalConfig(tmp_path / "out", suite=module, episodes=4, films=1)
     evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras={"top": 32})
     env = TWO_WAYS.make("two-ways", cameras={"top": 8}, render_observations=False)
     outcomes = [

@@ -69,7 +69,7 @@ def test_a_tier_has_the_interval_of_its_tasks_together() -> None:
 
 
 def test_results_of_the_version_before_are_read() -> None:
-    file = Path(__file__).parents[2] / "docs" / "benchmarks" / "mt50" / "bcz"
+    file = Path(__file__).parents[2] / "docs" / "benchmarks" / "mt50" / "bcz-v1"
     found = read_results(file)
     assert found.protocol == "metaworld-v1"
     assert found.score is not None

@@ -1,5 +1,6 @@
 """A head with history learns from features of a policy that stays as it is."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from eyehand.data.store import open_store
+from eyehand.data.windows import WindowLoader
 from eyehand.policies.bcz import BCZConfig
 from eyehand.policies.heads.flow import FlowHeadConfig
 from eyehand.policies.heads.lstm import LSTMHeadConfig
@@ -16,7 +18,7 @@ from eyehand.policies.registry import load_policy
 from eyehand.runs.history import features_of, train_history, with_history
 from eyehand.runs.train import TrainingRun, run_training
 from eyehand.training.config import TrainConfig
-from eyehand.types import InputError, Observation
+from eyehand.types import Batch, InputError, Observation
 
 SIZES = BCZConfig(
     image_size=32,
@@ -78,26 +80,48 @@ def test_features_are_those_that_the_head_acts_on(checkpoint: Path, boxes: Path)
     torch.testing.assert_close(policy.units.restore_action(chunk), want, rtol=1e-4, atol=1e-5)
 
 
-def test_only_the_head_learns_and_a_run_goes_on(
-    checkpoint: Path, boxes: Path, tmp_path: Path
-) -> None:
-    head = LSTMHeadConfig(dim=8, dims=(8,), dropout=0.0)
+def learn(checkpoint: Path, boxes: Path, out: Path) -> dict[str, torch.Tensor]:
+    """Train a head with history for 30 steps; return the policy's weights."""
+    train_history(
+        checkpoint, [boxes], out, head=LSTMHeadConfig(dim=8, dims=(8,)), history=3,
+        history_stride=2, batch_size=8, training=replace(TRAINING, checkpoint_steps=1),
+    )  # fmt: skip
+    return load_policy(out).state_dict()
 
-    def run(out: Path, steps: int) -> dict[str, torch.Tensor]:
-        train_history(
-            checkpoint, [boxes], out, head=head, history=3, history_stride=2, batch_size=8,
-            training=replace(TRAINING, steps=steps, checkpoint_steps=15),
-        )  # fmt: skip
-        return load_policy(out).state_dict()
 
-    learnt = run(tmp_path / "whole", 30)
+def test_only_the_head_learns(checkpoint: Path, boxes: Path, tmp_path: Path) -> None:
+    learnt = learn(checkpoint, boxes, tmp_path)
     begun = load_policy(checkpoint).state_dict()
     same = {
         name for name, weight in begun.items() if torch.equal(weight, learnt.get(name, weight + 1))
     }
     assert same == {name for name in begun if not name.startswith("head.")}
     assert learnt["head.to_action.weight"].abs().max() > 1e-3
-    assert load_policy(tmp_path / "whole").config.history_stride == 2
+    assert load_policy(tmp_path).config.history_stride == 2
+
+
+def test_a_run_that_was_killed_goes_on(
+    checkpoint: Path, boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two(loader: WindowLoader, start_step: int = 0) -> Iterator[Batch]:
+        yield loader.batch(0)
+        yield loader.batch(1)
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WindowLoader, "batches", two)
+        with pytest.raises(RuntimeError, match="killed"):
+            learn(checkpoint, boxes, tmp_path / "parts")
+    parts = learn(checkpoint, boxes, tmp_path / "parts")
+    whole = learn(checkpoint, boxes, tmp_path / "whole")
+    assert all(torch.equal(weight, parts[name]) for name, weight in whole.items())
+
+
+def test_a_policy_with_a_history_is_refused(boxes: Path, tmp_path: Path) -> None:
+    run = TrainingRun(replace(SIZES, history=2), TrainConfig(steps=1), batch_size=4)
+    run_training(run, [boxes], tmp_path / "policy", resume=False)
+    with pytest.raises(InputError, match="of single frames; its windows have 2"):
+        learn(tmp_path / "policy", boxes, tmp_path / "history")
 
 
 def test_another_head_is_refused(boxes: Path, tmp_path: Path) -> None:

@@ -68,15 +68,16 @@ def test_the_stages_and_what_each_is_given(tmp_path: Path, monkeypatch: pytest.M
     assert [checkpoint for checkpoint, _ in measured] == [policies[1], policies[3]]
     assert [evaluation.probe for _, evaluation in measured] == [False, True]
     assert len({evaluation.out for _, evaluation in measured}) == 2
-    measured.clear()
-    stages.clear()
-    reproduce(mt50_corner4().stages, mt50_corner4().run)  # without corrections: one policy
-    assert [kind for kind, *_ in stages] == ["record", "train", "measure"]
-    assert stages[-1][2].probe
     for _, evaluation in measured:
         assert evaluation.tasks == "hard"
         assert (evaluation.episodes, evaluation.probe_episodes) == (20, 5)
         assert evaluation.seed == 2_000_000
+    stages.clear()
+    recipe = mt50_corner4()  # without corrections: one policy, measured once, with controls
+    reproduce(replace(recipe.stages, out=tmp_path / "corner4"), recipe.run)
+    assert [kind for kind, *_ in stages] == ["record", "train", "measure"]
+    assert stages[0][1].cameras == recipe.run.policy.cameras == ("corner4",)
+    assert stages[-1][2].probe
 
 
 def test_every_default_seed_is_a_training_seed() -> None:

@@ -107,9 +107,10 @@ def difference_by_seed(
         second: The same of another policy, on the same start states.
 
     Example:
-        >>> one, two = [("reach", 5, True, 40), ("push", 5, True, 60)], [("reach", 5, False, 500)]
+        >>> one = [("reach", 5, True, 40), ("push", 5, True, 60), ("reach", 6, False, 500)]
+        >>> two = [("reach", 5, False, 500), ("push", 5, True, 70), ("reach", 6, True, 90)]
         >>> difference_by_seed(one, two)
-        array([2])
+        array([ 1, -1])
     """
     wins = Counter({seed: 0 for _, seed, _, _ in first})
     wins.update(seed for _, seed, success, _ in first if success)

@@ -331,7 +331,7 @@ def _results(
     steps = sum(record.steps for record in everything)
     seconds = sum(record.seconds for record in everything)
     return Results(
-        suite=suite.name,
+        suite=config.suite,
         protocol=suite.protocol,
         command=reproducing_command(config, evaluated),
         checkpoint=evaluated.name,

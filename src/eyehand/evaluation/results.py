@@ -153,7 +153,7 @@ class Results:
     episodes: list[tuple[str, int, bool, int]] = field(default_factory=list)
     """Task, seed, success and steps of every episode of the evaluation itself."""
     suite: str = "metaworld"
-    """The benchmark; files of the version before are of this one."""
+    """The benchmark, as `find_suite` takes it; files of the version before are of this one."""
     score_name: str = "tier mean"
     """Name of the published score."""
     policy_threads: int | None = None

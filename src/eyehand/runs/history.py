@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float32
+from rich.console import Console
 from rich.progress import track
 from torch import nn
 
@@ -76,9 +77,15 @@ def train_history(
     begun = load_policy(checkpoint)
     if not isinstance(begun, FramePolicy) or not isinstance(begun.config.head, MLPHeadConfig):
         raise InputError(f"{checkpoint} must be a policy with the head 'mlp'.")
+    if begun.config.history > 1:
+        raise InputError(
+            f"{checkpoint} must be a policy of single frames; its windows have "
+            f"{begun.config.history}."
+        )
     needed = ("state", "action")
     size = begun.config.image_size
     store = join_stores([open_store(one, image_size=size, needed=needed) for one in data])
+    torch.manual_seed(training.seed)
     policy = with_history(begun, head, history=history, history_stride=history_stride)
     feature = features_of(begun, store)
     windows = WindowConfig(
@@ -144,7 +151,7 @@ def features_of(policy: FramePolicy, store: FrameStore) -> Float32[np.ndarray, "
     numbers = np.arange(len(store))
     pieces = [numbers[at : at + FRAMES_AT_ONCE] for at in range(0, len(store), FRAMES_AT_ONCE)]
     with evaluation_mode(policy):
-        for piece in track(pieces, description="features"):
+        for piece in track(pieces, description="features", console=Console(stderr=True)):
             image = {
                 name: torch.from_numpy(np.stack([pictures[n] for n in piece.tolist()])).to(device)
                 for name, pictures in store.image.items()
