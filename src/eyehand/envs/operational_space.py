@@ -91,7 +91,5 @@ class OperationalSpaceSteps:
         _, for_place, for_rotation, null = self._matrices(mass, both, move, turn)
         wrench = np.concatenate([np.dot(for_place, force), np.dot(for_rotation, torque)])
         torques = np.dot(both.T, wrench) + data.qfrc_bias[self._velocities]
-        torques += self._null_torques(
-            mass, null, controller.initial_joint, joints, joint_speed
-        )
+        torques += self._null_torques(mass, null, controller.initial_joint, joints, joint_speed)
         return np.asarray(torques)

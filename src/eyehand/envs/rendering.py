@@ -22,6 +22,7 @@ from eyehand.envs.meshes import MESH_FACES, decimated
 from eyehand.envs.robot_env import Quality
 from eyehand.types import InputError
 
+
 class Crop(NamedTuple):
     """The part of a camera's picture that is drawn: its edges, in halves of the picture.
 
@@ -214,5 +215,3 @@ def _sky_colour(model: Any) -> UInt8[np.ndarray, "3"] | None:
             colours = model.tex_data[start : start + count].reshape(-1, 3)
             return colours[0].copy() if (colours == colours[0]).all() else None
     return None
-
-
