@@ -1,6 +1,7 @@
 """Every registered suite keeps its contract; what a person names is found or refused."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,49 @@ def test_the_battery_sees_a_contradiction() -> None:
     ]:
         with pytest.raises(AssertionError, match=said):
             check_suite(broken)
+
+
+def test_the_battery_sees_what_is_wrong_with_chains(
+    lamps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = lamps.LAMPS
+    check_suite(suite)
+    first = suite.chains[0]
+    for chains, said in [
+        ((first, first), "a chain is there twice"),
+        ((first, first[:4]), "must have 5 different tasks"),
+        (((*first[:4], first[0]),), "must have 5 different tasks"),
+        (((*first[:4], "yellow"),), "a chain has a task that is in no group"),
+    ]:
+        with pytest.raises(AssertionError, match=said):
+            check_suite(replace(suite, chains=chains))
+    with pytest.raises(AssertionError, match="cannot be told another task"):
+        check_suite(replace(TWO_WAYS, chains=(("two-ways",),)))
+
+    def resets(self: Any, task: str) -> None:
+        self.task, self.instruction = task, suite.instructions(task).canonical
+        self.reset(seed=0)
+
+    def keeps_the_time(self: Any, task: str) -> None:
+        self.task, self.instruction, self.left = task, suite.instructions(task).canonical, 1
+
+    for wrong, said in [
+        (lambda self, task: None, "the task told is not the next one"),
+        (resets, "a new task changes the pictures"),
+        (keeps_the_time, "a new task has no time of its own"),
+    ]:
+        monkeypatch.setattr(lamps.LampsEnv, "begin_task", wrong)
+        with pytest.raises(AssertionError, match=said):
+            check_suite(suite)
+
+
+def test_chains_that_a_suite_lacks_are_refused(lamps: Any) -> None:
+    lamps.LAMPS.check_chains(6)
+    TWO_WAYS.check_chains(0)
+    with pytest.raises(InputError, match=r"the suite two-ways has no chains of tasks: leave --cha"):
+        TWO_WAYS.check_chains(1)
+    with pytest.raises(InputError, match=r"lamps has 6 chains of tasks\. Got --chains 7\."):
+        lamps.LAMPS.check_chains(7)
 
 
 def test_tasks_are_selected_by_name_group_and_set() -> None:

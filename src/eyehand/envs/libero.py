@@ -18,7 +18,10 @@ Protocol ``libero-v1``:
   steps, while things come to rest;
 - seeds from 1,000,000 to 1,000,049 are the 50 official start states of a task. All others are drawn
   anew from the task's regions, by task and seed: training and choosing never see official ones;
-- the score is the unweighted mean of the suites' success rates.
+- the score is the unweighted mean of the suites' success rates;
+- the ten tasks of ``libero-goal`` share a scene, so they can be told one after another without a
+  reset: `eyehand.envs.libero_chains`. Each has the 300 actions of a task alone, and a goal counts
+  when its predicates hold, once.
 """
 
 import re
@@ -39,6 +42,7 @@ from jaxtyping import Float, Float32
 
 from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
 from eyehand.envs.instructions import Instructions, read_groups, read_instructions
+from eyehand.envs.libero_chains import chains
 from eyehand.envs.robot_env import Picture, Quality, RobotEnv
 from eyehand.envs.suite import Disturbance, Hand, Quantity, Suite
 from eyehand.functional.start_seed import start_seed
@@ -180,6 +184,22 @@ class LiberoEnv(RobotEnv):
         truncated = self._number == CAPS[self.group] and not success
         observation = self.observation(self.state())
         return observation, float(success), success, truncated, {"success": success}
+
+    def begin_task(self, task: str) -> None:
+        """Begin another task of the same scene in the world as it is, as `Chained` says.
+
+        Raises:
+            InputError: If there is no such task, or its scene is another one.
+        """
+        LIBERO.check_task(task)
+        group, here = LIBERO.group_of(task), self._world.parsed_problem
+        asked = _problem(group, task)
+        if any(asked[part] != here[part] for part in ("objects", "fixtures", "regions")):
+            raise InputError(f"task {task!r} has another scene than {self.task!r}: reset instead.")
+        here["goal_state"] = asked["goal_state"]
+        self.task, self.group = task, group
+        self.instruction = LIBERO.instructions(task).canonical
+        self._number = 0
 
     def state(self) -> Float[np.ndarray, "8"]:
         """Return where the hand is and how it is turned, and the places of its fingers."""
@@ -332,6 +352,13 @@ def _load(folder: str, task: str) -> Any:
         ) from error
 
 
+def _problem(folder: str, task: str) -> dict[str, Any]:
+    """Return what the file of a task says: things, furniture, regions and goal."""
+    _, _, reader = _packages()
+    problem: dict[str, Any] = reader.robosuite_parse_problem(str(_description(folder, task)))
+    return problem
+
+
 def _description(folder: str, task: str) -> Path:
     """Return the file that describes a task."""
     return _place_of("bddl_files") / f"libero_{folder}" / f"{task}.bddl"
@@ -439,6 +466,7 @@ def _one(group: str) -> Suite:
         groups={group: GROUPS[group]},
         max_steps=CAPS[group],
         scenes=LIBERO.scenes if group == "goal" else (),
+        chains=chains() if group == "goal" else (),
     )
 
 

@@ -101,6 +101,9 @@ class Suite:
     """Other named sets of tasks."""
     scenes: tuple[tuple[str, ...], ...] = ()
     """Tasks that show the same objects, so that only the sentence tells them apart."""
+    chains: tuple[tuple[str, ...], ...] = ()
+    """Tasks that can be told one after another without a reset, equally many in every chain;
+    environments are then `eyehand.envs.robot_env.Chained`."""
     landmarks: tuple[str, ...] = ()
     """Names of the points whose places in the picture the simulator knows."""
     masks: tuple[str, ...] = ()
@@ -163,6 +166,16 @@ class Suite:
         """Raise an `InputError` if there is no such task."""
         if name not in self.tasks:
             raise InputError(unknown_name(f"task of {self.name}", name, self.tasks))
+
+    def check_chains(self, number: int) -> None:
+        """Raise an `InputError` if there are not that many chains."""
+        if number and not self.chains:
+            raise InputError(f"the suite {self.name} has no chains of tasks: leave --chains out.")
+        if number > len(self.chains):
+            raise InputError(
+                f"the suite {self.name} has {len(self.chains):,} chains of tasks. "
+                f"Got --chains {number}."
+            )
 
     def check_cameras(self, names: Mapping[str, int] | tuple[str, ...]) -> None:
         """Raise an `InputError` if there is no such camera."""

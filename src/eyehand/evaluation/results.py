@@ -25,7 +25,7 @@ class EpisodeRecord:
     """One episode: a line of ``episodes.jsonl``."""
 
     probe: str
-    """Which control it belongs to; empty for the evaluation itself."""
+    """Which control or chain it belongs to; empty for the evaluation itself."""
     task: str
     seed: int
     instruction: str
