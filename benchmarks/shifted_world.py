@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from eyehand.collection.record import RecordConfig, record
-from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv, start_seed
+from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv
 from eyehand.evaluation.comparison import difference_by_seed
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.evaluation.results import Results, percent_range
 from eyehand.functional.sign_flip import sign_flip_p_value
+from eyehand.functional.start_seed import start_seed
 from eyehand.recipes import find_recipe
 from eyehand.runs.measure import measure
 from eyehand.runs.train import run_training

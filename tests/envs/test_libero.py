@@ -153,9 +153,7 @@ def test_fast_pictures_show_what_full_meshes_show(opengl: None) -> None:
     seen = env.reset(seed=5)[0]["image"]
     sim = env._world.sim
     for name, camera in CAMERAS.items():
-        full = Renderer(
-            sim.model._model, camera=camera, size=128, faces=10**9, hidden=(COLLISION,)
-        )
+        full = Renderer(sim.model._model, camera=camera, size=128, faces=10**9, hidden=(COLLISION,))
         difference = np.abs(seen[name].astype(int) - full.render(sim.data._data))
         assert difference.mean() < 4
         full.close()

@@ -19,6 +19,7 @@ from eyehand.envs.metaworld import (
     TIERS,
     MetaWorldEnv,
 )
+from eyehand.functional.start_seed import start_seed
 from eyehand.types import InputError
 
 KINDS = ("button-press", "door-open", "drawer-open", "stick-pull", "peg-insert-side", "soccer")
