@@ -1,13 +1,17 @@
 """LIBERO as a suite: its protocol, its start states, and what robosuite does."""
 
 import logging
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from eyehand.envs import libero
 from eyehand.envs.libero import (
     CAMERAS,
     CAPS,
@@ -15,6 +19,7 @@ from eyehand.envs.libero import (
     GROUPS,
     LIBERO,
     OFFICIAL,
+    VARIANTS,
     LiberoEnv,
     axis_angle,
 )
@@ -23,7 +28,7 @@ from eyehand.types import InputError
 
 TASK = "put_the_bowl_on_the_stove"
 needs_libero = pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("libero") is None,
+    find_spec("libero") is None,
     reason='needs `pip install "eyehand[libero]"`',
 )
 
@@ -182,10 +187,64 @@ def test_landmarks_lie_where_the_picture_shows_them(opengl: None) -> None:
 def test_without_the_package_one_sentence_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "robosuite", None)
     for name in [name for name in sys.modules if name.startswith("robosuite.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(InputError, match=r"LIBERO is not installed .* eyehand\[libero\]"):
         LiberoEnv(TASK, render_observations=False)
+
+
+@needs_libero
+def test_a_changed_task_is_told_its_own_sentence() -> None:
+    task = "put_the_bowl_on_the_stove"
+    usual = LIBERO.instructions(task).canonical
+    told = {
+        name: find_suite(f"libero-pro-{name}").instructions(task).canonical for name in VARIANTS
+    }
+    assert told["swap"] == told["object"] == usual
+    assert told["language"] == "place the bowl on the stove"
+    assert told["task"] == "put the plate on the stove"
+
+
+@needs_libero
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_changed_task_has_start_states_of_its_own(variant: str) -> None:
+    places = []
+    for changed in ("", variant):
+        env = LiberoEnv(TASK, render_observations=False, variant=changed)
+        env.reset(seed=OFFICIAL)
+        places.append(np.concatenate([positions(env), env.landmarks().ravel()]))
+        assert (
+            env.instruction
+            == find_suite(f"libero-pro-{changed}" if changed else "libero")
+            .instructions(TASK)
+            .canonical
+        )
+        env.close()
+    same = len(places[0]) == len(places[1]) and np.allclose(*places)
+    assert same == (variant == "language")
+
+
+@needs_libero
+def test_a_damaged_file_is_named_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = libero._description("goal", TASK).read_text()
+    damaged = tmp_path / "libero_goal" / f"{TASK}.bddl"
+    damaged.parent.mkdir()
+    damaged.write_text(whole[: len(whole) // 2])
+    monkeypatch.setattr(libero, "_place_of", lambda _: tmp_path)
+    with pytest.raises(InputError, match=f"{TASK}.* is missing or damaged"):
+        LiberoEnv(TASK, render_observations=False)
+
+
+@needs_libero
+def test_damaged_start_states_are_named_in_one_sentence(
+    env: LiberoEnv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "libero_goal" / f"{TASK}.pruned_init.npz"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"PK\x03\x04 and no more")
+    monkeypatch.setattr(libero, "_place_of", lambda _: tmp_path)
+    with pytest.raises(InputError, match=f"{TASK}.* are missing or damaged"):
+        env.reset(seed=OFFICIAL)
