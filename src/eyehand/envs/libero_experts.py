@@ -29,8 +29,9 @@ NEAR, DEPTH = 0.015, 0.012
 """Distances, to the side and along the hand, within which the fingers may close, metres."""
 ABOVE = 0.04
 """How far above things in the way the hand goes, metres."""
-PALM = (0.11, 0.04)
-"""Half the sizes of the hand, along its fingers' motion and across it, metres."""
+PALM, UNDER_PALM = (0.11, 0.04), 0.04
+"""Half the sizes of the hand, along its fingers' motion and across it, and how far above the
+fingertips it begins, metres."""
 SLOPE = 4.0
 """How much farther back the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
@@ -186,14 +187,14 @@ def _angle(one: Any, other: float) -> Any:
     return np.abs((one - other + np.pi / 2) % np.pi - np.pi / 2)
 
 
-def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> bool:
-    """Return whether something stands where the palm or an open finger would be."""
+def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> float:
+    """Return how deep something stands where the palm or an open finger would be, metres."""
     way = points - grasp.place
     along = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
     fingers, flat = np.abs(way[:, :2] @ along), np.abs(way[:, :2] @ [along[1], -along[0]])
-    palm = (way[:, 2] > 0.03) & (fingers < PALM[0]) & (flat < PALM[1])
-    finger = (way[:, 2] > -FINGERS) & (np.abs(fingers - REACH) < 0.017) & (flat < 0.015)
-    return bool((palm | finger).any())
+    palm = np.minimum(PALM[0] - fingers, PALM[1] - flat)[way[:, 2] > UNDER_PALM]
+    finger = np.minimum(0.017 - np.abs(fingers - REACH), 0.015 - flat)[way[:, 2] > -FINGERS]
+    return float(max(palm.max(initial=0.0), finger.max(initial=0.0)))
 
 
 def held(scene: Scene, grasp: Grasp) -> bool:
@@ -435,6 +436,13 @@ def _destination(scene: Scene, name: str) -> Destination:
         return _inside(scene, site.parent_name, door, place)
     if drawer is not None:
         top = scene.points_of_body(drawer.body)[:, 2].max()
+        # In the middle of the part that is outside the cabinet.
+        cabinet = scene.points_of_body(scene.model.body_parentid[drawer.body])
+        edge, end = (
+            (cabinet @ drawer.out).max(),
+            place @ drawer.out + np.abs(drawer.out @ turned) @ half,
+        )
+        place += ((edge + end) / 2 - place @ drawer.out) * drawer.out
     else:
         top = scene.points(site.parent_name)[:, 2].max()
     # Things fall the rest of the way.
