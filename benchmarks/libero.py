@@ -50,8 +50,8 @@ Published policies learn from LIBERO's own demonstrations, 50 a task, which peop
 teleoperation. Ours learns from demonstrations that a program gave
 (`src/eyehand/envs/libero_experts.py`), in start states drawn anew from the tasks' regions: the 50
 official ones are for the evaluation alone. So the rows are not like for like. Each official start
-state is one episode; the 95 % interval is Wilson's for a task, and for means one that respects which
-tasks share a number of start state.
+state is one episode; the 95 % interval is Wilson's for a task, and for means one that respects
+which tasks share a number of start state.
 """
 PRO = """
 The same policy in the same tasks as LIBERO-PRO (Zhou et al., 2025, arXiv 2510.03827) changes them:
