@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from eyehand.envs.check import check_suite
-from eyehand.envs.suite import SUITES, find_suite
+from eyehand.envs.suite import SUITES, WHOLE, find_suite, find_task
 from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.types import InputError
 
@@ -91,3 +91,19 @@ def test_unknown_names_are_one_sentence() -> None:
         TWO_WAYS.select_tasks("two-ways,reach")
     with pytest.raises(InputError, match=r"no camera of two-ways 'side'"):
         TWO_WAYS.check_cameras({"top": 8, "side": 8})
+
+
+def test_a_task_is_found_by_its_name_or_its_sentence() -> None:
+    drawer = "open_the_middle_drawer_of_the_cabinet"
+    for text in (drawer, "Open the middle drawer of the cabinet"):
+        suite, task = find_task(text)
+        assert (suite.name, task) == ("libero", drawer)
+        suite, task = find_task(text, "libero-goal")
+        assert (suite.name, task) == ("libero-goal", drawer)
+    with pytest.raises(InputError, match=r"no task of metaworld 'open the middle drawer'"):
+        find_task("open the middle drawer", "metaworld")
+
+
+def test_suites_that_are_searched_share_no_task() -> None:
+    tasks = [task for name in WHOLE for task in find_suite(name).tasks]
+    assert len(set(tasks)) == len(tasks)

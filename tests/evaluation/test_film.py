@@ -208,7 +208,8 @@ def test_play_tells_the_sentence_and_films(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"task": "easy"}, "no task of metaworld 'easy'"),
+        ({"task": "easy"}, "no task 'easy'"),
+        ({"task": "easy", "suite": "metaworld"}, "no task of metaworld 'easy'"),
         ({"suite": "metawrld"}, "no suite 'metawrld'"),
         ({"task": "drawer-opn"}, "Did you mean 'drawer-open'"),
         ({"out": Path("film.avi")}, r"--out must end in \.mp4. Got 'film\.avi'"),

@@ -28,6 +28,8 @@ SUITES = {
     "two-ways": "eyehand.envs.two_ways:TWO_WAYS",
 }
 """Name of a suite to the object that is imported for it, ``module:object``."""
+WHOLE = ("libero", "metaworld", "two-ways")
+"""Suites of which none is a part of another one, or a variant of it."""
 
 
 @dataclass(frozen=True)
@@ -209,3 +211,29 @@ def find_suite(name: str) -> Suite:
     if not isinstance(suite, Suite):
         raise InputError(f"{name} must be a Suite. Got {type(suite).__name__}.")
     return suite
+
+
+def find_task(text: str, suite: str = "") -> tuple[Suite, str]:
+    """Return a suite and its task of this name, or of this canonical sentence.
+
+    Args:
+        text: Such as ``drawer-open`` or ``Open a drawer``; of a sentence the case does not matter.
+        suite: Name of the suite; left out, the first of ``WHOLE`` that has the task.
+
+    Raises:
+        InputError: If there is no such suite, or no such task in it.
+
+    Example:
+        >>> suite, task = find_task("open a drawer")
+        >>> suite.name, task
+        ('metaworld', 'drawer-open')
+    """
+    names: list[str] = []
+    for one in [find_suite(name) for name in ([suite] if suite else WHOLE)]:
+        told = {one.instructions(task).canonical.lower(): task for task in one.tasks}
+        if text in one.tasks:
+            return one, text
+        if text.lower() in told:
+            return one, told[text.lower()]
+        names += one.tasks
+    raise InputError(unknown_name(f"task of {suite}" if suite else "task", text, names))
