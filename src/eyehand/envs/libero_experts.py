@@ -29,9 +29,11 @@ NEAR, DEPTH = 0.015, 0.012
 """Distances, to the side and along the hand, within which the fingers may close, metres."""
 ABOVE = 0.04
 """How far above things in the way the hand goes, metres."""
-PALM, UNDER_PALM = (0.11, 0.04), 0.04
-"""Half the sizes of the hand, along its fingers' motion and across it, and how far above the
-fingertips it begins, metres."""
+PALM, WRIST = (0.106, 0.034), 0.06
+"""Half the sizes of the palm, along its fingers' motion and across it, and the radius of the wrist,
+metres."""
+PALM_BEGINS, WRIST_BEGINS = 0.024, 0.124
+"""How far above the fingertips they begin, metres."""
 SLOPE = 4.0
 """How much farther back the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
@@ -43,8 +45,10 @@ FINGERS = 0.012
 SIDEWAYS, LEANING = 0.3, 0.6
 """How far the hand points down from the level before a handle, and forward from below before an
 oven, rad: so a finger hooks the handle, and the wrist stays outside."""
-PULLED = -0.12
+PULLED = -0.115
 """Place of a drawer's joint, metres, from which on there is room in it."""
+BEHIND = 0.02
+"""How far behind the place that it pushes the hand comes down, metres."""
 FLAT = 0.03
 """Height of what is pushed to its place, as a plate is, metres."""
 
@@ -104,7 +108,7 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
     destination = _destination(scene, region)
     way = _way(points, destination.place)
     if np.ptp(points[:, 2]) < FLAT and np.ptp(points[:, :2], axis=0).min() > WIDEST:
-        return push_along(scene, name, way)
+        return drag(scene, name, way)
     if destination.inward is None and scene.pointing[2] > -0.7:  # sideways, as before a drawer
         return turn_down(scene, drawer)
     grasp = top_grasp(scene, name, inward=destination.inward)
@@ -175,9 +179,8 @@ def top_grasp(scene: Scene, name: str, *, inward: Float[np.ndarray, "3"] | None 
         distance = float(np.hypot(*(grasp.place - scene.hand)[:2]))
         if distance < 2 * NEAR and scene.firm:
             return distance - 1.0
-        return (
-            distance + 0.05 * float(_angle(grasp.yaw, scene.yaw)) + float(_blocked(grasp, others))
-        )
+        turn = 0.05 * float(_angle(grasp.yaw, scene.yaw))
+        return distance + turn + 20 * _blocked(grasp, others)
 
     return min(grasps, key=cost)
 
@@ -188,13 +191,17 @@ def _angle(one: Any, other: float) -> Any:
 
 
 def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> float:
-    """Return how deep something stands where the palm or an open finger would be, metres."""
+    """Return how deep something stands where palm, wrist or an open finger would be, metres."""
     way = points - grasp.place
     along = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
     fingers, flat = np.abs(way[:, :2] @ along), np.abs(way[:, :2] @ [along[1], -along[0]])
-    palm = np.minimum(PALM[0] - fingers, PALM[1] - flat)[way[:, 2] > UNDER_PALM]
-    finger = np.minimum(0.017 - np.abs(fingers - REACH), 0.015 - flat)[way[:, 2] > -FINGERS]
-    return float(max(palm.max(initial=0.0), finger.max(initial=0.0)))
+    height = way[:, 2]
+    palm = np.minimum(PALM[0] - fingers, PALM[1] - flat)[
+        (height > PALM_BEGINS) & (height < WRIST_BEGINS)
+    ]
+    wrist = (WRIST - np.hypot(way[:, 0], way[:, 1]))[height > WRIST_BEGINS]
+    finger = np.minimum(0.017 - np.abs(fingers - REACH), 0.015 - flat)[height > -FINGERS]
+    return float(max(part.max(initial=0.0) for part in (palm, wrist, finger)))
 
 
 def held(scene: Scene, grasp: Grasp) -> bool:
@@ -227,7 +234,7 @@ def pick(scene: Scene, grasp: Grasp, name: str) -> Float32[np.ndarray, "7"]:
     if scene.gap < OPEN - 0.01 and aside > 2 * NEAR:
         back = max(back, 0.06)
     target = grasp.place - back * grasp.pointing
-    if aside > 0.05:
+    if aside > 0.02:
         target[2] = max(target[2], scene.height_on_the_way(grasp.place, but=name) + ABOVE)
     if scene.hand[2] < target[2] - 0.03:  # up before to the side
         target[:2] = scene.hand[:2]
@@ -310,6 +317,8 @@ def _turn_between(one: Rotation, other: Rotation) -> float:
 
 def turn_down(scene: Scene, drawer: FurnitureJoint | None) -> Float32[np.ndarray, "7"]:
     """Return the action of a hand that points sideways: off a drawer's handle, then down."""
+    if scene.gap < OPEN - 0.01:  # else it would take the drawer along
+        return scene.move_turned(scene.hand, scene.turned, close=False)
     if drawer is not None:
         front = float((scene.points_of_body(drawer.body) @ drawer.out).max())
         if scene.hand @ drawer.out < front + 0.08:
@@ -341,18 +350,25 @@ def push_shut(scene: Scene, joint: FurnitureJoint, name: str) -> Float32[np.ndar
     return shove(scene, contact, direction, yaw=yaw_along(direction), over=top + 0.08, close=True)
 
 
-def push_along(scene: Scene, name: str, way: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "7"]:
-    """Return the action that pushes something flat, as a plate is, between open fingers."""
+def drag(scene: Scene, name: str, way: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "7"]:
+    """Return the action that drags something flat, as a plate is, under fingers that press on it.
+
+    They press before its middle, so that it follows and does not turn away.
+    """
     points = scene.points(name)
-    middle = (points.max(axis=0) + points.min(axis=0)) / 2
-    radius = float(np.ptp(points[:, :2], axis=0).min()) / 2
     direction = np.array([*way[:2], 0.0]) / max(float(np.hypot(*way[:2])), 1e-6)
-    behind = np.sqrt(max(radius**2 - REACH**2, 0.0)) + 0.008
-    contact = middle - behind * direction
-    contact[2] = points[:, 2].min() + FINGERS + 0.004
-    sideways = np.cross(direction, UP)
-    over = float(points[:, 2].max()) + 0.1
-    return shove(scene, contact, direction, yaw=yaw_along(sideways), over=over, close=False)
+    place = (points.max(axis=0) + points.min(axis=0)) / 2 + 0.02 * direction
+    place[2] = points[:, 2].min() + FINGERS
+    error = place - scene.hand
+    aside, height = float(np.hypot(*error[:2])), float(-error[2])
+    if aside < 0.035 and height < 0.015:
+        step = 0.05 if height < 0.01 and scene.closed else 0.0
+        return scene.move(scene.hand + step * direction - 0.02 * UP, close=True)
+    if aside > 0.015:
+        place[2] = max(points[:, 2].max() + 0.06, scene.height_on_the_way(place, but=name) + ABOVE)
+        if height < place[2] - points[:, 2].min() - FINGERS - 0.03:  # up before to the side
+            place[:2] = scene.hand[:2]
+    return scene.move(place, close=True)
 
 
 def shove(
@@ -378,7 +394,7 @@ def shove(
     aside = float(np.hypot(*away[:2]))
     if -0.03 < before < 0.06 and aside < 0.02 and abs(away[2]) < 0.015:
         return scene.move(scene.hand + away + 0.05 * direction, yaw=yaw, close=close)
-    start = contact - 0.05 * direction
+    start = contact - BEHIND * direction
     if np.hypot(*(start - scene.hand)[:2]) > 0.02:
         start[2] = over
         if scene.hand[2] < over - 0.02:  # up before to the side
