@@ -106,6 +106,17 @@ def test_figures_are_those_of_the_pattern(run: Run, config: EvalConfig) -> None:
     assert (results.seeds, results.seed_range) == ((1_000_000, 1_000_005), "evaluation")
 
 
+def test_every_place_of_a_chain_is_an_episode_for_comparisons(run: Run, config: EvalConfig) -> None:
+    results = run(FakeRollout(no_blue), config)
+    episodes = results.as_episodes()
+    assert episodes[:3] == [
+        ("1 in a row", 0, True, 3), ("2 in a row", 0, True, 6), ("3 in a row", 0, False, 9),
+    ]  # fmt: skip
+    assert len(episodes) == 6 * 5
+    won = sum(success for _, _, success, _ in episodes)
+    assert 5 * won / len(episodes) == results.average_length
+
+
 def test_the_interval_is_students_but_for_its_doubt() -> None:
     """20 chains of length 5, 3 and 0: by hand, and beside scipy's of the mean of 20 numbers."""
     length = np.repeat([5, 3, 0], [10, 5, 5])

@@ -83,6 +83,18 @@ class ChainResults:
     versions: dict[str, str]
     policy_threads: int
 
+    def as_episodes(self) -> list[tuple[str, int, bool, int]]:
+        """Return place in the chain, number of the chain, success and steps, for every place.
+
+        A place is a success where its task and all before it were done, so the success rate is the
+        average length divided by the length of a chain.
+        """
+        return [
+            (f"{place} in a row", number, chain.length >= place, sum(chain.steps[:place]))
+            for number, chain in enumerate(self.chains)
+            for place in range(1, len(self.in_a_row) + 1)
+        ]
+
 
 def chain_starts(config: EvalConfig) -> list[tuple[Start, ...]]:
     """Return the chains of an evaluation, each task with its seed and sentence.

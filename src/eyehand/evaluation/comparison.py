@@ -42,6 +42,8 @@ class ComparedRun:
     """99th percentile of that time."""
     passes: float
     """Runs of the head's network for one chunk: denoising steps, or tokens."""
+    chain_length: int = 0
+    """Tasks of a chain, where chains were told and every place in them is an episode; else 0."""
 
     @property
     def name(self) -> str:
@@ -149,15 +151,17 @@ def differences_text(runs: Sequence[ComparedRun]) -> str:
 def comparison_table(runs: Sequence[ComparedRun]) -> str:
     """Return the table in Markdown, best first."""
     fields = list(dict.fromkeys(field for run in runs for field in run.changes))
+    chains = any(run.chain_length for run in runs)
     head = [
-        *fields, "success", "95 % interval", "episodes", "training loss", "steps",
-        "parameters", "samples/s", "chunk p50, ms", "p99, ms", "passes/chunk",
+        *fields, *(["average length"] if chains else []), "success", "95 % interval", "episodes",
+        "training loss", "steps", "parameters", "samples/s", "chunk p50, ms", "p99, ms", "passes/chunk",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     for run in best_first(runs):
         rate = run.rate
         rows.append([
             *(run.changes.get(field, "") for field in fields),
+            *([f"{run.chain_length * rate.success_rate:.2f}"] if chains else []),
             percent(rate.success_rate),
             percent_range(rate.interval),
             f"{rate.successes}/{rate.episodes}",

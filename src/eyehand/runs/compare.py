@@ -60,13 +60,25 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
             "execution.temporal-ensembling=None,0.01",
         ),
         "Euler steps": ("policy.head=flow", "policy.head.steps=1,2,5,10"),
-    }
+    },
+    # RoboFlamingo's own ablation (Li et al., 2024, https://arxiv.org/abs/2311.01378), of chains; its
+    # window of one frame is here the head mlp.
+    "chains": {
+        "Heads": ("policy.head=mlp,mlp_history,gpt,lstm",),
+        "Window": ("policy.head=lstm", "policy.history=2,6,12"),
+        "Open loop": ("policy.head=mlp", "execution.steps=1,4,16"),
+    },
 }
 """The comparisons that have a name; each is the axes of its tables by their titles."""
 SETTINGS = (
-    "recipe", "suite", "tasks", "demonstrations", "minutes", "episodes", "seed", "prune",
+    "recipe", "suite", "tasks", "demonstrations", "minutes", "episodes", "seed", "chains", "prune",
 )  # fmt: skip
 """Fields of the config that all trainings of a comparison share."""
+CHAINS = (
+    " Measured are {} chains of tasks without a reset between them, and every task of a chain "
+    "counts as an episode: a success where it and all before it were done."
+)
+"""Added to the lead of a comparison of chains."""
 Changes = Mapping[str, str]
 """Values by dotted field."""
 MOST_TRIALS = 1_000_000
@@ -97,6 +109,8 @@ class CompareConfig:
     """Evaluated episodes per task."""
     seed: int = 1_000_000
     """First start state of every task; a search needs validation seeds, such as 10000."""
+    chains: int = 0
+    """Compare the average length of so many chains, as of `eyehand eval`, and no single tasks."""
     workers: int = 2
     """Simulator processes."""
     trials: int | None = None
@@ -130,6 +144,7 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
         tasks=config.tasks,
         episodes=config.episodes,
         seed=config.seed,
+        chains=config.chains,
         workers=config.workers,
         films=0,
     )
@@ -237,7 +252,7 @@ class _Work:
             "are 95 % and respect which episodes share a seed. They cover the chance in the start "
             "states; training again with another seed can move the rates by more. A sample is what "
             "the head is shown: one frame, or a window of them. A chunk is timed for one robot on "
-            "one core.",
+            "one core." + (CHAINS.format(config.chains) if config.chains else ""),
         )
 
 
@@ -422,7 +437,8 @@ def _open_study(config: CompareConfig) -> optuna.Study:
     )
     wanted = {name: getattr(config, name) for name in SETTINGS}
     wanted["protocol"] = find_suite(config.suite).protocol  # it decides the start states
-    held = study.user_attrs.setdefault("settings", wanted)
+    # Studies of the version before had no chains.
+    held = {"chains": 0, **study.user_attrs.get("settings", wanted)}
     for name, value in wanted.items():
         if held.get(name) != value:
             raise InputError(
