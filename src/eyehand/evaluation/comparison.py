@@ -154,7 +154,8 @@ def comparison_table(runs: Sequence[ComparedRun]) -> str:
     chains = any(run.chain_length for run in runs)
     head = [
         *fields, *(["average length"] if chains else []), "success", "95 % interval", "episodes",
-        "training loss", "steps", "parameters", "samples/s", "chunk p50, ms", "p99, ms", "passes/chunk",
+        "training loss", "steps", "parameters", "samples/s", "chunk p50, ms", "p99, ms",
+        "passes/chunk",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     for run in best_first(runs):

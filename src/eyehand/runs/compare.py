@@ -61,8 +61,8 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "Euler steps": ("policy.head=flow", "policy.head.steps=1,2,5,10"),
     },
-    # RoboFlamingo's own ablation (Li et al., 2024, https://arxiv.org/abs/2311.01378), of chains; its
-    # window of one frame is here the head mlp.
+    # RoboFlamingo's own ablation (Li et al., 2024, https://arxiv.org/abs/2311.01378), of chains. Its
+    # window of one frame is the head mlp here.
     "chains": {
         "Heads": ("policy.head=mlp,mlp_history,gpt,lstm",),
         "Window": ("policy.head=lstm", "policy.history=2,6,12"),
