@@ -13,6 +13,7 @@ RECIPES = {
     "bcz-libero": "eyehand.recipes.bcz_libero:bcz_libero",
     "bcz-metaworld": "eyehand.recipes.bcz_metaworld:bcz_metaworld",
     "bcz-mt50": "eyehand.recipes.bcz_mt50:bcz_mt50",
+    "roboflamingo-libero": "eyehand.recipes.roboflamingo_libero:roboflamingo_libero",
     "roboflamingo-metaworld": "eyehand.recipes.roboflamingo_metaworld:roboflamingo_metaworld",
     "roboflamingo-mt50": "eyehand.recipes.roboflamingo_mt50:roboflamingo_mt50",
 }

@@ -61,7 +61,7 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "Euler steps": ("policy.head=flow", "policy.head.steps=1,2,5,10"),
     },
-    # RoboFlamingo's own ablation (Li et al., 2024, https://arxiv.org/abs/2311.01378), of chains. Its
+    # RoboFlamingo's own ablation of chains (Li et al., 2023, https://arxiv.org/abs/2311.01378). Its
     # window of one frame is the head mlp here.
     "chains": {
         "Heads": ("policy.head=mlp,mlp_history,gpt,lstm",),
