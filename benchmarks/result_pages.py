@@ -19,6 +19,7 @@ from eyehand.evaluation.results import (
     score,
     task_mean,
 )
+from eyehand.models.checkpoint import in_bytes
 from eyehand.policies.registry import RELEASED
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
@@ -40,18 +41,12 @@ def policies_of(out: Path) -> list[Path]:
 
 
 def release(name: str, out: Path) -> None:
-    """Copy the last policy of a run into the package under a name, its matrices in half precision.
-
-    They are widened again on loading. Halves keep 11 bits, the products of training had 8.
-    """
+    """Copy the last policy of a run into the package under a name, a byte a number of matrices."""
     policy, folder = policies_of(out)[-1], RELEASED / name
     folder.mkdir(parents=True, exist_ok=True)
     copy_json(policy / "config.json", folder, out)
     weights = load_tensors(policy / "model.safetensors")
-    save_tensors(
-        folder / "model.safetensors",
-        {name: value.half() if value.ndim > 1 else value for name, value in weights.items()},
-    )
+    save_tensors(folder / "model.safetensors", in_bytes(weights))
 
 
 def copy_json(file: Path, folder: Path, out: Path) -> None:

@@ -157,7 +157,7 @@ def test_every_task_has_a_row_and_the_weak_ones_are_named(page: str) -> None:
     assert "- bcz-plain: reach, soccer, push." in page
 
 
-def test_the_last_policy_is_released_in_half_the_bytes(
+def test_the_last_policy_is_released_in_a_third_of_the_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(result_pages, "RELEASED", tmp_path / "released")
@@ -171,7 +171,8 @@ def test_the_last_policy_is_released_in_half_the_bytes(
     wanted = dict(policies[1].named_parameters())
     for name, value in released.named_parameters():
         assert value.dtype == torch.float32
-        torch.testing.assert_close(value, wanted[name], rtol=2**-11, atol=2**-24)
+        most = wanted[name].abs().max().item()
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=most / 254 + 1e-9)
     first, second = tmp_path / "run" / "policy-1", tmp_path / "released" / "mt50"
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (first, second)]
-    assert sizes[1] < 0.6 * sizes[0]
+    assert sizes[1] < 0.35 * sizes[0]
