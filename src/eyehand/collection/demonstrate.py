@@ -132,7 +132,7 @@ def lead_of(
     https://arxiv.org/abs/1011.0686, in episodes): a policy that is stuck for
     long is mostly corrected there.
     """
-    most = round(LONGEST_LEAD * suite.max_steps)
+    most = round(LONGEST_LEAD * suite.limit(env.task))
     start = Start(env.task, seed, instruction)
     outcome = drive(policy, env, start, execution=Execution(), most=most)
     actions = list(outcome.actions)

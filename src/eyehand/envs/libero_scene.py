@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial.transform import Rotation
+
+from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
+
+# isort: split
+import mujoco
 
 GAIN = 16.0
 """Action units per metre: 1 asks for 5 cm, of which the arm does a part in a step."""

@@ -8,9 +8,13 @@ that trajectories are equal to the bit (tested).
 
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Float
+
+from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
+
+# isort: split
+import mujoco
 
 
 class OperationalSpaceSteps:

@@ -94,13 +94,17 @@ class Suite:
     fps: int
     """Steps in one second."""
     max_steps: int
-    """Length of an episode that is not terminated."""
+    """Length of an episode that is not terminated: of the longest, where ``limits`` says more."""
     make: Callable[..., RobotEnv]
     """Makes the environment of a task: ``make(task, cameras={name: pixels},
     render_observations=...)``; a function or class that can be imported by name, because workers
     call it in their own process."""
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Other named sets of tasks."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Length of an episode that is not terminated, by group; empty where all have ``max_steps``."""
+    last_seed: int | None = None
+    """The last seed that has a start state; None where every seed has one."""
     scenes: tuple[tuple[str, ...], ...] = ()
     """Tasks that show the same objects, so that only the sentence tells them apart."""
     chains: tuple[tuple[str, ...], ...] = ()
@@ -135,6 +139,14 @@ class Suite:
         """
         self.check_task(task)
         return next(name for name, tasks in self.groups.items() if task in tasks)
+
+    def limit(self, task: str) -> int:
+        """Return the length of a task's episode that is not terminated.
+
+        Raises:
+            InputError: If there is no such task.
+        """
+        return self.limits.get(self.group_of(task), self.max_steps)
 
     def instructions(self, task: str) -> Instructions:
         """Return the sentences of a task.

@@ -33,7 +33,13 @@ from eyehand.evaluation.protocol import (
     progress_bar,
     reproducing_command,
 )
-from eyehand.evaluation.results import EpisodeRecord, Rate, percent, percent_range
+from eyehand.evaluation.results import (
+    EpisodeRecord,
+    Rate,
+    percent,
+    percent_range,
+    rate_of_starts,
+)
 from eyehand.files import locked, software_versions
 from eyehand.functional.interval import mean_interval
 from eyehand.functional.sentence import check_sentence
@@ -63,7 +69,8 @@ class ChainResults:
     checkpoint: str
     checkpoint_sha256: str
     in_a_row: list[Rate]
-    """Chains in which at least 1, 2, ... tasks in a row succeeded, with Wilson's intervals."""
+    """Chains in which at least 1, 2, ... tasks in a row succeeded; intervals are Wilson's where no
+    two chains begin alike."""
     average_length: float
     """Mean number of tasks done in a row."""
     interval: tuple[float, float]
@@ -84,14 +91,15 @@ class ChainResults:
     policy_threads: int
 
     def as_episodes(self) -> list[tuple[str, int, bool, int]]:
-        """Return place in the chain, number of the chain, success and steps, for every place.
+        """Return place in the chain, number of the start, success and steps, for every place.
 
         A place is a success where its task and all before it were done, so the success rate is the
         average length divided by the length of a chain.
         """
+        starts = start_numbers([(chain.tasks[0], chain.seed) for chain in self.chains])
         return [
-            (f"{place} in a row", number, chain.length >= place, sum(chain.steps[:place]))
-            for number, chain in enumerate(self.chains)
+            (f"{place} in a row", int(start), chain.length >= place, sum(chain.steps[:place]))
+            for start, chain in zip(starts, self.chains, strict=True)
             for place in range(1, len(self.in_a_row) + 1)
         ]
 
@@ -180,28 +188,41 @@ def chain_records(journal: Journal, number: int, chain: Sequence[Start]) -> list
     return records
 
 
+def start_numbers(starts: Sequence[tuple[str, int]]) -> Integer[np.ndarray, " chain"]:
+    """Return a number for the start of every chain; chains that begin alike have the same.
+
+    Example:
+        >>> start_numbers([("push", 7), ("reach", 7), ("push", 7)]).tolist()
+        [0, 1, 0]
+    """
+    numbers = {start: number for number, start in enumerate(dict.fromkeys(starts))}
+    return np.array([numbers[start] for start in starts])
+
+
 def average_length(
-    length: Integer[np.ndarray, " chain"], most: int
+    length: Integer[np.ndarray, " chain"], most: int, start: Integer[np.ndarray, " chain"]
 ) -> tuple[float, tuple[float, float]]:
     """Return the mean length of chains and its 95 % interval.
 
-    The mean length is the sum of the rates of 1, 2, ... tasks in a row, and what a chain adds to
-    these depends on each other as episodes of one seed do: so the interval is that of
-    `mean_interval` with chains in the place of seeds. It is Student's, of the mean of independent
-    chains, but for its doubt where all chains are equally long.
+    The mean length is the sum of the rates of 1, 2, ... tasks in a row. What a chain adds to these
+    depends on each other, and so do chains that begin with the same task in the same state: as
+    episodes of one seed do. So the interval is that of `mean_interval` with starts in the place of
+    seeds. It is Student's, of the mean of independent starts, but for its doubt where all chains
+    are equally long.
 
     Args:
         length: Tasks done in a row in every chain, 0 to ``most``.
         most: Tasks of a chain.
+        start: Number of every chain's start; see `start_numbers`.
 
     Example:
-        >>> mean, (low, high) = average_length(np.array([5, 5, 0, 2]), 5)
+        >>> mean, (low, high) = average_length(np.array([5, 5, 0, 2]), 5, np.arange(4))
         >>> mean, low < mean < high <= 5
         (3.0, True)
     """
     done = length[:, None] > np.arange(most)
-    chain, place = np.indices(done.shape)
-    low, high = most * mean_interval(done.ravel(), place.ravel(), chain.ravel())
+    place = np.indices(done.shape)[1]
+    low, high = most * mean_interval(done.ravel(), place.ravel(), np.repeat(start, most))
     return float(length.mean()), (float(low), float(high))
 
 
@@ -223,16 +244,20 @@ def _results(
         for chain, own in zip(chains, records, strict=True)
     ]
     length = np.array([chain.length for chain in told])
-    mean, interval = average_length(length, most)
+    starts = start_numbers([(chain.tasks[0], chain.seed) for chain in told])
+    mean, interval = average_length(length, most, starts)
     everything = [record for own in records for record in own]
     return ChainResults(
-        suite=suite.name,
+        suite=config.suite,
         protocol=suite.protocol,
         command=reproducing_command(config, evaluated),
         checkpoint=evaluated.name,
         checkpoint_sha256=evaluated.sha256,
         in_a_row=[
-            Rate.of(int((length >= number).sum()), len(length)) for number in range(1, most + 1)
+            rate_of_starts(
+                [("", int(s), bool(long >= n)) for s, long in zip(starts, length, strict=True)]
+            )
+            for n in range(1, most + 1)
         ],
         average_length=mean,
         interval=interval,

@@ -126,15 +126,20 @@ def differences_text(runs: Sequence[ComparedRun]) -> str:
         return ""
     found = differences(runs)
     seeds = len({seed for _, seed, _, _ in runs[0].episodes})
+    same, together, kind = (
+        ("places in chains", "chains begin alike", "starts")
+        if runs[0].chain_length
+        else ("start states", "the seed is the same", "seeds")
+    )
     test = (
-        f"exact sign-flip test on the same {runs[0].rate.episodes} start states, flipped together "
-        f"where the seed is the same ({seeds} seeds), Holm-corrected over {len(found)} "
+        f"exact sign-flip test on the same {runs[0].rate.episodes} {same}, flipped together "
+        f"where {together} ({seeds} {kind}), Holm-corrected over {len(found)} "
         f"pair{'s' * (len(found) > 1)}"
     )
     real = sorted((one for one in found if one.is_real), key=lambda one: one.p_value)
     if not real:
         least = min(1.0, len(found) * 2.0 ** (1 - seeds))
-        few = f" {seeds} seeds are too few to show any." if least > SIGNIFICANT else ""
+        few = f" {seeds} {kind} are too few to show any." if least > SIGNIFICANT else ""
         return f"No difference shown ({test}, p <= {SIGNIFICANT}).{few}"
     lines = [f"Differences shown ({test}, p <= {SIGNIFICANT}):", ""]
     for one in real:

@@ -122,7 +122,8 @@ def film_frames(
 ) -> Iterator[Picture]:
     """Replay an episode and yield its annotated pictures."""
     start, total = outcome.start, len(outcome.actions)
-    layout = FilmLayout(suite, start.instruction, total, size=size)
+    most = suite.limit(start.task)
+    layout = FilmLayout(suite, start.instruction, total, most=most, size=size)
     env = suite.make(
         start.task, cameras={suite.view: size}, quality=quality, render_observations=False
     )
@@ -151,12 +152,12 @@ class FilmLayout:
 
     The sentence is above the robot; below are the step and a plot of the actions so far.
 
-    The plot is ``total`` steps wide, the picture ``size`` pixels high and wide. The suite has the
-    names of the actions.
+    The plot is ``total`` steps wide, of ``most`` that there could be, the picture ``size`` pixels
+    high and wide. The suite has the names of the actions.
     """
 
-    def __init__(self, suite: Suite, sentence: str, total: int, *, size: int) -> None:
-        self.size, self.total, self.most = size, total, suite.max_steps
+    def __init__(self, suite: Suite, sentence: str, total: int, *, most: int, size: int) -> None:
+        self.size, self.total, self.most = size, total, most
         self.names = [
             (one.name, COLORS[number % len(COLORS)]) for number, one in enumerate(suite.action)
         ]

@@ -123,8 +123,18 @@ class EvalConfig:
                         f"--seed {self.seed} with --episodes {self.episodes}{chains} leaves the "
                         f"{name} range, {seeds.start}-{seeds.stop - 1}."
                     )
+                self._check_last(self.seed + used - 1)
                 return name
         raise InputError(f"--seed must lie between 0 and {2**31 - 1}. Got {self.seed}.")
+
+    def _check_last(self, seed: int) -> None:
+        """Refuse start states that the suite does not have, before any work is done."""
+        suite = find_suite(self.suite)
+        if suite.last_seed is not None and seed > suite.last_seed:
+            raise InputError(
+                f"the last start state of {suite.name} is seed {suite.last_seed}, and these "
+                f"episodes reach {seed}: take a smaller --seed, or fewer."
+            )
 
 
 @dataclass(frozen=True)

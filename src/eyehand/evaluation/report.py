@@ -55,7 +55,7 @@ def write_report(folder: Path, *, training: Path | None = None) -> Path:
     results, chains = read_results(folder), read_chains(folder)
     if chains is not None and chains.checkpoint_sha256 != results.checkpoint_sha256:
         chains = None  # of another policy, that was evaluated here before
-    films = _films(results.films, folder)
+    films, suite = _films(results.films, folder), find_suite(results.suite)
     page = fill(
         "report.html",
         name=Path(results.checkpoint).name,
@@ -66,7 +66,7 @@ def write_report(folder: Path, *, training: Path | None = None) -> Path:
         ),
         swapped=SWAPPED,
         chains=chains,
-        limit=find_suite(results.suite).max_steps,
+        limit=" or ".join(map(str, sorted({suite.limit(task) for task in results.tasks}))),
         films=films,
         films_left_out=len(results.films) - sum(map(len, films.values())),
         autoplay=len(results.films) <= AUTOPLAYED,

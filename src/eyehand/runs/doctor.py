@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from eyehand.data.fashion_mnist import INSTALL, fashion_mnist_folder
-from eyehand.envs.libero import LIBERO, installed_tasks
+from eyehand.envs.libero import LIBERO
+from eyehand.envs.libero_files import installed_tasks
 from eyehand.envs.opengl import probe_backends
 from eyehand.models.language.pretrained import minilm_folder
 from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, thread_advice

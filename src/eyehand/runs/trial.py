@@ -104,7 +104,7 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
         (5, 'mlp')
     """
     chosen = {name: value for name, value in changes.items() if name in PARTS}
-    trial = replace(trial, run=choose_parts(trial.run, chosen))
+    before, trial = trial.run, replace(trial, run=choose_parts(trial.run, chosen))
     words = [
         word
         for name, value in changes.items()
@@ -121,7 +121,7 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
     )
     if changed.run.policy.history == trial.run.policy.history or "batch-size" in changes:
         return changed
-    return replace(changed, run=_with_batch(changed.run, trial.run))
+    return replace(changed, run=_with_batch(changed.run, before))
 
 
 def check_trial(trial: Trial, changes: Mapping[str, str]) -> Trial:
