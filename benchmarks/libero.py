@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import result_pages
 from benchmarks.result_pages import (
     FOLDER,
     Run,
@@ -30,7 +31,8 @@ from benchmarks.result_pages import (
     release,
     row,
 )
-from eyehand.envs.libero import GROUPS, LIBERO, VARIANTS
+from eyehand.envs.libero import LIBERO
+from eyehand.envs.libero_files import GROUPS, VARIANTS
 from eyehand.evaluation.chain import ChainResults, read_chains
 from eyehand.evaluation.results import Rate, percent_range, read_results
 
@@ -54,9 +56,11 @@ state is one episode; the 95 % interval is Wilson's for a task, and for means on
 which tasks share a number of start state.
 """
 PRO = """
-The same policy in the same tasks as LIBERO-PRO (Zhou et al., 2025, arXiv 2510.03827) changes them:
+The same policy in the same tasks as LIBERO-PRO changes them (Zhou et al., 2025, arXiv 2510.03827):
 things change places, things look different, the sentence is another of the same meaning, sentence
 and goal are others. {episodes} start states a task. Nothing was trained on them or chosen by them.
+Where `task` turns `turn_on_the_stove` into turning it off, the knob begins at the very value at
+which it is on: a touch is a success.
 """
 CHAINS = """
 Five of LIBERO-Goal's ten tasks told one after another without a reset, up to the first failure, as
@@ -154,9 +158,9 @@ def every_task(runs: list[Run]) -> list[str]:
     return rows
 
 
-def page(folder: Path) -> str:
-    """Return the whole page from the results in a folder."""
-    runs = read_runs("libero", LIBERO)
+def page() -> str:
+    """Return the whole page."""
+    folder, runs = result_pages.FOLDER / "libero", read_runs("libero", LIBERO)
     parts = [
         "# LIBERO",
         "<!-- Written by benchmarks/libero.py from the results in docs/benchmarks/libero/. -->",
@@ -228,12 +232,15 @@ def main() -> None:
         for variant in VARIANTS:
             target = folder / name / "pro" / variant
             target.mkdir(parents=True, exist_ok=True)
+            found = read_results(Path(out) / variant).suite
+            if found != f"libero-pro-{variant}":
+                parser.error(f"{out}/{variant} holds results of {found}.")
             copy_json(Path(out) / variant / "results.json", target, Path(out))
     if wanted.chains:
         name, out = wanted.chains
         (folder / name).mkdir(parents=True, exist_ok=True)
         copy_json(Path(out) / "chains.json", folder / name, Path(out))
-    (FOLDER / "libero.md").write_text(page(folder))
+    (FOLDER / "libero.md").write_text(page())
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def controls(runs: list[Run]) -> list[str]:
                 "success",
                 "95 % interval",
                 "without it",
-                "tier mean",
+                run.results.score_name,
                 "without it",
                 "tasks",
             ),

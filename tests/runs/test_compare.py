@@ -24,7 +24,8 @@ from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.runs import compare as compare_module
 from eyehand.runs import trial as trial_module
 from eyehand.runs.axis import cells_of, parse_axis
-from eyehand.runs.compare import COMPARISONS, CompareConfig, compare
+from eyehand.runs.compare import CompareConfig, compare
+from eyehand.runs.comparisons import COMPARISONS
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import Trial, check_trial
 from eyehand.types import InputError

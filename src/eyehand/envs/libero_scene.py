@@ -125,6 +125,14 @@ class Scene:
         touched = pairs[(pairs == own).any(axis=1)]
         return bool((touched != self._robot).all(axis=1).any())
 
+    def before(
+        self, place: Float[np.ndarray, "3"], direction: Float[np.ndarray, "3"]
+    ) -> tuple[float, Float[np.ndarray, "3"]]:
+        """Return how far the hand is before a place, along a direction, and its way to the side."""
+        error = place - self.hand
+        along = float(error @ direction)
+        return along, error - along * direction
+
     def holds(self, goal: list[str]) -> bool:
         """Return whether a part of the goal is reached."""
         return bool(self.world._eval_predicate(goal))

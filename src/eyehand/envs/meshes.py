@@ -194,10 +194,11 @@ def decimated(model: Any, *, count: int) -> Any:
             places,
         )
         mesh = decimate(whole, count=count)
+        room = int(model.mesh_normalnum[number])
+        if room < len(mesh.vertices) or _places(mesh) > int(model.mesh_texcoordnum[number]):
+            continue  # the model's arrays have no room for what is new in it
         faces = slice(first, first + len(mesh.faces))
-        normals, corner_normals = _normals(
-            mesh.vertices, mesh.faces, room=int(model.mesh_normalnum[number])
-        )
+        normals, corner_normals = _normals(mesh.vertices, mesh.faces, room=room)
         start_normal = model.mesh_normaladr[number]
         model.mesh_vert[start : start + len(mesh.vertices)] = mesh.vertices
         model.mesh_face[faces] = mesh.faces
@@ -206,8 +207,12 @@ def decimated(model: Any, *, count: int) -> Any:
         model.mesh_facenum[number] = len(mesh.faces)
         model.mesh_graphadr[number] = -1  # its convex hull indexes the old vertices
         if mesh.texture is not None:
-            room = int(model.mesh_texcoordnum[number])
             places, index = np.unique(mesh.texture.reshape(-1, 2), axis=0, return_inverse=True)
-            model.mesh_texcoord[at : at + len(places)] = places[:room]
+            model.mesh_texcoord[at : at + len(places)] = places
             model.mesh_facetexcoord[faces] = index.reshape(-1, 3)
     return model
+
+
+def _places(mesh: Mesh) -> int:
+    """Return how many places in its texture a mesh names; 0 without a texture."""
+    return 0 if mesh.texture is None else len(np.unique(mesh.texture.reshape(-1, 2), axis=0))

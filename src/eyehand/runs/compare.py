@@ -32,6 +32,7 @@ from eyehand.evaluation.comparison import ComparedRun, differences_text, write_c
 from eyehand.evaluation.protocol import SEED_RANGES, EvalConfig
 from eyehand.files import check_place
 from eyehand.runs.axis import Axis, cells_of, parse_axis
+from eyehand.runs.comparisons import CHAINS, COMPARISONS
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import (
     PARTS,
@@ -45,40 +46,10 @@ from eyehand.runs.trial import (
 )
 from eyehand.types import InputError, check_ranges
 
-COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "heads": {
-        "Heads": ("policy.head=mlp,mlp_history,lstm,gpt,diffusion,flow,bins,fast,vq",),
-        "Actions in a chunk": (
-            "policy.head=mlp",
-            "policy.horizon=1,8,16,32",
-            "execution.steps=1",
-        ),
-        "Executed actions": ("policy.head=mlp,flow", "execution.steps=1,4,8,16"),
-        "Temporal ensembling": (
-            "policy.head=mlp,flow",
-            "execution.steps=1",
-            "execution.temporal-ensembling=None,0.01",
-        ),
-        "Euler steps": ("policy.head=flow", "policy.head.steps=1,2,5,10"),
-    },
-    # RoboFlamingo's own ablation of chains (Li et al., 2023, https://arxiv.org/abs/2311.01378). Its
-    # window of one frame is the head mlp here.
-    "chains": {
-        "Heads": ("policy.head=mlp,mlp_history,gpt,lstm",),
-        "Window": ("policy.head=lstm", "policy.history=2,6,12"),
-        "Open loop": ("policy.head=mlp", "execution.steps=1,4,16"),
-    },
-}
-"""The comparisons that have a name; each is the axes of its tables by their titles."""
 SETTINGS = (
     "recipe", "suite", "tasks", "demonstrations", "minutes", "episodes", "seed", "chains", "prune",
 )  # fmt: skip
 """Fields of the config that all trainings of a comparison share."""
-CHAINS = (
-    " Measured are {} chains of tasks without a reset between them, and every task of a chain "
-    "counts as an episode: a success where it and all before it were done."
-)
-"""Added to the lead of a comparison of chains."""
 Changes = Mapping[str, str]
 """Values by dotted field."""
 MOST_TRIALS = 1_000_000
@@ -110,7 +81,8 @@ class CompareConfig:
     seed: int = 1_000_000
     """First start state of every task; a search needs validation seeds, such as 10000."""
     chains: int = 0
-    """Compare the average length of so many chains, as of `eyehand eval`, and no single tasks."""
+    """Compare the average length of so many chains, as of `eyehand eval`, instead of the success in
+    single tasks, of which one episode each is run before."""
     workers: int = 2
     """Simulator processes."""
     trials: int | None = None
@@ -135,6 +107,8 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
             end, if a training failed.
     """
     groups = COMPARISONS.get(" ".join(axes), {"Comparison": tuple(axes)})
+    if axes == ("chains",) and not config.chains:
+        raise InputError("compare chains needs --chains, how many, and a --suite that has them.")
     tables = {title: [parse_axis(one) for one in group] for title, group in groups.items()}
     training = replace(recipe.training, minutes=config.minutes, steps=None)
     base = Trial(replace(recipe, training=training))
@@ -142,7 +116,7 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
         out=config.out,
         suite=config.suite,
         tasks=config.tasks,
-        episodes=config.episodes,
+        episodes=1 if config.chains else config.episodes,
         seed=config.seed,
         chains=config.chains,
         workers=config.workers,
@@ -152,7 +126,8 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
     trial_of, cells = _kept(check_trial, base), {}
     if not every:
         raise InputError(
-            "say what is compared: field=value,value, as policy.head=mlp,flow, or heads."
+            "say what is compared: field=value,value, as policy.head=mlp,flow, or one of "
+            f"{', '.join(COMPARISONS)}."
         )
     if config.trials:
         _check_search(every, config)
@@ -170,6 +145,7 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
                 episodes=config.demonstrations,
                 workers=config.workers,
                 perturbation=0.4,
+                cameras=recipe.policy.cameras,
                 image_size=recipe.policy.image_size,
             )
         )

@@ -1,0 +1,163 @@
+"""How the LIBERO expert takes hold of things: from above, at a rim, or leaning back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.spatial.transform import Rotation
+
+from eyehand.envs.libero_scene import Scene, hand_turned, yaw_along
+
+WIDEST = 0.07
+"""What the fingers can span, metres."""
+OPEN = 0.07
+"""Distance of the fingers beyond which the hand counts as open, metres."""
+REACH = 0.04
+"""Distance of an open finger from the hand's middle, metres."""
+FINGERS = 0.012
+"""Length of the fingertips below the point that the hand's place means, metres."""
+NEAR, DEPTH = 0.015, 0.012
+"""Distances, to the side and along the hand, within which the fingers may close, metres."""
+ABOVE = 0.04
+"""How far above things in the way the hand goes, metres."""
+PALM, WRIST = (0.106, 0.034), 0.06
+"""Half the sizes of the palm, along its fingers' motion and across it, and the radius of the wrist,
+metres."""
+PALM_BEGINS, WRIST_BEGINS = 0.024, 0.124
+"""How far above the fingertips they begin, metres."""
+SLOPE = 4.0
+"""How much farther back the hand stays for every metre to the side."""
+WALL, RIM = 0.003, 0.01
+"""Half the thickness of a wall, and how far below its rim it is seized, metres."""
+LEANING = 0.6
+"""How far the hand points forward from below before an oven, rad: so the wrist stays outside."""
+
+
+@dataclass(frozen=True)
+class Grasp:
+    """How the hand holds a thing."""
+
+    place: Float[np.ndarray, "3"]
+    """Where the fingertips close, metres."""
+    yaw: float
+    """How the hand is turned about the vertical, rad: at 0 the fingers close along y."""
+    width: float
+    """Thickness of what is between the fingers, metres."""
+    tilt: float = 0.0
+    """How far it points up from below, rad; see `hand_turned`."""
+
+    @property
+    def turned(self) -> Rotation:
+        """The hand's rotation."""
+        return hand_turned(self.yaw, self.tilt)
+
+    @property
+    def pointing(self) -> Float[np.ndarray, "3"]:
+        """The direction from the wrist to the fingertips."""
+        return self.turned.as_matrix()[:, 2]
+
+
+def top_grasp(scene: Scene, name: str, *, inward: Float[np.ndarray, "3"] | None = None) -> Grasp:
+    """Return the grasp across the narrowest width, or at the rim of what is too wide.
+
+    It is found in the frame of the thing, so that it stays where it is when the thing tilts in the
+    hand.
+
+    Args:
+        scene: The scene.
+        name: The thing.
+        inward: Where it goes into an oven, in which direction: then it is seized at the rim's side
+            that stays outside, by a hand that leans back.
+    """
+    place, turned = scene.pose(name)
+    points = (scene.points(name) - place) @ turned  # in the frame of the thing
+    up = int(np.abs(turned[2]).argmax())  # which of its axes is the vertical one
+    sign = np.sign(turned[2, up])
+    high, low = (sign * points[:, up]).max(), (sign * points[:, up]).min()
+    flat = [axis for axis in range(3) if axis != up]
+    angles = np.linspace(0, np.pi, 36, endpoint=False)
+    across = np.zeros((36, 3))
+    across[:, flat] = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    yaws = np.array([yaw_along(turned @ direction) for direction in across])
+    if inward is None:
+        middle = (points.max(axis=0) + points.min(axis=0)) / 2
+        width = np.ptp(points @ across.T, axis=0)
+        # Of widths that are nearly the same the nearest to how the hand is turned is taken.
+        best = int((width + 0.01 * _angle(yaws, scene.yaw)).argmin())
+        if width[best] <= WIDEST:
+            depth = max(high - 0.03, (high + low) / 2, low + FINGERS)
+            middle[up] = sign * min(depth, high - 0.005)
+            return Grasp(place + turned @ middle, float(yaws[best]), float(width[best]))
+    # The rim alone: a handle may stick out below it.
+    ring = points[sign * points[:, up] > high - 0.015]
+    middle = (ring.max(axis=0) + ring.min(axis=0)) / 2
+    width = np.ptp(ring @ across.T, axis=0)
+    grasps = []
+    for number in range(0, 36, 3):
+        for side in (-1, 1):
+            rim = middle + side * (width[number] / 2 - WALL) * across[number]
+            rim[up] = sign * (high - RIM)
+            grasps.append(Grasp(place + turned @ rim, float(yaws[number]), 0.006))
+    if inward is not None:
+        outermost = min(grasps, key=lambda grasp: float(grasp.place @ inward))
+        yaw = yaw_along(inward)
+        forward = float(np.sign(hand_turned(yaw, np.pi / 2).as_matrix()[:, 2] @ inward))
+        return Grasp(outermost.place, yaw, outermost.width, tilt=forward * LEANING)
+    others = scene.others(name)
+
+    def cost(grasp: Grasp) -> float:
+        distance = float(np.hypot(*(grasp.place - scene.hand)[:2]))
+        if distance < 2 * NEAR and scene.firm:
+            return distance - 1.0
+        turn = 0.05 * float(_angle(grasp.yaw, scene.yaw))
+        return distance + turn + 20 * _blocked(grasp, others)
+
+    return min(grasps, key=cost)
+
+
+def _angle(one: Any, other: float) -> Any:
+    """Return how far a hand has to turn, rad: half a turn exchanges its fingers."""
+    return np.abs((one - other + np.pi / 2) % np.pi - np.pi / 2)
+
+
+def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> float:
+    """Return how deep something stands where palm, wrist or an open finger would be, metres."""
+    way = points - grasp.place
+    along = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
+    fingers, flat = np.abs(way[:, :2] @ along), np.abs(way[:, :2] @ [along[1], -along[0]])
+    height = way[:, 2]
+    palm = np.minimum(PALM[0] - fingers, PALM[1] - flat)[
+        (height > PALM_BEGINS) & (height < WRIST_BEGINS)
+    ]
+    wrist = (WRIST - np.hypot(way[:, 0], way[:, 1]))[height > WRIST_BEGINS]
+    finger = np.minimum(0.017 - np.abs(fingers - REACH), 0.015 - flat)[height > -FINGERS]
+    return float(max(part.max(initial=0.0) for part in (palm, wrist, finger)))
+
+
+def held(scene: Scene, grasp: Grasp) -> bool:
+    """Return whether the fingers are around a thing and closed on it."""
+    before, aside = scene.before(grasp.place, grasp.pointing)
+    return bool(
+        np.linalg.norm(aside) < 2 * NEAR
+        and abs(before) < 2.5 * DEPTH
+        and scene.gap < grasp.width + 0.012
+        and scene.firm
+    )
+
+
+def pick(scene: Scene, grasp: Grasp, name: str) -> Float32[np.ndarray, "7"]:
+    """Return the action on the way to a grasp: before it, on with open fingers, close."""
+    before, away = scene.before(grasp.place, grasp.pointing)
+    aside = float(np.linalg.norm(away))
+    if aside < NEAR and abs(before) < DEPTH:
+        return scene.move_turned(grasp.place, grasp.turned, close=True)
+    back = float(np.clip(SLOPE * (aside - 0.01), 0, 0.12))
+    if scene.gap < OPEN - 0.01 and aside > 2 * NEAR:
+        back = max(back, 0.06)
+    target = grasp.place - back * grasp.pointing
+    if aside > 0.02:
+        target[2] = max(target[2], scene.height_on_the_way(grasp.place, but=name) + ABOVE)
+    if scene.hand[2] < target[2] - 0.03:  # up before to the side
+        target[:2] = scene.hand[:2]
+    return scene.move_turned(target, grasp.turned, close=False)
