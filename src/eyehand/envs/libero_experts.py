@@ -15,7 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from eyehand.envs.libero_grasps import (
     ABOVE,
+    DEPTH,
     FINGERS,
+    NEAR,
     OPEN,
     WIDEST,
     Grasp,
@@ -30,6 +32,10 @@ ARRIVED, LET_GO = 0.025, 0.012
 """Distances to the side and in height from which a thing is let go, metres."""
 SIDEWAYS = 0.3
 """How far the hand points down from the level before a handle, rad: so a finger hooks it."""
+BACK = 0.6
+"""How far the hand leans back from a drawer that it pushes, rad."""
+APART = 0.09
+"""Distance of two things on the same place, metres."""
 PULLED = -0.115
 """Place of a drawer's joint, metres, from which on there is room in it."""
 BEHIND = 0.02
@@ -43,9 +49,14 @@ def expert_action(world: Any) -> Float32[np.ndarray, "7"]:
     scene = Scene(world)
     goals = world.parsed_problem["goal_state"]
     for goal in sorted(goals, key=lambda goal: goal[0] == "close"):  # things go in before
-        if not scene.holds(goal):
+        if not scene.holds(goal) or _in_hand(scene, goal):
             return _towards(scene, goal)
     return scene.move(scene.hand + 0.05 * UP, close=False)
+
+
+def _in_hand(scene: Scene, goal: list[str]) -> bool:
+    """Return whether the thing of a goal is still to be let go."""
+    return goal[0] in ("on", "in") and held(scene, top_grasp(scene, goal[1]))
 
 
 def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
@@ -66,13 +77,13 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
     if drawer is not None and drawer.value > PULLED:
         return pull_open(scene, drawer)
     points = scene.points(name)
-    destination = _destination(scene, region)
+    destination = _destination(scene, region, name)
     way = _way(points, destination.place)
     if np.ptp(points[:, 2]) < FLAT and np.ptp(points[:, :2], axis=0).min() > WIDEST:
         return drag(scene, name, way)
     if destination.inward is None and scene.pointing[2] > -0.7:  # sideways, as before a drawer
         return turn_down(scene, drawer)
-    grasp = top_grasp(scene, name, inward=destination.inward)
+    grasp = top_grasp(scene, name, inward=destination.inward, way=way)
     low = -LET_GO if not scene.rests(name) else -4 * LET_GO
     if np.hypot(*way[:2]) < ARRIVED and low < way[2]:
         back = 0.1 if scene.gap > grasp.width + 0.01 else 0.0
@@ -84,7 +95,7 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
     below = scene.hand[2] - points[:, 2].min()
     height = scene.height_on_the_way(scene.hand + way, but=name) + ABOVE + below
     clear = max(destination.clear, height - scene.hand[2] - way[2])
-    yaw = grasp.yaw if destination.yaw is None else destination.yaw
+    yaw = scene.yaw if destination.yaw is None else destination.yaw  # it may turn in the hand
     return put(scene, yaw, way, clear=clear)
 
 
@@ -186,6 +197,10 @@ def push_shut(scene: Scene, joint: FurnitureJoint, name: str) -> Float32[np.ndar
         front = joint.front(scene)
         middle = (front.max(axis=0) + front.min(axis=0)) / 2
         contact, direction = middle + 0.01 * joint.out, -joint.out
+        # It leans back, because other handles stand out above.
+        across = yaw_along(np.cross(direction, UP))
+        towards = float(np.sign(hand_turned(across, lean=0.5).as_matrix()[:, 2] @ direction))
+        wanted = hand_turned(across, lean=towards * BACK)
     else:  # a door: at two thirds of its width, on its outer side
         arm = (points.max(axis=0) + points.min(axis=0)) / 2 - joint.anchor
         arm[2] = 0.0
@@ -194,7 +209,8 @@ def push_shut(scene: Scene, joint: FurnitureJoint, name: str) -> Float32[np.ndar
         width = float(((points - joint.anchor) @ arm).max())
         contact = joint.anchor + 0.7 * width * arm - 0.02 * direction
         contact[2] = top - 0.03
-    return shove(scene, contact, direction, yaw=yaw_along(direction), over=top + 0.08, close=True)
+        wanted = hand_turned(yaw_along(direction))
+    return shove(scene, contact, direction, wanted, over=top + 0.08)
 
 
 def drag(scene: Scene, name: str, way: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "7"]:
@@ -222,31 +238,29 @@ def shove(
     scene: Scene,
     contact: Float[np.ndarray, "3"],
     direction: Float[np.ndarray, "3"],
+    wanted: Rotation,
     *,
-    yaw: float,
     over: float,
-    close: bool,
 ) -> Float32[np.ndarray, "7"]:
-    """Return the action that pushes at a place: over everything, down behind the place, and on.
+    """Return the action that pushes with closed fingers: over everything, down behind, and on.
 
     Args:
         scene: The scene.
         contact: Where the hand touches, metres.
         direction: Where it pushes, level.
-        yaw: How the hand is turned, rad.
+        wanted: How the hand is turned.
         over: Height at which it comes, metres.
-        close: Whether the fingers are closed.
     """
     before, away = scene.before(contact, direction)
     aside = float(np.hypot(*away[:2]))
     if -0.03 < before < 0.06 and aside < 0.02 and abs(away[2]) < 0.015:
-        return scene.move(scene.hand + away + 0.05 * direction, yaw=yaw, close=close)
+        return scene.move_turned(scene.hand + away + 0.05 * direction, wanted, close=True)
     start = contact - BEHIND * direction
     if np.hypot(*(start - scene.hand)[:2]) > 0.02:
         start[2] = over
         if scene.hand[2] < over - 0.02:  # up before to the side
             start[:2] = scene.hand[:2]
-    return scene.move(start, yaw=yaw, close=close)
+    return scene.move_turned(start, wanted, close=True)
 
 
 def turn(scene: Scene, knob: FurnitureJoint, name: str) -> Float32[np.ndarray, "7"]:
@@ -260,7 +274,8 @@ def turn(scene: Scene, knob: FurnitureJoint, name: str) -> Float32[np.ndarray, "
     middle = (ridge.max(axis=0) + ridge.min(axis=0)) / 2
     place = np.array([*middle[:2], points[:, 2].max() - 0.012])
     grasp = Grasp(place, yaw_along(np.array([*across[:, best], 0.0])), float(width[best]))
-    if held(scene, grasp):
+    before, aside = scene.before(place, grasp.pointing)
+    if scene.closed and np.linalg.norm(aside) < 2 * NEAR and abs(before) < 2 * DEPTH:
         return scene.move(place, yaw=scene.yaw + 0.4, close=True)
     return pick(scene, grasp, name)
 
@@ -279,7 +294,7 @@ class Destination:
     """The direction in which it goes in, where the place is under a roof."""
 
 
-def _destination(scene: Scene, name: str) -> Destination:
+def _destination(scene: Scene, name: str, thing: str) -> Destination:
     """Return where a thing goes that shall be on, or in, something."""
     place = scene.place(name)
     if name in scene.world.obj_body_id:  # a plate or a bowl: onto its floor
@@ -293,6 +308,9 @@ def _destination(scene: Scene, name: str) -> Destination:
     half = np.asarray(site.size)
     height = float(np.abs(turned[2] @ half))
     if height < 0.01:  # a plate of the stove, the top of the cabinet
+        goals = scene.world.parsed_problem["goal_state"]
+        beside = [goal[1] for goal in goals if goal[0] == "on" and goal[2] == name]
+        place[0] += APART * (beside.index(thing) - (len(beside) - 1) / 2)
         return Destination(place, 0.1)
     drawer, door = scene.drawer_of(name), scene.door_of(site.parent_name)
     if door is not None:

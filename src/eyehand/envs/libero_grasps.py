@@ -1,6 +1,6 @@
 """How the LIBERO expert takes hold of things: from above, at a rim, or leaning back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ SLOPE = 4.0
 """How much farther back the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
 """Half the thickness of a wall, and how far below its rim it is seized, metres."""
-LEANING = 0.6
-"""How far the hand points forward from below before an oven, rad: so the wrist stays outside."""
+LEANING = 1.0
+"""How far the hand points forward from below before an oven, rad: so the palm stays outside."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,13 @@ class Grasp:
         return self.turned.as_matrix()[:, 2]
 
 
-def top_grasp(scene: Scene, name: str, *, inward: Float[np.ndarray, "3"] | None = None) -> Grasp:
+def top_grasp(
+    scene: Scene,
+    name: str,
+    *,
+    inward: Float[np.ndarray, "3"] | None = None,
+    way: Float[np.ndarray, "3"] | None = None,
+) -> Grasp:
     """Return the grasp across the narrowest width, or at the rim of what is too wide.
 
     It is found in the frame of the thing, so that it stays where it is when the thing tilts in the
@@ -69,6 +75,7 @@ def top_grasp(scene: Scene, name: str, *, inward: Float[np.ndarray, "3"] | None 
         name: The thing.
         inward: Where it goes into an oven, in which direction: then it is seized at the rim's side
             that stays outside, by a hand that leans back.
+        way: How far it is carried, metres: a rim's side is better where the hand has room there.
     """
     place, turned = scene.pose(name)
     points = (scene.points(name) - place) @ turned  # in the frame of the thing
@@ -111,7 +118,9 @@ def top_grasp(scene: Scene, name: str, *, inward: Float[np.ndarray, "3"] | None 
         if distance < 2 * NEAR and scene.firm:
             return distance - 1.0
         turn = 0.05 * float(_angle(grasp.yaw, scene.yaw))
-        return distance + turn + 20 * _blocked(grasp, others)
+        ways = [np.zeros(3)] if way is None else [np.zeros(3), way]
+        blocked = [_blocked(replace(grasp, place=grasp.place + step), others) for step in ways]
+        return distance + turn + 20 * sum(blocked)
 
     return min(grasps, key=cost)
 

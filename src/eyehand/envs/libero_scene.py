@@ -210,13 +210,15 @@ class FurnitureJoint:
         return points[along > along.max() - FRONT]
 
 
-def hand_turned(yaw: float, tilt: float) -> Rotation:
+def hand_turned(yaw: float, tilt: float = 0.0, *, lean: float = 0.0) -> Rotation:
     """Return the rotation of a hand.
 
     Args:
         yaw: About the vertical, rad: at 0 the fingers close along y, and at 90 degrees along -x.
         tilt: How far it points up from below, rad, towards that direction: at 90 degrees it points
             sideways, with one finger above the other.
+        lean: How far it points up, rad, across that direction: at yaw 0 towards -x. Both fingers
+            stay on one level.
 
     Example:
         >>> hand_turned(0.0, 0.5 * np.pi).as_matrix()[:, 2].round(3) + 0.0
@@ -224,7 +226,8 @@ def hand_turned(yaw: float, tilt: float) -> Rotation:
     """
     closing = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
     level = Rotation.from_euler("z", yaw + np.pi / 2) * DOWN
-    return Rotation.from_rotvec(tilt * np.cross(closing, [0, 0, 1])) * level
+    tilted = Rotation.from_rotvec(tilt * np.cross(closing, [0, 0, 1])) * level
+    return Rotation.from_rotvec(lean * closing) * tilted
 
 
 def yaw_along(direction: Float[np.ndarray, "3"]) -> float:
