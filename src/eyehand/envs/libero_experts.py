@@ -30,6 +30,8 @@ from eyehand.envs.libero_scene import FurnitureJoint, Scene, hand_turned, yaw_al
 UP = np.array([0.0, 0.0, 1.0])
 ARRIVED, LET_GO = 0.025, 0.012
 """Distances to the side and in height from which a thing is let go, metres."""
+LOOSE = 0.01
+"""How much wider than a thing the fingers are open when it is free, metres."""
 SIDEWAYS = 0.3
 """How far the hand points down from the level before a handle, rad: so a finger hooks it."""
 BACK = 0.6
@@ -55,8 +57,13 @@ def expert_action(world: Any) -> Float32[np.ndarray, "7"]:
 
 
 def _in_hand(scene: Scene, goal: list[str]) -> bool:
-    """Return whether the thing of a goal is still to be let go."""
-    return goal[0] in ("on", "in") and held(scene, top_grasp(scene, goal[1]))
+    """Return whether the thing of a goal is still between the fingers, closed or opening."""
+    if goal[0] not in ("on", "in"):
+        return False
+    grasp = top_grasp(scene, goal[1])
+    before, aside = scene.before(grasp.place, grasp.pointing)
+    near = np.linalg.norm(aside) < 2 * NEAR and abs(before) < 2 * DEPTH
+    return bool(near and scene.gap < grasp.width + LOOSE)
 
 
 def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
@@ -86,7 +93,7 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
     grasp = top_grasp(scene, name, inward=destination.inward, way=way)
     low = -LET_GO if not scene.rests(name) else -4 * LET_GO
     if np.hypot(*way[:2]) < ARRIVED and low < way[2]:
-        back = 0.1 if scene.gap > grasp.width + 0.01 else 0.0
+        back = 0.1 if scene.gap > grasp.width + LOOSE else 0.0
         return scene.move_turned(scene.hand - back * scene.pointing, scene.turned, close=False)
     if not held(scene, grasp):
         return pick(scene, grasp, name)

@@ -30,7 +30,7 @@ SLOPE = 4.0
 """How much farther back the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
 """Half the thickness of a wall, and how far below its rim it is seized, metres."""
-LEANING = 1.0
+LEANING = 0.75
 """How far the hand points forward from below before an oven, rad: so the palm stays outside."""
 
 
@@ -120,7 +120,8 @@ def top_grasp(
         turn = 0.05 * float(_angle(grasp.yaw, scene.yaw))
         ways = [np.zeros(3)] if way is None else [np.zeros(3), way]
         blocked = [_blocked(replace(grasp, place=grasp.place + step), others) for step in ways]
-        return distance + turn + 20 * sum(blocked)
+        stretched = float(np.linalg.norm(grasp.place + ways[-1] - scene.base))
+        return distance + turn + stretched + 20 * sum(blocked)
 
     return min(grasps, key=cost)
 

@@ -48,6 +48,7 @@ class Scene:
         (robot,) = world.robots
         site = robot.eef_site_id
         self.hand = np.array(self.data.site_xpos[site])
+        self.base = np.array(self.data.body("robot0_base").xpos)
         self.turned = Rotation.from_matrix(self.data.site_xmat[site].reshape(3, 3))
         left, right = self.data.qpos[robot._ref_gripper_joint_pos_indexes]
         self.gap = float(left - right)
