@@ -28,7 +28,7 @@ from eyehand.envs.libero_grasps import (
 from eyehand.envs.libero_scene import FurnitureJoint, Scene, hand_turned, yaw_along
 
 UP = np.array([0.0, 0.0, 1.0])
-ARRIVED, LET_GO = 0.025, 0.012
+ARRIVED, LET_GO = 0.025, 0.016
 """Distances to the side and in height from which a thing is let go, metres."""
 LOOSE = 0.01
 """How much wider than a thing the fingers are open when it is free, metres."""

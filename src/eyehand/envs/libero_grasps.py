@@ -27,7 +27,7 @@ metres."""
 PALM_BEGINS, WRIST_BEGINS = 0.024, 0.124
 """How far above the fingertips they begin, metres."""
 SLOPE = 4.0
-"""How much farther back the hand stays for every metre to the side."""
+"""How much higher the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
 """Half the thickness of a wall, and how far below its rim it is seized, metres."""
 LEANING = 0.75
@@ -157,15 +157,15 @@ def held(scene: Scene, grasp: Grasp) -> bool:
 
 
 def pick(scene: Scene, grasp: Grasp, name: str) -> Float32[np.ndarray, "7"]:
-    """Return the action on the way to a grasp: before it, on with open fingers, close."""
-    before, away = scene.before(grasp.place, grasp.pointing)
-    aside = float(np.linalg.norm(away))
-    if aside < NEAR and abs(before) < DEPTH:
+    """Return the action on the way to a grasp: over it, down with open fingers, close."""
+    error = grasp.place - scene.hand
+    aside = float(np.hypot(*error[:2]))
+    if aside < NEAR and abs(error[2]) < DEPTH:
         return scene.move_turned(grasp.place, grasp.turned, close=True)
-    back = float(np.clip(SLOPE * (aside - 0.01), 0, 0.12))
+    higher = float(np.clip(SLOPE * (aside - 0.01), 0, 0.12))
     if scene.gap < OPEN - 0.01 and aside > 2 * NEAR:
-        back = max(back, 0.06)
-    target = grasp.place - back * grasp.pointing
+        higher = max(higher, 0.06)
+    target = grasp.place + np.array([0.0, 0.0, higher])
     if aside > 0.02:
         target[2] = max(target[2], scene.height_on_the_way(grasp.place, but=name) + ABOVE)
     if scene.hand[2] < target[2] - 0.03:  # up before to the side
