@@ -26,7 +26,7 @@ STILL = 0.01
 """Speed of a finger that has met something, or its end, metres a second."""
 CORRIDOR = 0.09
 """Distance to the side within which things are in the way, metres."""
-CORNERS = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+CORNERS = np.array(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0])).reshape(3, -1).T
 GRID = np.array(np.meshgrid(*3 * [np.linspace(-1, 1, 5)])).reshape(3, -1).T
 """Points of a box, in halves of its sizes: its corners, and a grid of points between them."""
 DOWN = Rotation.from_euler("x", np.pi)
