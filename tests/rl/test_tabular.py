@@ -82,6 +82,16 @@ def test_one_seed_decides_the_run_and_episodes_differ(slippery: GridWorld) -> No
     assert {world.reset() for _ in range(50)} == set(range(6))
 
 
+def test_exploring_and_slipping_draw_different_numbers(slippery: GridWorld) -> None:
+    """From the same numbers, the robot would slip whenever it happens to do a certain action."""
+    env = GridWorldEnv(slippery)
+    world = TabularEnv(env, CONFIG)
+    world.reset()
+    mine, theirs = world.random.random(1000), env.np_random.random(1000)
+    assert not np.isin(mine, theirs).any()
+    assert abs(np.corrcoef(mine, theirs)[0, 1]) < 0.1
+
+
 def test_starts_may_be_chosen(small: GridWorld) -> None:
     world = TabularEnv(GridWorldEnv(small), CONFIG)
     assert [world.reset(state=state) for state in (4, 0, 5)] == [4, 0, 5]

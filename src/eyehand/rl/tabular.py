@@ -111,7 +111,8 @@ class TabularEnv:
     def __init__(self, env: gymnasium.Env[Any, Any], config: TabularConfig) -> None:
         self.states = _count(env.observation_space, "states")
         self.actions = _count(env.action_space, "actions")
-        self.random = np.random.default_rng(config.seed)
+        # Another stream than that of the environment, which is seeded with the number alone.
+        self.random = np.random.default_rng([config.seed, 1])
         self.returns: list[float] = []
         self.lengths: list[float] = []
         self._env, self._config = env, config
