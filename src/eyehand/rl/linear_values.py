@@ -70,7 +70,7 @@ def semi_gradient_td(
             error = step.reward + config.discount * ahead - here @ weights
             if not abs(error) < LARGEST:
                 raise _diverged(config)
-            weights += config.step_size / world.steps**config.power * error * here
+            weights += config.size(world.steps) * error * here
             if watch is not None:
                 watch(world.steps, weights)
     return weights
@@ -162,8 +162,7 @@ def semi_gradient_sarsa(
             error = reward + config.discount * ahead - weights[action] @ features[state]
             if not abs(error) < LARGEST:
                 raise _diverged(config)
-            size = config.step_size / world.steps**config.power
-            weights[action] += size * error * features[state]
+            weights[action] += config.size(world.steps) * error * features[state]
             if watch is not None:
                 watch(world.steps, weights)
             state, action = next_state, next_action
@@ -207,8 +206,7 @@ def semi_gradient_q_learning(
             error = reward + config.discount * ahead - weights[action] @ features[state]
             if not abs(error) < LARGEST:
                 raise _diverged(config)
-            size = config.step_size / world.steps**config.power
-            weights[action] += size * error * features[state]
+            weights[action] += config.size(world.steps) * error * features[state]
             if watch is not None:
                 watch(world.steps, weights)
             state = next_state

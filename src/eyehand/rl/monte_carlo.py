@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from eyehand.functional.bellman import epsilon_greedy_policy, greedy_policy
-from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv, Transition, Watch
+from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv, Transition, Watch, totals
 from eyehand.types import InputError
 
 
@@ -67,9 +67,7 @@ def monte_carlo_basic(
             for action in range(world.actions):
                 for number in range(1, config.episodes + 1):
                     episode = _episode(world, policy, first=(state, action))
-                    total = 0.0
-                    for step in reversed(episode):
-                        total = step.reward + config.discount * total
+                    total = _returns(episode, config)[0]
                     values[state, action] += (total - values[state, action]) / number
         if watch is not None:
             watch(world.steps, values)
@@ -175,17 +173,18 @@ def _learn(
 ) -> None:
     """Move the entry of each first visit towards the return that followed it."""
     counted = len(episode) if episode[-1].terminated else len(episode) - tail
-    first: dict[tuple[int, int], int] = {}
-    for moment, step in enumerate(episode):
-        first.setdefault((step.state, step.action), moment)
-    total = 0.0
-    for moment, step in reversed(list(enumerate(episode))):
-        total = step.reward + config.discount * total
+    seen: set[tuple[int, int]] = set()
+    for step, total in zip(episode[:counted], _returns(episode, config), strict=False):
         place = step.state, step.action
-        if first[place] == moment and moment < counted:
+        if place not in seen:
+            seen.add(place)
             visits[place] += 1
-            size = config.step_size / visits[place] ** config.power
-            values[place] += size * (total - values[place])
+            values[place] += config.size(visits[place]) * (total - values[place])
+
+
+def _returns(episode: Sequence[Transition], config: TabularConfig) -> list[float]:
+    """Return the return of each step."""
+    return totals([step.reward for step in episode], discount=config.discount)
 
 
 def _check_tail(tail: int, config: TabularConfig) -> None:

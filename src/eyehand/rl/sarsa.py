@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv, Watch
+from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv, Watch, totals
 from eyehand.rl.temporal_difference import check_n
 from eyehand.types import InputError
 
@@ -51,7 +51,7 @@ def sarsa(
             ahead = 0.0 if terminated else values[next_state, next_action]
             target = reward + config.discount * ahead
             visits[state, action] += 1
-            size = config.step_size / visits[state, action] ** config.power
+            size = config.size(visits[state, action])
             values[state, action] += size * (target - values[state, action])
             if watch is not None:
                 watch(world.steps, values)
@@ -99,7 +99,7 @@ def expected_sarsa(
             ahead = 0.0 if terminated else (1 - epsilon) * after.max() + epsilon * after.mean()
             target = reward + config.discount * ahead
             visits[state, action] += 1
-            size = config.step_size / visits[state, action] ** config.power
+            size = config.size(visits[state, action])
             values[state, action] += size * (target - values[state, action])
             if watch is not None:
                 watch(world.steps, values)
@@ -144,13 +144,12 @@ def n_step_sarsa(
             next_action = world.explore(values[next_state])
             waiting.append(((state, action), reward))
             while waiting and (world.over or len(waiting) == n):
-                target = 0.0 if terminated else values[next_state, next_action]
-                for _, later in reversed(waiting):
-                    target = later + config.discount * target
+                ahead = 0.0 if terminated else values[next_state, next_action]
+                rewards = [later for _, later in waiting]
+                target = totals(rewards, discount=config.discount, ahead=ahead)[0]
                 place, _ = waiting.popleft()
                 visits[place] += 1
-                size = config.step_size / visits[place] ** config.power
-                values[place] += size * (target - values[place])
+                values[place] += config.size(visits[place]) * (target - values[place])
             if watch is not None:
                 watch(world.steps, values)
             state, action = next_state, next_action

@@ -5,7 +5,7 @@ environment whose spaces are `Discrete` will do.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,6 +55,10 @@ class TabularConfig:
             length=(1, 10**9),
             seed=(0, LARGEST_SEED),
         )
+
+    def size(self, visit: float) -> float:
+        """Return the step size at a visit, counted from 1."""
+        return self.step_size / visit**self.power
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +202,19 @@ class TabularEnv:
             )
         if not ((policy >= 0).all() and np.allclose(policy.sum(axis=1), 1, rtol=0, atol=1e-9)):
             raise InputError("every row of the policy must be probabilities that sum to 1.")
+
+
+def totals(rewards: Sequence[float], *, discount: float, ahead: float = 0.0) -> list[float]:
+    """Return the discounted sum of the rewards from each step on, and of what lies ahead of all.
+
+    Example:
+        >>> totals([1.0, 0.0, 2.0], discount=0.5, ahead=8.0)
+        [2.5, 3.0, 6.0]
+    """
+    sums = [ahead]
+    for reward in reversed(rewards):
+        sums.append(reward + discount * sums[-1])
+    return sums[:0:-1]
 
 
 def _count(space: gymnasium.Space[Any], name: str) -> int:
