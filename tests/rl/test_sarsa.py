@@ -13,7 +13,7 @@ from eyehand.functional.decision_process import DecisionProcess
 from eyehand.functional.returns import discounted_return
 from eyehand.rl.q_learning import q_learning
 from eyehand.rl.sarsa import expected_sarsa, n_step_sarsa, sarsa
-from eyehand.rl.tabular import TabularConfig, TabularEnv
+from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv
 from eyehand.types import InputError
 
 DISCOUNT = 0.8
@@ -40,6 +40,18 @@ def test_it_learns_what_exploring_is_worth(
     found = method(GridWorldEnv(small), config).values
     assert abs(found - exploring(small, 0.5, best)).max() < bound
     assert abs(found - best(small.process(discount=DISCOUNT))).max() > 1.5
+
+
+@pytest.mark.parametrize("method", [sarsa, expected_sarsa, partial(n_step_sarsa, n=3)])
+def test_if_exploring_dies_out_the_values_are_the_optimal_ones(
+    method: Callable[..., Learned], small: GridWorld, best: Best
+) -> None:
+    config = TabularConfig(
+        discount=DISCOUNT, epsilon=1.0, epsilon_power=0.3, step_size=1.0, power=0.7,
+        episodes=300, length=100,
+    )  # fmt: skip
+    found = method(GridWorldEnv(small), config).values
+    assert abs(found - best(small.process(discount=DISCOUNT))).max() < 0.3
 
 
 def test_one_step_is_sarsa_to_the_bit(slippery: GridWorld, ending: GridWorld) -> None:

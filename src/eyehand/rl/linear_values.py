@@ -43,9 +43,9 @@ def semi_gradient_td(
         env: An environment of numbers.
         policy: Probability of each action in each state.
         features: Of each state.
-        config: How much to learn from. ``power`` counts all steps, not the visits of a state, and
-            ``step_size`` must stay below 2 over the largest squared length of a row of features;
-            ``epsilon`` is not used.
+        config: How much to learn from. ``power`` counts all steps, not the visits of a state. As a
+            rule of thumb ``step_size`` stays below 2 over the largest squared length of a row of
+            features. ``epsilon`` is not used.
         watch: Sees the weights after each step.
 
     Returns:
@@ -225,5 +225,6 @@ def _check_features(features: Float64[np.ndarray, "state feature"], world: Tabul
 def _diverged(config: TabularConfig) -> InputError:
     return InputError(
         f"the weights diverge with step_size={config.step_size:g}; take a smaller one, or features "
-        "that generalise less."
+        "that generalise less. If the states are not those of the policy that is learnt, no step "
+        "size may help."
     )

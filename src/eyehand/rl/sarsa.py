@@ -4,9 +4,11 @@ Rummery and Niranjan, 1994, *On-Line Q-Learning Using Connectionist Systems*; ex
 Seijen et al., 2009, doi 10.1109/ADPRL.2009.4927542; Sutton and Barto, 2018, sec. 6.4, 6.6 and 7.2;
 Zhao, 2025, *Mathematical Foundations of Reinforcement Learning*, sec. 7.2 and 7.3.
 
-All three learn the values of acting :math:`\epsilon`-greedily, exploration included: those of the
-optimal policy of `DecisionProcess.soft`. So Sarsa keeps away from the edge of a cliff that
-Q-learning walks along.
+All three learn what an action is worth if one goes on :math:`\epsilon`-greedily, exploration
+included: ``action_values(process, v)`` with the optimal values v of ``process.soft(epsilon)``. So
+Sarsa keeps away from the edge of a cliff that Q-learning walks along. With an ``epsilon_power`` of
+`TabularConfig` exploring dies out, and these become the optimal values, as long as every action is
+still tried often enough.
 """
 
 from collections import deque
@@ -84,9 +86,8 @@ def expected_sarsa(
         InputError: If ``target_epsilon`` lies outside [0, 1], or the environment is not one of
             numbers or pays what is not finite.
     """
-    epsilon = config.epsilon if target_epsilon is None else target_epsilon
-    if not 0 <= epsilon <= 1:
-        raise InputError(f"`target_epsilon` must be 0 to 1; got {epsilon}.")
+    if target_epsilon is not None and not 0 <= target_epsilon <= 1:
+        raise InputError(f"`target_epsilon` must be 0 to 1; got {target_epsilon}.")
     world = TabularEnv(env, config)
     values = np.zeros((world.states, world.actions))
     visits = np.zeros(values.shape)
@@ -96,6 +97,7 @@ def expected_sarsa(
             action = world.explore(values[state])
             next_state, reward, terminated = world.step(action)
             after = values[next_state]
+            epsilon = world.epsilon if target_epsilon is None else target_epsilon
             ahead = 0.0 if terminated else (1 - epsilon) * after.max() + epsilon * after.mean()
             target = reward + config.discount * ahead
             visits[state, action] += 1

@@ -32,6 +32,8 @@ class TabularConfig:
     """Weight of the future per step, 0 to 0.9999."""
     epsilon: float = 0.1
     """How often an action is drawn from all, where the method explores."""
+    epsilon_power: float = 0.0
+    """How that falls: at step n of all episodes it is ``epsilon / n**epsilon_power``."""
     step_size: float = 0.1
     """Share of the way to its target that an entry moves at its first visit."""
     power: float = 0.0
@@ -49,6 +51,7 @@ class TabularConfig:
             prefix="TabularConfig.",
             discount=(0, 0.9999),
             epsilon=(0, 1),
+            epsilon_power=(0, 2),
             step_size=(0, 1),
             power=(0, 2),
             episodes=(1, 10**9),
@@ -123,6 +126,11 @@ class TabularEnv:
         self._seed: int | None = config.seed
         self._state = 0
 
+    @property
+    def epsilon(self) -> float:
+        """How often to explore in the next step."""
+        return self._config.epsilon / (self.steps + 1) ** self._config.epsilon_power
+
     def reset(self, state: int | None = None) -> int:
         """Begin an episode, in a given state if the environment can, and return its state.
 
@@ -164,7 +172,7 @@ class TabularEnv:
 
     def explore(self, values: np.ndarray) -> int:
         """Choose an action epsilon-greedily: the first of the highest value, or any."""
-        if self.random.random() < self._config.epsilon:
+        if self.random.random() < self.epsilon:
             return int(self.random.integers(self.actions))
         return int(values.argmax())
 
