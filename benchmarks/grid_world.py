@@ -258,7 +258,7 @@ def approximations(steps: int) -> str:
     errors, lost = [], []
     tiles = tile_features(BOOK_GRID.middles(), tilings=2, tiles=5)
     for seed in SEEDS:
-        config = TabularConfig(step_size=0.5, power=0.6, length=steps, seed=seed)
+        config = TabularConfig(step_size=0.25, power=0.55, length=steps, seed=seed)
         weights = semi_gradient_td(GridWorldEnv(BOOK_GRID), UNIFORM, phi, config)
         errors.append(error_of(phi @ weights, limit))
         config = replace(NOISY, step_size=0.2, power=0.0, episodes=steps // 100, seed=seed)

@@ -64,13 +64,13 @@ def test_basic_follows_the_policies_of_policy_iteration(small: GridWorld) -> Non
 
 def test_basic_takes_the_mean_where_chance_plays(slippery: GridWorld) -> None:
     """The first policy always goes up."""
-    config = TabularConfig(discount=DISCOUNT, episodes=12, length=20)
+    config = TabularConfig(discount=DISCOUNT, episodes=40, length=25)
     found = monte_carlo_basic(GridWorldEnv(slippery), config, rounds=1)
     process = slippery.process(discount=DISCOUNT)
     up = np.eye(5)[np.zeros(6, dtype=int)]
     wanted = action_values(process, solve(process.under(up)))
-    assert error(found.values, wanted) < 1
-    assert abs((found.values - wanted).mean()) < 0.3
+    assert error(found.values, wanted) < 0.4
+    assert abs((found.values - wanted).mean()) < 0.05
 
 
 def test_exploring_starts(small: GridWorld, best: Best) -> None:
@@ -113,13 +113,13 @@ def test_of_an_action_taken_again_and_again_the_first_time_counts() -> None:
 
 def test_epsilon_greedy_finds_the_best_of_its_kind(small: GridWorld, best: Best) -> None:
     config = TabularConfig(
-        discount=DISCOUNT, epsilon=0.5, step_size=1.0, power=0.7, episodes=150, length=60
+        discount=DISCOUNT, epsilon=0.5, step_size=1.0, power=0.9, episodes=500, length=80
     )
     found = monte_carlo_epsilon_greedy(GridWorldEnv(small), config, tail=20)
     process = small.process(discount=DISCOUNT)
     soft = process.soft(0.5)
     wanted = action_values(process, best(soft).max(axis=1))
-    assert error(found.values, wanted) < 0.9
+    assert error(found.values, wanted) < 0.35
     assert error(found.values, best(process)) > 1.5  # which is not the best of all
 
 

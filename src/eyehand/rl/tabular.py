@@ -59,7 +59,7 @@ class TabularConfig:
             seed=(0, LARGEST_SEED),
         )
 
-    def size(self, visit: float) -> float:
+    def size(self, visit: float | int) -> float:
         """Return the step size at a visit, counted from 1."""
         return self.step_size / visit**self.power
 
