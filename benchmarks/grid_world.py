@@ -364,7 +364,7 @@ the best policy which takes a random action {EPSILON:.0%} of the time, explorati
 {learnt(measured)}
 
 The world has no chance of its own; n counts the visits of an entry. Where the target of a method
-holds no drawn action either, the whole step is best, and the answer comes out exactly, or, for
+holds no drawn action either, the whole step is best, and the answer comes out within 1e-9, or, for
 Monte Carlo, up to the rewards beyond its episodes. Off policy is the run of the book: one episode,
 step size 0.1. The others average over the chance of what they do.
 
