@@ -62,9 +62,9 @@ def index(content: dict[str, Any]) -> str:
         [
             MADE,
             "# The handbook",
-            "How a network sees, page by page: an idea, a formula, code that runs, the picture it "
-            "makes, and what people\nget wrong. Every block on these pages ran when the site was "
-            "built, and runs again in the tests.\n"
+            "How a network sees and how a robot learns by doing, page by page: an idea, a formula, "
+            "code that runs, the picture\nit makes, and what people get wrong. Every block on "
+            "these pages ran when the site was built, and runs again in\nthe tests.\n"
             "In Chinese: [中文目录](index.zh.md). All terms, in both languages: "
             "[glossary](glossary.md).",
             *parts,

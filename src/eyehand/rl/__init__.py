@@ -1,0 +1,1 @@
+"""Learning by doing: one algorithm a file, from tables to networks."""
