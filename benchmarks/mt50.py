@@ -3,7 +3,7 @@
     python -m benchmarks.mt50                                  # from docs/benchmarks/mt50/NAME/
     python -m benchmarks.mt50 --add bcz outputs/mt50           # copy the results of a run first
     python -m benchmarks.mt50 --add bcz-seed-1 outputs/seed-1  # the same from another training seed
-    python -m benchmarks.mt50 --release outputs/mt50           # its last policy becomes `mt50`
+    python -m benchmarks.mt50 --release mt50 outputs/mt50      # its last policy becomes `mt50`
 
 Of a run's first policy, before corrections, and of its last, results.json
 and config.json are kept in docs/benchmarks/mt50/NAME-plain and NAME, with summary.json: how much
@@ -206,10 +206,12 @@ def main() -> None:
     """Parse, copy, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--add", nargs=2, metavar=("NAME", "OUT"), help="a run to copy first")
-    parser.add_argument("--release", type=Path, metavar="OUT", help="put its last policy into src")
+    parser.add_argument(
+        "--release", nargs=2, metavar=("NAME", "OUT"), help="put a run's last policy into src"
+    )
     wanted = parser.parse_args()
     if wanted.release:
-        release("mt50", wanted.release)
+        release(wanted.release[0], Path(wanted.release[1]))
     if wanted.add:
         add_run("mt50", wanted.add[0], Path(wanted.add[1]))
     (FOLDER / "mt50.md").write_text(page(read_runs("mt50", METAWORLD)))

@@ -1,6 +1,7 @@
 """What the pages of published results share: a run's figures copied into docs/, and tables."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def copy_json(file: Path, folder: Path, out: Path) -> None:
     text = json.dumps(read_json(file))
     for path in (out.resolve(), out):
         text = text.replace(str(path), f"outputs/{out.name}")
+    text = re.sub(r'"[^"]*/eyehand"', '"eyehand"', text)
     write_json(folder / file.name, json.loads(text))
 
 
