@@ -1,6 +1,5 @@
 """LIBERO as a suite: its protocol, its start states, and what robosuite does."""
 
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from eyehand.envs import libero, libero_files
+from eyehand.envs import libero
 from eyehand.envs.libero import (
     CAMERAS,
     CAPS,
@@ -20,7 +19,7 @@ from eyehand.envs.libero import (
     LiberoEnv,
     axis_angle,
 )
-from eyehand.envs.libero_files import GROUPS, VARIANTS, instructions_of, official_states
+from eyehand.envs.libero_files import GROUPS, VARIANTS, official_states
 from eyehand.envs.suite import find_suite
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.types import InputError
@@ -187,36 +186,6 @@ def test_landmarks_lie_where_the_picture_shows_them(opengl: None) -> None:
     env.close()
 
 
-def test_without_the_package_one_sentence_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "robosuite", None)
-    for name in [name for name in sys.modules if name.startswith("robosuite.")]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(InputError, match=r"LIBERO is not installed .*eyehand\[libero\]"):
-        LiberoEnv(TASK, render_observations=False)
-
-
-@needs_libero
-def test_a_changed_task_is_told_its_own_sentence() -> None:
-    task = "put_the_bowl_on_the_stove"
-    usual = LIBERO.instructions(task).canonical
-    told = {
-        name: find_suite(f"libero-pro-{name}").instructions(task).canonical for name in VARIANTS
-    }
-    assert told["swap"] == told["object"] == usual
-    assert told["language"] == "place the bowl on the stove"
-    assert told["task"] == "put the plate on the stove"
-
-
-@needs_libero
-def test_every_sentence_of_every_variant_can_be_told(env: LiberoEnv) -> None:
-    for task in LIBERO.tasks:
-        for variant in VARIANTS:
-            told = instructions_of(task, variant).canonical
-            assert told in env.observation_space["instruction"], told
-
-
 def test_results_of_changed_tasks_have_a_protocol_of_their_own() -> None:
     suites = [find_suite(f"libero-pro-{variant}") for variant in VARIANTS]
     assert len({suite.protocol for suite in [LIBERO, *suites]}) == 5
@@ -239,28 +208,3 @@ def test_a_changed_task_has_start_states_of_its_own(variant: str) -> None:
         env.close()
     if variant != "language":
         assert len(places[0]) != len(places[1]) or not np.allclose(*places)
-
-
-@needs_libero
-def test_a_damaged_file_is_named_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    whole = libero_files.description("goal", TASK).read_text()
-    damaged = tmp_path / "libero_goal" / f"{TASK}.bddl"
-    damaged.parent.mkdir()
-    damaged.write_text(whole[: len(whole) // 2])
-    monkeypatch.setattr(libero_files, "place_of", lambda _: tmp_path)
-    with pytest.raises(InputError, match=f"{TASK}.* is missing or damaged"):
-        LiberoEnv(TASK, render_observations=False)
-
-
-@needs_libero
-def test_damaged_start_states_are_named_in_one_sentence(
-    env: LiberoEnv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    damaged = tmp_path / "libero_goal" / f"{TASK}.pruned_init.npz"
-    damaged.parent.mkdir()
-    damaged.write_bytes(b"PK\x03\x04 and no more")
-    monkeypatch.setattr(libero_files, "place_of", lambda _: tmp_path)
-    with pytest.raises(InputError, match=f"{TASK}.* are missing or damaged"):
-        env.reset(seed=OFFICIAL)

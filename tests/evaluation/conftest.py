@@ -74,7 +74,7 @@ def results() -> Results:
 @pytest.fixture
 def chains(results: Results) -> ChainResults:
     """Chains of two tasks, told to the same policy: two, one and none in a row."""
-    mean, interval = average_length(np.array([2, 1, 0]), 2)
+    mean, interval = average_length(np.array([2, 1, 0]), 2, np.arange(3))
     return ChainResults(
         suite=results.suite,
         protocol=results.protocol,

@@ -292,8 +292,8 @@ def axis_angle(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3"]:
         quaternion: w, x, y, z, of length 1.
 
     Example:
-        >>> axis_angle(np.array([0.0, -1.0, 0.0, 0.0]))
-        array([3.14159265, 0.        , 0.        ])
+        >>> axis_angle(np.array([0.0, -1.0, 0.0, 0.0])).round(4) + 0.0
+        array([3.1416, 0.    , 0.    ])
     """
     quaternion = np.where(quaternion[1] < 0, -quaternion, quaternion)
     sine = np.linalg.norm(quaternion[1:])
