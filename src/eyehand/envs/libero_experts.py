@@ -75,7 +75,7 @@ def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
         return turn(scene, joint, name)
     if kind == "open":
         return pull_open(scene, joint)
-    return push_shut(scene, joint, name)
+    return push_shut(scene, joint)
 
 
 def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
@@ -191,7 +191,7 @@ def turn_down(scene: Scene, drawer: FurnitureJoint | None) -> Float32[np.ndarray
     return scene.move(scene.hand + 0.03 * UP, close=False)
 
 
-def push_shut(scene: Scene, joint: FurnitureJoint, name: str) -> Float32[np.ndarray, "7"]:
+def push_shut(scene: Scene, joint: FurnitureJoint) -> Float32[np.ndarray, "7"]:
     """Return the action that closes a drawer or a door: with closed fingers against its front."""
     inside = [goal[1] for goal in scene.world.parsed_problem["goal_state"] if goal[0] == "in"]
     for thing in inside:  # off what was put in

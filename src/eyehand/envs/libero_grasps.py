@@ -25,7 +25,7 @@ PALM, WRIST = (0.106, 0.034), 0.06
 """Half the sizes of the palm, along its fingers' motion and across it, and the radius of the wrist,
 metres."""
 PALM_BEGINS, WRIST_BEGINS = 0.024, 0.124
-"""How far above the fingertips they begin, metres."""
+"""How far above the place of a grasp they begin, metres."""
 SLOPE = 4.0
 """How much higher the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
