@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import libero, result_pages
+from benchmarks import libero_results, result_pages
 from eyehand.envs.libero import LIBERO, OFFICIAL
 from eyehand.envs.libero_files import GROUPS, VARIANTS
 from eyehand.evaluation.results import Results, write_results
@@ -50,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_results: MakeRe
 
 
 def test_every_figure_is_in_the_page(folder: Path) -> None:
-    page = libero.page()
+    page = libero_results.page()
     ours = row(page, "**eyehand bcz-plain**")
     assert [cell.split(" ")[0] for cell in ours[2:-1]] == ["80.0"] * len(GROUPS)
     assert ours[-1].startswith("**80.0** (")
@@ -72,4 +72,4 @@ def test_without_results_the_page_has_its_title_alone(
 ) -> None:
     monkeypatch.setattr(result_pages, "FOLDER", tmp_path)
     (tmp_path / "libero").mkdir()
-    assert len(libero.page().splitlines()) == 3
+    assert len(libero_results.page().splitlines()) == 3
