@@ -1,10 +1,10 @@
 """Writes docs/benchmarks/libero.md from results; nothing in it is typed.
 
-    python -m benchmarks.libero_results                            # from docs/benchmarks/libero/
-    python -m benchmarks.libero_results --add bcz outputs/libero   # copy the results of a run first
-    python -m benchmarks.libero_results --pro bcz outputs/pro      # four evaluations, outputs/pro/swap, ...
-    python -m benchmarks.libero_results --chains bcz outputs/chains
-    python -m benchmarks.libero_results --release outputs/libero   # its last policy becomes `libero`
+    python -m benchmarks.libero_results                     # from docs/benchmarks/libero/
+    python -m benchmarks.libero_results --add bcz OUT       # copy the results of a run first
+    python -m benchmarks.libero_results --pro bcz OUT       # four evaluations: OUT/swap, ...
+    python -m benchmarks.libero_results --chains bcz OUT
+    python -m benchmarks.libero_results --release OUT       # its last policy becomes `libero`
 
 Results are kept in docs/benchmarks/libero/NAME; those of the experts, which benchmarks/experts.py
 writes, in docs/benchmarks/libero/experts.json.
@@ -163,7 +163,7 @@ def page() -> str:
     folder, runs = result_pages.FOLDER / "libero", read_runs("libero", LIBERO)
     parts = [
         "# LIBERO",
-        "<!-- Written by benchmarks/libero_results.py from the results in docs/benchmarks/libero/. -->",
+        "<!-- Written by benchmarks/libero_results.py from docs/benchmarks/libero/. -->",
     ]
     if runs:
         first = runs[0].results
