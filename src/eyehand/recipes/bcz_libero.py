@@ -3,7 +3,7 @@
 Run:
     eyehand train bcz-libero --data outputs/libero/demonstrations --out outputs/bcz-libero
 
-What it reached, on which start states and in how long: docs/benchmarks/libero.md.
+It has not been measured yet.
 """
 
 from eyehand.policies.bcz import BCZConfig

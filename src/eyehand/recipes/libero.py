@@ -3,7 +3,7 @@
 Run:
     eyehand reproduce libero
 
-What it reached, on which start states and in how long: docs/benchmarks/libero.md.
+It has not been measured yet.
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 Run:
     eyehand train roboflamingo-libero --data outputs/libero/demonstrations --out outputs/flamingo
 
-What it reached, on which start states and in how long: docs/benchmarks/libero.md.
+It has not been measured yet.
 """
 
 from eyehand.policies.roboflamingo import RoboFlamingoConfig
