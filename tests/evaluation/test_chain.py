@@ -24,6 +24,7 @@ from eyehand.evaluation.chain import (
     read_chains,
 )
 from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy
+from eyehand.evaluation.results import rate_of_starts
 from eyehand.types import Actor, InputError, Observation
 
 
@@ -130,6 +131,26 @@ def test_the_interval_is_students_but_for_its_doubt() -> None:
         mean, (low, high) = average_length(lengths, 5, np.arange(len(lengths)))
         assert 0 <= low <= mean <= high <= 5
         assert low < high
+
+
+def test_chains_that_begin_alike_are_one_draw() -> None:
+    """Every chain told four times tells no more than once: the interval is as wide."""
+    once = np.tile([5, 3, 0, 4], 5)
+    many, start = np.repeat(once, 4), np.repeat(np.arange(20), 4)
+    mean, (low, high) = average_length(many, 5, start)
+    assert mean == once.mean()
+    single = average_length(once, 5, np.arange(20))[1]
+    assert high - low > 0.9 * (single[1] - single[0])
+    narrow = average_length(many, 5, np.arange(80))[1]
+    assert narrow[1] - narrow[0] < 0.6 * (high - low)
+    rates = [
+        rate_of_starts(
+            [("", int(s), bool(long >= 4)) for s, long in zip(starts, many, strict=True)]
+        )
+        for starts in (start, np.arange(80))
+    ]
+    widths = [high - low for low, high in (rate.interval for rate in rates)]
+    assert widths[0] > 1.5 * widths[1]
 
 
 def test_chains_take_fifty_start_states_in_turn(config: EvalConfig) -> None:
