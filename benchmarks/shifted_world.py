@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from eyehand.collection.record import RecordConfig, record
 from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv
@@ -116,7 +117,7 @@ and one place of the camera; in `wide` every episode has its own: the camera up 
 {100 * OFFSET:g} cm to either side, the lamps at {100 * DARK:g} to {100 * BRIGHT:g} %.
 The shifted world has the camera {100 * SHIFT:g} cm to the right and the
 lamps at {100 * DIM:g} %. BC-Z (`bcz-mt50` without colour jitter), {minutes:g} minutes
-for each training, one training seed; {EPISODES} episodes a task, seeds from {FIRST:,}, looked at
+for each training with {torch.get_num_threads()} thread(s), one training seed; {EPISODES} episodes a task, seeds from {FIRST:,}, looked at
 once. In brackets 95 % intervals that respect which episodes share a seed, of one training.
 
 {table}

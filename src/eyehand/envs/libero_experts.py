@@ -36,10 +36,14 @@ SIDEWAYS = 0.3
 """How far the hand points down from the level before a handle, rad: so a finger hooks it."""
 BACK = 0.6
 """How far the hand leans back from a drawer that it pushes, rad."""
+AHEAD = 0.12
+"""Length of the way on which a thing that is carried must be free to go on, metres."""
 APART = 0.09
 """Distance of two things on the same place, metres."""
 PULLED = -0.115
 """Place of a drawer's joint, metres, from which on there is room in it."""
+FURTHER = 0.004
+"""How much further it is pulled while the hand is at it, metres, since it slides back a little."""
 BEHIND = 0.02
 """How far behind the place that it pushes the hand comes down, metres."""
 FLAT = 0.03
@@ -81,14 +85,15 @@ def _towards(scene: Scene, goal: list[str]) -> Float32[np.ndarray, "7"]:
 def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
     """Return the action that brings a thing to a region, or on another thing."""
     drawer = scene.drawer_of(region)
-    if drawer is not None and drawer.value > PULLED:
+    at_handle = scene.pointing[2] > -0.7
+    if drawer is not None and drawer.value > PULLED - FURTHER * at_handle:
         return pull_open(scene, drawer)
     points = scene.points(name)
     destination = _destination(scene, region, name)
     way = _way(points, destination.place)
     if np.ptp(points[:, 2]) < FLAT and np.ptp(points[:, :2], axis=0).min() > WIDEST:
         return drag(scene, name, way)
-    if destination.inward is None and scene.pointing[2] > -0.7:  # sideways, as before a drawer
+    if destination.inward is None and at_handle:
         return turn_down(scene, drawer)
     grasp = top_grasp(scene, name, inward=destination.inward, way=way)
     low = -LET_GO if not scene.rests(name) else -4 * LET_GO
@@ -99,11 +104,27 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
         return pick(scene, grasp, name)
     if destination.inward is not None:
         return put_inside(scene, grasp, way, destination.inward)
+    if drawer is not None and _under(points, scene.points_of_body(drawer.body)):
+        return scene.move_turned(
+            scene.hand + 0.04 * drawer.out + 0.01 * UP, scene.turned, close=True
+        )
     below = scene.hand[2] - points[:, 2].min()
     height = scene.height_on_the_way(scene.hand + way, but=name) + ABOVE + below
     clear = max(destination.clear, height - scene.hand[2] - way[2])
     yaw = scene.yaw if destination.yaw is None else destination.yaw  # it may turn in the hand
-    return put(scene, yaw, way, clear=clear)
+    ahead = scene.hand + AHEAD * way / max(float(np.hypot(*way[:2])), AHEAD)
+    free = scene.hand[2] > scene.height_on_the_way(ahead, but=name) + below + ABOVE / 2
+    return put(scene, yaw, way, clear=clear, free=free)
+
+
+def _under(
+    points: Float[np.ndarray, "point 3"], drawer: Float[np.ndarray, "corner 3"]
+) -> bool:
+    """Return whether a thing stands below an open drawer, which it would hit on its way up."""
+    beside = (points[:, :2].max(axis=0) < drawer[:, :2].min(axis=0) - 0.01) | (
+        points[:, :2].min(axis=0) > drawer[:, :2].max(axis=0) + 0.01
+    )
+    return bool(not beside.any() and points[:, 2].max() < drawer[:, 2].max())
 
 
 def _way(
@@ -115,7 +136,7 @@ def _way(
 
 
 def put(
-    scene: Scene, yaw: float, way: Float[np.ndarray, "3"], *, clear: float
+    scene: Scene, yaw: float, way: Float[np.ndarray, "3"], *, clear: float, free: bool
 ) -> Float32[np.ndarray, "7"]:
     """Return the action that carries a held thing.
 
@@ -124,10 +145,11 @@ def put(
         yaw: How the hand is turned, rad.
         way: Way of its lower side, metres.
         clear: Height above the end of the way at which it is carried, metres.
+        free: Whether it is above all that is near on its way: else it goes up before to the side.
     """
     way = way.copy()
     way[2] += np.clip((np.hypot(*way[:2]) - 0.012) / 0.02, 0, 1) * clear
-    if way[2] > 0.02:  # up before to the side
+    if way[2] > 0.02 and not free:
         way[:2] *= np.clip(1 - (way[2] - 0.02) / 0.04, 0, 1)
     return scene.move(scene.hand + way, yaw=yaw, close=True)
 

@@ -21,7 +21,7 @@ NEAR, DEPTH = 0.015, 0.012
 """Distances, to the side and along the hand, within which the fingers may close, metres."""
 ABOVE = 0.04
 """How far above things in the way the hand goes, metres."""
-PALM, WRIST = (0.106, 0.034), 0.06
+PALM, WRIST = (0.11, 0.038), 0.06
 """Half the sizes of the palm, along its fingers' motion and across it, and the radius of the wrist,
 metres."""
 PALM_BEGINS, WRIST_BEGINS = 0.024, 0.124
@@ -87,15 +87,20 @@ def top_grasp(
     across = np.zeros((36, 3))
     across[:, flat] = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     yaws = np.array([yaw_along(turned @ direction) for direction in across])
+    others = scene.others(name)
     if inward is None:
-        middle = (points.max(axis=0) + points.min(axis=0)) / 2
         width = np.ptp(points @ across.T, axis=0)
-        # Of widths that are nearly the same the nearest to how the hand is turned is taken.
-        best = int((width + 0.01 * _angle(yaws, scene.yaw)).argmin())
-        if width[best] <= WIDEST:
+        if width.min() <= WIDEST:
+            middle = (points.max(axis=0) + points.min(axis=0)) / 2
             depth = max(high - 0.03, (high + low) / 2, low + FINGERS)
             middle[up] = sign * min(depth, high - 0.005)
-            return Grasp(place + turned @ middle, float(yaws[best]), float(width[best]))
+            return _narrow_grasp(
+                scene,
+                place + turned @ middle,
+                yaws,
+                width,
+                others,
+            )
     # The rim alone: a handle may stick out below it.
     ring = points[sign * points[:, up] > high - 0.015]
     middle = (ring.max(axis=0) + ring.min(axis=0)) / 2
@@ -111,7 +116,6 @@ def top_grasp(
         yaw = yaw_along(inward)
         forward = float(np.sign(hand_turned(yaw, np.pi / 2).as_matrix()[:, 2] @ inward))
         return Grasp(outermost.place, yaw, outermost.width, tilt=forward * LEANING)
-    others = scene.others(name)
 
     def cost(grasp: Grasp) -> float:
         distance = float(np.hypot(*(grasp.place - scene.hand)[:2]))
@@ -121,9 +125,37 @@ def top_grasp(
         ways = [np.zeros(3)] if way is None else [np.zeros(3), way]
         blocked = [_blocked(replace(grasp, place=grasp.place + step), others) for step in ways]
         stretched = float(np.linalg.norm(grasp.place + ways[-1] - scene.base))
-        return distance + turn + stretched + 20 * sum(blocked)
+        return distance + turn + stretched + 20 * sum(blocked) + 0.3 * sum(map(bool, blocked))
 
     return min(grasps, key=cost)
+
+
+def _narrow_grasp(
+    scene: Scene,
+    middle: Float[np.ndarray, "3"],
+    yaws: Float[np.ndarray, " direction"],
+    width: Float[np.ndarray, " direction"],
+    others: Float[np.ndarray, "point 3"],
+) -> Grasp:
+    """Return the grasp across the narrowest width at which nothing stands in the hand's way.
+
+    Of widths that are nearly the same the nearest to how the hand is turned is taken; what is long
+    is seized beside its middle where the palm would touch a neighbour there.
+    """
+    best = int((width + 0.01 * _angle(yaws, scene.yaw)).argmin())
+    spare = float(width[(best + 18) % 36]) / 2 - 2 * NEAR  # a fingertip is one of them wide
+    grasps = []
+    for number in (best, *np.flatnonzero(width < width[best] + 0.004)[::4]):
+        along = np.array([np.cos(yaws[number]), np.sin(yaws[number]), 0.0])
+        for shift in (0.0, 0.01, -0.01, 0.02, -0.02):
+            if shift == 0 or abs(shift) <= spare:
+                place = middle + shift * along
+                grasps.append(Grasp(place, float(yaws[number]), float(width[number])))
+    if scene.firm:
+        nearest = min(grasps, key=lambda grasp: float(np.linalg.norm(grasp.place - scene.hand)))
+        if np.linalg.norm(nearest.place - scene.hand) < 2 * NEAR:
+            return nearest
+    return min(grasps, key=lambda grasp: _blocked(grasp, others))
 
 
 def _angle(one: Any, other: float) -> Any:
@@ -132,7 +164,7 @@ def _angle(one: Any, other: float) -> Any:
 
 
 def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> float:
-    """Return how deep something stands where palm, wrist or an open finger would be, metres."""
+    """Return how deep something stands where palm, wrist or closing fingers would be, metres."""
     way = points - grasp.place
     along = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
     fingers, flat = np.abs(way[:, :2] @ along), np.abs(way[:, :2] @ [along[1], -along[0]])
@@ -141,7 +173,7 @@ def _blocked(grasp: Grasp, points: Float[np.ndarray, "point 3"]) -> float:
         (height > PALM_BEGINS) & (height < WRIST_BEGINS)
     ]
     wrist = (WRIST - np.hypot(way[:, 0], way[:, 1]))[height > WRIST_BEGINS]
-    finger = np.minimum(0.017 - np.abs(fingers - REACH), 0.015 - flat)[height > -FINGERS]
+    finger = np.minimum(REACH + 0.017 - fingers, 0.015 - flat)[height > -FINGERS]
     return float(max(part.max(initial=0.0) for part in (palm, wrist, finger)))
 
 
