@@ -44,6 +44,8 @@ PULLED = -0.115
 """Place of a drawer's joint, metres, from which on there is room in it."""
 FURTHER = 0.004
 """How much further it is pulled while the hand is at it, metres, since it slides back a little."""
+WIDE_OPEN = -1.5
+"""Angle of an oven's door, rad, from which on the hand has room beside it."""
 BEHIND = 0.02
 """How far behind the place that it pushes the hand comes down, metres."""
 FLAT = 0.03
@@ -64,7 +66,8 @@ def _in_hand(scene: Scene, goal: list[str]) -> bool:
     """Return whether the thing of a goal is still between the fingers, closed or opening."""
     if goal[0] not in ("on", "in"):
         return False
-    grasp = top_grasp(scene, goal[1])
+    _, name, region = goal
+    grasp = top_grasp(scene, name, inward=_destination(scene, region, name).inward)
     before, aside = scene.before(grasp.place, grasp.pointing)
     near = np.linalg.norm(aside) < 2 * NEAR and abs(before) < 2 * DEPTH
     return bool(near and scene.gap < grasp.width + LOOSE)
@@ -101,6 +104,9 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
         back = 0.1 if scene.gap > grasp.width + LOOSE else 0.0
         return scene.move_turned(scene.hand - back * scene.pointing, scene.turned, close=False)
     if not held(scene, grasp):
+        door = destination.door
+        if door is not None and door.value > WIDE_OPEN:
+            return push_door(scene, door, shut=False)
         return pick(scene, grasp, name)
     if destination.inward is not None:
         return put_inside(scene, grasp, way, destination.inward)
@@ -220,26 +226,33 @@ def push_shut(scene: Scene, joint: FurnitureJoint) -> Float32[np.ndarray, "7"]:
         nearest = np.linalg.norm(scene.points(thing) - scene.hand, axis=1).min()
         if nearest < 0.07 and scene.gap > 0.01:
             return scene.move_turned(scene.hand - 0.1 * scene.pointing, scene.turned, close=False)
-    points = scene.points_of_body(joint.body)
+    if abs(joint.axis[2]) > 0.7:
+        return push_door(scene, joint, shut=True)
+    front = joint.front(scene)
+    middle = (front.max(axis=0) + front.min(axis=0)) / 2
+    contact, direction = middle + 0.01 * joint.out, -joint.out
+    # It leans back, because other handles stand out above.
+    across = yaw_along(np.cross(direction, UP))
+    towards = float(np.sign(hand_turned(across, lean=0.5).as_matrix()[:, 2] @ direction))
+    wanted = hand_turned(across, lean=towards * BACK)
+    over = float(scene.points_of_body(joint.body)[:, 2].max()) + 0.08
+    return shove(scene, contact, direction, wanted, over=over)
+
+
+def push_door(scene: Scene, door: FurnitureJoint, *, shut: bool) -> Float32[np.ndarray, "7"]:
+    """Return the action that turns a door, at 70 % of its width, from one side or the other."""
+    points = scene.points_of_body(door.body)
     top = float(points[:, 2].max())
-    if abs(joint.axis[2]) < 0.7:
-        front = joint.front(scene)
-        middle = (front.max(axis=0) + front.min(axis=0)) / 2
-        contact, direction = middle + 0.01 * joint.out, -joint.out
-        # It leans back, because other handles stand out above.
-        across = yaw_along(np.cross(direction, UP))
-        towards = float(np.sign(hand_turned(across, lean=0.5).as_matrix()[:, 2] @ direction))
-        wanted = hand_turned(across, lean=towards * BACK)
-    else:  # a door: at two thirds of its width, on its outer side
-        arm = (points.max(axis=0) + points.min(axis=0)) / 2 - joint.anchor
-        arm[2] = 0.0
-        arm /= np.linalg.norm(arm)
-        direction = np.cross(joint.axis, arm)
-        width = float(((points - joint.anchor) @ arm).max())
-        contact = joint.anchor + 0.7 * width * arm - 0.02 * direction
-        contact[2] = top - 0.03
-        wanted = hand_turned(yaw_along(direction))
-    return shove(scene, contact, direction, wanted, over=top + 0.08)
+    arm = (points.max(axis=0) + points.min(axis=0)) / 2 - door.anchor
+    arm[2] = 0.0
+    arm /= np.linalg.norm(arm)
+    direction = np.cross(door.axis, arm) * (1.0 if shut else -1.0)
+    width = float(((points - door.anchor) @ arm).max())
+    # Its inner side is even; outside, the handle stands out.
+    side = -0.02 if shut else float(((points - door.anchor) @ direction).min()) - 0.005
+    contact = door.anchor + 0.7 * width * arm + side * direction
+    contact[2] = top - 0.03
+    return shove(scene, contact, direction, hand_turned(yaw_along(direction)), over=top + 0.08)
 
 
 def drag(scene: Scene, name: str, way: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "7"]:
@@ -321,6 +334,8 @@ class Destination:
     """How the hand is turned there, where the place is long and narrow."""
     inward: Float[np.ndarray, "3"] | None = None
     """The direction in which it goes in, where the place is under a roof."""
+    door: FurnitureJoint | None = None
+    """The door before it, if it has one."""
 
 
 def _destination(scene: Scene, name: str, thing: str) -> Destination:
@@ -378,4 +393,4 @@ def _inside(
     right = min(wall.min() for wall in walls if wall.min() > 0)
     floor = max(box[:, 2].max() for box in boxes if box[:, 2].max() < 0)
     shift = (left + right) / 2 * sideways + (floor + 0.002) * UP
-    return Destination(place + shift - 0.035 * inward, inward=inward)
+    return Destination(place + shift - 0.01 * inward, inward=inward, door=door)

@@ -30,8 +30,11 @@ SLOPE = 4.0
 """How much higher the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
 """Half the thickness of a wall, and how far below its rim it is seized, metres."""
-LEANING = 0.75
-"""How far the hand points forward from below before an oven, rad: so the palm stays outside."""
+LEANING, HANDLE_LEANING = 0.75, 1.0
+"""How far the hand points forward from below before an oven, rad, so that the palm stays outside:
+at a rim, and at a handle."""
+STANDS_OUT = 0.008
+"""How far beyond the rim all is a handle, metres."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,13 @@ class Grasp:
     """Thickness of what is between the fingers, metres."""
     tilt: float = 0.0
     """How far it points up from below, rad; see `hand_turned`."""
+    lean: float = 0.0
+    """How far it points up from below across its fingers, rad."""
 
     @property
     def turned(self) -> Rotation:
         """The hand's rotation."""
-        return hand_turned(self.yaw, self.tilt)
+        return hand_turned(self.yaw, self.tilt, lean=self.lean)
 
     @property
     def pointing(self) -> Float[np.ndarray, "3"]:
@@ -73,8 +78,8 @@ def top_grasp(
     Args:
         scene: The scene.
         name: The thing.
-        inward: Where it goes into an oven, in which direction: then it is seized at the rim's side
-            that stays outside, by a hand that leans back.
+        inward: Where it goes into an oven, in which direction: then it is seized by a hand that
+            leans back, at a handle or at the rim's side that stays outside.
         way: How far it is carried, metres: a rim's side is better where the hand has room there.
     """
     place, turned = scene.pose(name)
@@ -112,6 +117,9 @@ def top_grasp(
             rim[up] = sign * (high - RIM)
             grasps.append(Grasp(place + turned @ rim, float(yaws[number]), 0.006))
     if inward is not None:
+        grasp = _handle_grasp(place + points @ turned.T, place + turned @ middle, width.max(), inward)
+        if grasp is not None:
+            return grasp
         outermost = min(grasps, key=lambda grasp: float(grasp.place @ inward))
         yaw = yaw_along(inward)
         forward = float(np.sign(hand_turned(yaw, np.pi / 2).as_matrix()[:, 2] @ inward))
@@ -128,6 +136,25 @@ def top_grasp(
         return distance + turn + stretched + 20 * sum(blocked) + 0.3 * sum(map(bool, blocked))
 
     return min(grasps, key=cost)
+
+
+def _handle_grasp(
+    points: Float[np.ndarray, "point 3"],
+    middle: Float[np.ndarray, "3"],
+    wide: float,
+    inward: Float[np.ndarray, "3"],
+) -> Grasp | None:
+    """Return the grasp at a handle that stands out where the hand comes from, if there is one."""
+    handle = points[np.hypot(*(points - middle)[:, :2].T) > wide / 2 + STANDS_OUT]
+    if len(handle) == 0:
+        return None
+    place = (handle.max(axis=0) + handle.min(axis=0)) / 2
+    if (place - middle) @ inward > -0.8 * np.linalg.norm((place - middle)[:2]):
+        return None
+    across = np.cross(inward, [0.0, 0.0, 1.0])
+    yaw = yaw_along(across)
+    forward = float(np.sign(hand_turned(yaw, lean=0.5).as_matrix()[:, 2] @ inward))
+    return Grasp(place, yaw, float(np.ptp(handle @ across)), lean=forward * HANDLE_LEANING)
 
 
 def _narrow_grasp(
