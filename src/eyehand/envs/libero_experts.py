@@ -243,16 +243,26 @@ def push_door(scene: Scene, door: FurnitureJoint, *, shut: bool) -> Float32[np.n
     """Return the action that turns a door, at 70 % of its width, from one side or the other."""
     points = scene.points_of_body(door.body)
     top = float(points[:, 2].max())
-    arm = (points.max(axis=0) + points.min(axis=0)) / 2 - door.anchor
-    arm[2] = 0.0
-    arm /= np.linalg.norm(arm)
+    arm = Rotation.from_rotvec(door.value * door.axis).apply(_shut_arm(scene, door))
     direction = np.cross(door.axis, arm) * (1.0 if shut else -1.0)
-    width = float(((points - door.anchor) @ arm).max())
-    # Its inner side is even; outside, the handle stands out.
-    side = -0.02 if shut else float(((points - door.anchor) @ direction).min()) - 0.005
-    contact = door.anchor + 0.7 * width * arm + side * direction
+    along = (points - door.anchor) @ arm
+    # The handle near its end stands out: the door itself is what is as wide as half of it.
+    side = float(((points - door.anchor) @ direction)[along < 0.5 * along.max()].min())
+    contact = door.anchor + 0.7 * along.max() * arm + (side - 0.005) * direction
     contact[2] = top - 0.03
     return shove(scene, contact, direction, hand_turned(yaw_along(direction)), over=top + 0.08)
+
+
+def _shut_arm(scene: Scene, door: FurnitureJoint) -> Float[np.ndarray, "3"]:
+    """Return the level direction from a door's hinge to its end when it is shut.
+
+    It is an axis of the world, as all ovens of LIBERO stand.
+    """
+    points = scene.points_of_body(door.body)
+    middle = (points.max(axis=0) + points.min(axis=0)) / 2 - door.anchor
+    arm = Rotation.from_rotvec(-door.value * door.axis).apply(middle)
+    arm[2] = 0.0
+    return np.round(arm / np.linalg.norm(arm))
 
 
 def drag(scene: Scene, name: str, way: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "7"]:
@@ -381,10 +391,7 @@ def _inside(
     scene: Scene, oven: str, door: FurnitureJoint, place: Float[np.ndarray, "3"]
 ) -> Destination:
     """Return where a thing goes in an oven: on its floor, between its walls, behind its door."""
-    points = scene.points_of_body(door.body)
-    arm = Rotation.from_rotvec(-door.value * door.axis).apply(points.mean(axis=0) - door.anchor)
-    inward = np.cross(door.axis, arm)
-    inward = np.round(inward / np.linalg.norm(inward))  # it stands along an axis of the world
+    inward = np.cross(door.axis, _shut_arm(scene, door))
     sideways = np.cross(inward, UP)
     body = scene.world.obj_body_id[oven]
     boxes = scene.points_of_body(body).reshape(-1, 8, 3) - place
