@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,16 @@ from eyehand.functional.value_features import (
     tile_features,
 )
 from eyehand.rl.linear_values import lstd, semi_gradient_q_learning, semi_gradient_td
-from eyehand.rl.monte_carlo import epsilon_greedy, exploring_starts, monte_carlo_basic
+from eyehand.rl.monte_carlo import (
+    monte_carlo_basic,
+    monte_carlo_epsilon_greedy,
+    monte_carlo_exploring_starts,
+)
 from eyehand.rl.policy_iteration import policy_iteration
 from eyehand.rl.q_learning import off_policy_q_learning, q_learning
 from eyehand.rl.sarsa import expected_sarsa, n_step_sarsa, sarsa
 from eyehand.rl.stochastic_approximation import robbins_monro, step_sizes
-from eyehand.rl.tabular import TabularConfig, Watch
+from eyehand.rl.tabular import Learned, TabularConfig, Watch
 from eyehand.rl.temporal_difference import n_step_td, td_0
 from eyehand.rl.value_iteration import value_iteration
 
@@ -63,49 +68,39 @@ class Method:
 
     wanted: np.ndarray
     config: TabularConfig
-    run: Callable[[GridWorldEnv, TabularConfig, Watch | None], np.ndarray]
+    learn: Callable[..., np.ndarray | Learned]
+
+    def run(self, seed: int, watch: Watch | None = None) -> np.ndarray:
+        """Return the table that it learns."""
+        config = replace(self.config, seed=seed)
+        found = self.learn(GridWorldEnv(BOOK_GRID), config=config, watch=watch)
+        return found.values if isinstance(found, Learned) else found
 
 
 METHODS: dict[str, Method] = {
     "Monte Carlo basic": Method(
-        BEST,
-        TabularConfig(length=80),
-        lambda env, config, watch: monte_carlo_basic(env, config, rounds=10, watch=watch).values,
+        BEST, TabularConfig(length=80), partial(monte_carlo_basic, rounds=10)
     ),
     "exploring starts": Method(
         BEST,
         TabularConfig(step_size=1.0, episodes=3750, length=80),
-        lambda env, config, watch: exploring_starts(env, config, tail=60, watch=watch).values,
+        partial(monte_carlo_exploring_starts, tail=60),
     ),
     "Monte Carlo epsilon-greedy": Method(
         SOFT,
         replace(NOISY, power=0.8, episodes=2000, length=150),
-        lambda env, config, watch: epsilon_greedy(env, config, tail=50, watch=watch).values,
+        partial(monte_carlo_epsilon_greedy, tail=50),
     ),
-    "TD(0)": Method(
-        PREDICTED, NOISY, lambda env, config, watch: td_0(env, UNIFORM, config, watch=watch)
-    ),
-    "5-step TD": Method(
-        PREDICTED,
-        NOISY,
-        lambda env, config, watch: n_step_td(env, UNIFORM, config, n=5, watch=watch),
-    ),
-    "Sarsa": Method(SOFT, NOISY, lambda env, config, watch: sarsa(env, config, watch=watch).values),
-    "expected Sarsa": Method(
-        SOFT, CERTAIN, lambda env, config, watch: expected_sarsa(env, config, watch=watch).values
-    ),
-    "3-step Sarsa": Method(
-        SOFT,
-        NOISY,
-        lambda env, config, watch: n_step_sarsa(env, config, n=3, watch=watch).values,
-    ),
-    "Q-learning": Method(
-        BEST, CERTAIN, lambda env, config, watch: q_learning(env, config, watch=watch).values
-    ),
+    "TD(0)": Method(PREDICTED, NOISY, partial(td_0, policy=UNIFORM)),
+    "5-step TD": Method(PREDICTED, NOISY, partial(n_step_td, policy=UNIFORM, n=5)),
+    "Sarsa": Method(SOFT, NOISY, sarsa),
+    "expected Sarsa": Method(SOFT, CERTAIN, expected_sarsa),
+    "3-step Sarsa": Method(SOFT, NOISY, partial(n_step_sarsa, n=3)),
+    "Q-learning": Method(BEST, CERTAIN, q_learning),
     "Q-learning, off policy": Method(
         BEST,
         TabularConfig(step_size=0.1, length=100_000),
-        lambda env, config, watch: off_policy_q_learning(env, UNIFORM, config, watch=watch).values,
+        partial(off_policy_q_learning, behaviour=UNIFORM),
     ),
 }
 """Each at its own settings; what is evaluated, and what acts off policy, is the uniform policy."""
@@ -151,13 +146,11 @@ class Measured:
 
 def measure(method: Method, seeds: Sequence[int] = SEEDS) -> Measured:
     """Run a method with each seed, and once more with the first, watched."""
-    tables, began = [], time.perf_counter()
-    for seed in seeds:
-        config = replace(method.config, seed=seed)
-        tables.append(method.run(GridWorldEnv(BOOK_GRID), config, None))
+    began = time.perf_counter()
+    tables = [method.run(seed) for seed in seeds]
     seconds = (time.perf_counter() - began) / len(seeds)
     curve = Curve(method.wanted, 300_000)
-    method.run(GridWorldEnv(BOOK_GRID), replace(method.config, seed=seeds[0]), curve)
+    method.run(seeds[0], curve)
     errors = tuple(error_of(table, method.wanted) for table in tables)
     return Measured(errors, curve.steps, seconds, curve.line, tables[0])
 
@@ -265,7 +258,7 @@ def approximations(steps: int) -> str:
     errors, lost = [], []
     tiles = tile_features(BOOK_GRID.middles(), tilings=2, tiles=5)
     for seed in SEEDS:
-        config = TabularConfig(step_size=0.2, power=0.4, length=steps, seed=seed)
+        config = TabularConfig(step_size=0.25, power=0.55, length=steps, seed=seed)
         weights = semi_gradient_td(GridWorldEnv(BOOK_GRID), UNIFORM, phi, config)
         errors.append(error_of(phi @ weights, limit))
         config = replace(NOISY, step_size=0.2, power=0.0, episodes=steps // 100, seed=seed)
@@ -327,6 +320,9 @@ def panels(measured: Mapping[str, Measured]) -> str:
     """Draw values and arrows: exact ones, then what each method found."""
 
     def panel(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if table.ndim == 1:  # values of the uniform policy; the arrows are greedy on them
+            actions = action_values(PROCESS, table).argmax(axis=1)
+            return table.reshape(5, 5), actions.reshape(5, 5)
         return table.max(axis=1).reshape(5, 5), table.argmax(axis=1).reshape(5, 5)
 
     dear = replace(BOOK_GRID, forbidden_reward=-10.0).process(discount=0.9)
@@ -335,13 +331,7 @@ def panels(measured: Mapping[str, Measured]) -> str:
         "exact, forbidden -10": panel(action_values(dear, policy_iteration(dear).values)),
         f"exact, exploring {EPSILON:g}": panel(SOFT),
     }
-    for name, one in measured.items():
-        table = one.table
-        if table.ndim == 1:  # values of the uniform policy; the arrows are greedy on them
-            table = action_values(PROCESS, table)
-            shown[name] = (one.table.reshape(5, 5), table.argmax(axis=1).reshape(5, 5))
-        else:
-            shown[name] = panel(table)
+    shown |= {name: panel(one.table) for name, one in measured.items()}
     return grid_panels(shown, forbidden=BOOK_GRID.forbidden, target=BOOK_GRID.target)
 
 
@@ -374,10 +364,9 @@ the best policy which takes a random action {EPSILON:.0%} of the time, explorati
 {learnt(measured)}
 
 The world has no chance of its own; n counts the visits of an entry. Where the target of a method
-holds no drawn action either, the whole step is best, and the answer comes out exactly, or, for
+holds no drawn action either, the whole step is best, and the answer comes out within 1e-9, or, for
 Monte Carlo, up to the rewards beyond its episodes. Off policy is the run of the book: one episode,
-step size 0.1. The others average over the chance of what they do, and their error falls with the
-root of their step size.
+step size 0.1. The others average over the chance of what they do.
 
 ![Largest error over steps](../images/grid_world_curves.svg)
 

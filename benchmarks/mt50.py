@@ -1,9 +1,9 @@
 """Writes docs/benchmarks/mt50.md from what `eyehand reproduce mt50` left; nothing in it is typed.
 
-    python benchmarks/mt50.py                                  # from docs/benchmarks/mt50/NAME/
-    python benchmarks/mt50.py --add bcz outputs/mt50           # copy the results of a run first
-    python benchmarks/mt50.py --add bcz-seed-1 outputs/seed-1  # the same from another training seed
-    python benchmarks/mt50.py --release outputs/mt50           # its last policy becomes `mt50`
+    python -m benchmarks.mt50                                  # from docs/benchmarks/mt50/NAME/
+    python -m benchmarks.mt50 --add bcz outputs/mt50           # copy the results of a run first
+    python -m benchmarks.mt50 --add bcz-seed-1 outputs/seed-1  # the same from another training seed
+    python -m benchmarks.mt50 --release mt50 outputs/mt50      # its last policy becomes `mt50`
 
 Of a run's first policy, before corrections, and of its last, results.json
 and config.json are kept in docs/benchmarks/mt50/NAME-plain and NAME, with summary.json: how much
@@ -11,33 +11,29 @@ data and time they were trained on.
 """
 
 import argparse
-import json
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
-from eyehand.checksums import load_tensors, read_json, save_tensors, write_json
-from eyehand.data.lerobot import Dataset
-from eyehand.envs.metaworld import METAWORLD, TIERS
-from eyehand.evaluation.results import (
-    EpisodeRecord,
-    ProbeResult,
-    Results,
-    TaskResult,
-    group_results,
-    percent_range,
-    read_results,
-    score,
-    task_mean,
+from benchmarks.result_pages import (
+    FOLDER,
+    Run,
+    add_run,
+    controls,
+    data,
+    hundred,
+    mean_of,
+    rate_text,
+    read_runs,
+    release,
+    row,
 )
+from eyehand.envs.metaworld import METAWORLD, TIERS
+from eyehand.evaluation.results import Results, percent_range
 from eyehand.functional.interval import hierarchical_interval
-from eyehand.policies.registry import RELEASED
 
-FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
 PUBLISHED = (
     # Name, sources of what it sees, tier mean, easy, medium, hard, very hard; None: not published.
     ("Diffusion Policy [1]", "picture, state", 10.5, None),
@@ -87,111 +83,10 @@ LOW = 0.65
 """Tasks below it are listed by name."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One evaluated policy."""
-
-    name: str
-    results: Results
-    summary: dict[str, Any]
-    policy: dict[str, Any]
-
-
-def policies_of(out: Path) -> list[Path]:
-    """Return the folders of a run's policies, in the order of their training."""
-    return sorted(out.glob("policy-[0-9]"))
-
-
-def release(out: Path) -> None:
-    """Copy the last policy of a run into the package, its matrices in half precision.
-
-    They are widened again on loading. Halves keep 11 bits, the products of training had 8.
-    """
-    policy, folder = policies_of(out)[-1], RELEASED / "mt50"
-    folder.mkdir(parents=True, exist_ok=True)
-    _copy(policy / "config.json", folder, out)
-    weights = load_tensors(policy / "model.safetensors")
-    save_tensors(
-        folder / "model.safetensors",
-        {name: value.half() if value.ndim > 1 else value for name, value in weights.items()},
-    )
-
-
-def _copy(file: Path, folder: Path, out: Path) -> None:
-    """Copy what a run noted; where its folder was on that machine is nobody's business."""
-    text = json.dumps(read_json(file))
-    for path in (out.resolve(), out):
-        text = text.replace(str(path), "outputs/mt50")
-    write_json(folder / file.name, json.loads(text))
-
-
-def add_run(name: str, out: Path) -> None:
-    """Copy what `eyehand reproduce mt50` left into the handbook, with corrections or without."""
-    policies = policies_of(out)
-    targets = {0: f"{name}-plain"} | ({len(policies) - 1: name} if len(policies) > 1 else {})
-    for rounds, target in targets.items():
-        policy = policies[rounds]
-        folder = FOLDER / "mt50" / target
-        folder.mkdir(parents=True, exist_ok=True)
-        _copy(out / f"evaluation-{policy.name}" / "results.json", folder, out)
-        _copy(policy / "config.json", folder, out)
-        corrections = [Dataset(out / f"corrections-{number + 1}") for number in range(rounds)]
-        demonstrations = Dataset(out / "demonstrations")
-        configs = [json.loads((one / "config.json").read_text()) for one in policies[: rounds + 1]]
-        summary = {
-            "demonstrations": len(demonstrations.episodes),
-            "corrections": sum(len(dataset.episodes) for dataset in corrections),
-            "frames": sum(map(len, [demonstrations, *corrections])),
-            "training_minutes": sum(config["training"]["minutes"] for config in configs),
-        }
-        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-
-
-def read_runs() -> list[Run]:
-    """Return every run in the handbook, best first."""
-    runs = [
-        Run(
-            folder.name,
-            _with_present_intervals(read_results(folder)),
-            json.loads((folder / "summary.json").read_text()),
-            json.loads((folder / "config.json").read_text())["policy"],
-        )
-        for folder in sorted((FOLDER / "mt50").iterdir())
-    ]
-    return sorted(runs, key=lambda run: -_mean(run.results))
-
-
-def _with_present_intervals(results: Results) -> Results:
-    """Return results whose means have this version's intervals, which respect shared seeds."""
-    records = [
-        EpisodeRecord("", task, seed, "", success, steps, 0.0, "")
-        for task, seed, success, steps in results.episodes
-    ]
-    return replace(
-        results,
-        groups=group_results(METAWORLD, records),
-        score=score(METAWORLD, records),
-        task_mean=task_mean(records),
-    )
-
-
-def _mean(results: Results) -> float:
-    assert results.score is not None
-    return results.score.value
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def _hundred(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 def headline(runs: list[Run]) -> list[str]:
     """Return the table of scores: ours, then published ones."""
     rows = [
-        _row(
+        row(
             "policy",
             "protocol",
             "sees",
@@ -199,27 +94,27 @@ def headline(runs: list[Run]) -> list[str]:
             *(tier.replace("-", " ") for tier in TIERS),
             "50 tasks",
         ),
-        _row(*["---"] * (len(TIERS) + 5)),
+        row(*["---"] * (len(TIERS) + 5)),
     ]
     for run in runs:
         found = run.results
         assert found.score is not None
         rows.append(
-            _row(
+            row(
                 f"**eyehand {run.name}**",
                 f"`{found.protocol}`, seeds {found.seeds[0]:,} to {found.seeds[1]:,}",
                 "picture, state, sentence",
-                f"**{_hundred(found.score.value)}** ({percent_range(found.score.interval)})",
+                f"**{hundred(found.score.value)}** ({percent_range(found.score.interval)})",
                 *(
-                    f"{_hundred(found.groups[tier].success_rate)} "
+                    f"{hundred(found.groups[tier].success_rate)} "
                     f"({percent_range(found.groups[tier].interval)})"
                     for tier in TIERS
                 ),
-                f"{_hundred(found.task_mean.value)} ({percent_range(found.task_mean.interval)})",
+                f"{hundred(found.task_mean.value)} ({percent_range(found.task_mean.interval)})",
             )
         )
     for name, sees, mean, tiers in PUBLISHED:
-        rows.append(_row(name, "their own", sees, mean, *(tiers or [""] * len(TIERS)), ""))
+        rows.append(row(name, "their own", sees, mean, *(tiers or [""] * len(TIERS)), ""))
     return rows
 
 
@@ -234,20 +129,20 @@ def trainings(runs: list[Run]) -> list[str]:
             success = np.stack([_successes(run.results) for run in own])
             tier = np.repeat(np.arange(len(TIERS)), [len(tasks) for tasks in TIERS.values()])
             interval = hierarchical_interval(success, tier)
-            each = ", ".join(_hundred(_mean(run.results)) for run in own)
-            mean = sum(_mean(run.results) for run in own) / len(own)
+            each = ", ".join(hundred(mean_of(run.results)) for run in own)
+            mean = sum(mean_of(run.results) for run in own) / len(own)
             rows.append(
-                _row(
+                row(
                     name,
                     each,
-                    _hundred(mean),
+                    hundred(mean),
                     f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}",
                 )
             )
     if not rows:
         return []
-    head = _row("policy", "tier mean of each training", "their mean", "95 % interval")
-    return [SEVERAL, "", head, _row(*["---"] * 4), *rows]
+    head = row("policy", "tier mean of each training", "their mean", "95 % interval")
+    return [SEVERAL, "", head, row(*["---"] * 4), *rows]
 
 
 def _successes(results: Results) -> Bool[np.ndarray, "task seed"]:
@@ -259,86 +154,14 @@ def _successes(results: Results) -> Bool[np.ndarray, "task seed"]:
     )
 
 
-def data(runs: list[Run]) -> list[str]:
-    """Return the table of what each policy was trained on."""
-    rows = [
-        _row(
-            "policy",
-            "demonstrations",
-            "corrections",
-            "frames",
-            "minutes of training",
-            "privileged in training",
-        ),
-        _row(*["---"] * 6),
-    ]
-    for run in runs:
-        summary = run.summary
-        rows.append(
-            _row(
-                run.name,
-                f"{summary['demonstrations']:,}",
-                f"{summary['corrections']:,}",
-                f"{summary['frames']:,}",
-                f"{summary['training_minutes']:.0f}",
-                f"places of {run.policy['landmarks']} landmarks in the picture"
-                if run.policy["landmarks"]
-                else "nothing",
-            )
-        )
-    return rows
-
-
-def controls(runs: list[Run]) -> list[str]:
-    """Return the tables of probes, one a policy that has them."""
-    lines = []
-    for run in (run for run in runs if run.results.probes):
-        lines += [
-            f"### {run.name}",
-            "",
-            _row(
-                "control",
-                "success",
-                "95 % interval",
-                "without it",
-                "tier mean",
-                "without it",
-                "tasks",
-            ),
-            _row(*["---"] * 7),
-        ]
-        for name, probe in run.results.probes.items():
-            lines.append(_control_row(name, probe))
-        lines.append("")
-    return lines
-
-
-def _control_row(name: str, probe: ProbeResult) -> str:
-    means = [
-        "" if mean is None else _hundred(mean.value) for mean in (probe.score, probe.unprobed_score)
-    ]
-    return _row(
-        name,
-        f"{probe.successes}/{probe.episodes}",
-        percent_range(probe.interval),
-        f"{probe.unprobed.successes}/{probe.unprobed.episodes}",
-        *means,
-        len(probe.tasks),
-    )
-
-
 def tasks(runs: list[Run]) -> list[str]:
     """Return the table of every task."""
-    rows = [_row("task", "tier", *(run.name for run in runs)), _row(*["---"] * (len(runs) + 2))]
+    rows = [row("task", "tier", *(run.name for run in runs)), row(*["---"] * (len(runs) + 2))]
     for tier, names in TIERS.items():
         rows += [
-            _row(name, tier, *(_task(run.results.tasks[name]) for run in runs)) for name in names
+            row(name, tier, *(rate_text(run.results.tasks[name]) for run in runs)) for name in names
         ]
     return rows
-
-
-def _task(result: TaskResult) -> str:
-    return f"{result.successes}/{result.episodes} ({percent_range(result.interval)})"
 
 
 def weak(run: Run) -> str:
@@ -383,13 +206,15 @@ def main() -> None:
     """Parse, copy, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--add", nargs=2, metavar=("NAME", "OUT"), help="a run to copy first")
-    parser.add_argument("--release", type=Path, metavar="OUT", help="put its last policy into src")
+    parser.add_argument(
+        "--release", nargs=2, metavar=("NAME", "OUT"), help="put a run's last policy into src"
+    )
     wanted = parser.parse_args()
     if wanted.release:
-        release(wanted.release)
+        release(wanted.release[0], Path(wanted.release[1]))
     if wanted.add:
-        add_run(wanted.add[0], Path(wanted.add[1]))
-    (FOLDER / "mt50.md").write_text(page(read_runs()))
+        add_run("mt50", wanted.add[0], Path(wanted.add[1]))
+    (FOLDER / "mt50.md").write_text(page(read_runs("mt50", METAWORLD)))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from eyehand.collection.record import RecordConfig, record
-from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv, start_seed
+from eyehand.envs.metaworld import METAWORLD, MetaWorldEnv
 from eyehand.evaluation.comparison import difference_by_seed
 from eyehand.evaluation.protocol import EvalConfig
 from eyehand.evaluation.results import Results, percent_range
 from eyehand.functional.sign_flip import sign_flip_p_value
+from eyehand.functional.start_seed import start_seed
 from eyehand.recipes import find_recipe
 from eyehand.runs.measure import measure
 from eyehand.runs.train import run_training
@@ -115,7 +117,7 @@ and one place of the camera; in `wide` every episode has its own: the camera up 
 {100 * OFFSET:g} cm to either side, the lamps at {100 * DARK:g} to {100 * BRIGHT:g} %.
 The shifted world has the camera {100 * SHIFT:g} cm to the right and the
 lamps at {100 * DIM:g} %. BC-Z (`bcz-mt50` without colour jitter), {minutes:g} minutes
-for each training, one training seed; {EPISODES} episodes a task, seeds from {FIRST:,}, looked at
+for each training with {torch.get_num_threads()} thread(s), one training seed; {EPISODES} episodes a task, seeds from {FIRST:,}, looked at
 once. In brackets 95 % intervals that respect which episodes share a seed, of one training.
 
 {table}

@@ -112,6 +112,13 @@ def still_policy() -> StillPolicy:
     return StillPolicy()
 
 
+@pytest.fixture
+def lamps(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module with a suite of six tasks in one scene, which workers can import by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).with_name("stand_ins")))
+    return __import__("lamps")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the ten files that took longest, so that whoever made one slow sees it."""
     seconds: dict[str, float] = {}

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from eyehand.envs.metaworld import METAWORLD
-from eyehand.evaluation.results import EpisodeRecord, Results, read_results, score, task_mean
+from eyehand.envs.suite import Suite
+from eyehand.evaluation.results import (
+    EpisodeRecord,
+    Results,
+    group_results,
+    read_results,
+    score,
+    task_mean,
+    task_results,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
@@ -19,7 +28,14 @@ if str(ROOT) not in sys.path:
 def made_results() -> Callable[..., Results]:
     """Make results of an evaluation that nobody ran: in every task the first seeds fail."""
 
-    def make(tasks: Sequence[str], *, first: int, episodes: int, failing: int) -> Results:
+    def make(
+        tasks: Sequence[str],
+        *,
+        first: int,
+        episodes: int,
+        failing: int,
+        suite: Suite = METAWORLD,
+    ) -> Results:
         records = [
             EpisodeRecord("", task, first + seed, "", seed >= failing, 50, 0.1, "")
             for task in tasks
@@ -27,8 +43,13 @@ def made_results() -> Callable[..., Results]:
         ]
         return replace(
             read_results(ROOT / "docs" / "benchmarks" / "mt50" / "bcz"),
+            protocol=suite.protocol,
+            probes={},
+            seeds=(first, first + episodes - 1),
             episodes=[(record.task, record.seed, record.success, 50) for record in records],
-            score=score(METAWORLD, records),
+            tasks=task_results(suite, records),
+            groups=group_results(suite, records),
+            score=score(suite, records),
             task_mean=task_mean(records),
         )
 

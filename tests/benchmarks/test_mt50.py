@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import mt50
+from benchmarks import mt50, result_pages
+from benchmarks.result_pages import add_run, read_runs, release
 from eyehand.data.writer import DatasetWriter
 from eyehand.envs.metaworld import METAWORLD, TASKS, TIERS
 from eyehand.evaluation.results import (
@@ -101,9 +102,9 @@ def make_run(out: Path) -> Path:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(mt50, "FOLDER", tmp_path / "benchmarks")
-    mt50.add_run("bcz", make_run(tmp_path / "run"))
-    return mt50.page(mt50.read_runs())
+    monkeypatch.setattr(result_pages, "FOLDER", tmp_path / "benchmarks")
+    add_run("mt50", "bcz", make_run(tmp_path / "run"))
+    return mt50.page(read_runs("mt50", METAWORLD))
 
 
 def row(page: str, start: str) -> list[str]:
@@ -133,9 +134,9 @@ def test_several_trainings_of_a_recipe_stand_together(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "several training seeds" not in page
-    monkeypatch.setattr(mt50, "FOLDER", tmp_path / "benchmarks")
-    mt50.add_run("bcz-seed-1", make_run(tmp_path / "again"))
-    again = mt50.page(mt50.read_runs())
+    monkeypatch.setattr(result_pages, "FOLDER", tmp_path / "benchmarks")
+    add_run("mt50", "bcz-seed-1", make_run(tmp_path / "again"))
+    again = mt50.page(read_runs("mt50", METAWORLD))
     each, mean, interval = row(again, "bcz-plain")[1:]
     one, two = each.split(", ")
     assert one == two == mean
@@ -156,21 +157,22 @@ def test_every_task_has_a_row_and_the_weak_ones_are_named(page: str) -> None:
     assert "- bcz-plain: reach, soccer, push." in page
 
 
-def test_the_last_policy_is_released_in_half_the_bytes(
+def test_the_last_policy_is_released_in_a_third_of_the_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mt50, "RELEASED", tmp_path / "released")
+    monkeypatch.setattr(result_pages, "RELEASED", tmp_path / "released")
     config = BCZConfig(dims=(8, 8, 8), context_dim=8, keypoints=4, map_dim=4)
     statistics = blank_statistics(state_dim=4, action_dim=4)
     policies = [build_policy(config, statistics=statistics) for _ in range(2)]
     for number, policy in enumerate(policies):
         save_policy(policy, tmp_path / "run" / f"policy-{number}")
-    mt50.release(tmp_path / "run")
+    release("mt50", tmp_path / "run")
     released = load_policy(tmp_path / "released" / "mt50")
     wanted = dict(policies[1].named_parameters())
     for name, value in released.named_parameters():
         assert value.dtype == torch.float32
-        torch.testing.assert_close(value, wanted[name], rtol=2**-11, atol=2**-24)
+        most = wanted[name].abs().max().item()
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=most / 254 + 1e-9)
     first, second = tmp_path / "run" / "policy-1", tmp_path / "released" / "mt50"
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (first, second)]
-    assert sizes[1] < 0.6 * sizes[0]
+    assert sizes[1] < 0.35 * sizes[0]

@@ -105,7 +105,7 @@ def test_starts_cover_every_cell_but_the_end() -> None:
     ending = replace(SLIPPERY, target_ends=True)
     for world, wanted in ((SLIPPERY, set(range(6))), (ending, set(range(5)))):
         env = GridWorldEnv(world)
-        assert {env.reset(seed=seed)[0] for seed in range(60)} == wanted
+        assert {env.reset(seed=seed)[0] for seed in range(60)} == wanted == set(world.starts)
     assert {GridWorldEnv(PATH_TASK).reset(seed=seed)[0] for seed in range(9)} == {0}
 
 
@@ -142,6 +142,11 @@ def test_pictures() -> None:
         ({"rows": 0}, "Got 0 and 5"),
         ({"other_reward": float("nan")}, r"finite numbers. Got \[1.0, -1.0, -1.0, nan\]"),
         ({"slip": 1.5}, "slip must be 0 to 1; got 1.5"),
+        ({"start": (3, 2), "target_ends": True}, r"begin elsewhere.*Got \(3, 2\) and \(3, 2\)"),
+        (
+            {"rows": 1, "columns": 1, "target": (0, 0), "forbidden": (), "target_ends": True},
+            r"Got the only cell and \(0, 0\)",
+        ),
     ],
 )
 def test_what_is_no_grid_is_refused(change: dict[str, Any], said: str) -> None:
@@ -162,5 +167,7 @@ def test_what_cannot_be_done_is_refused() -> None:
         env.step(len(ACTIONS))
     with pytest.raises(InputError, match=r"states of this grid are 0 to 24. Got 25"):
         env.reset(options={"state": 25})
+    with pytest.raises(InputError, match="cannot begin in state 17, where it would be over"):
+        env.reset(options={"state": 17})
     with pytest.raises(InputError, match=r"rgb_array or None. Got 'human'"):
         GridWorldEnv(render_mode="human")

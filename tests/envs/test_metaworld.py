@@ -18,8 +18,8 @@ from eyehand.envs.metaworld import (
     TASKS,
     TIERS,
     MetaWorldEnv,
-    start_seed,
 )
+from eyehand.functional.start_seed import start_seed
 from eyehand.types import InputError
 
 KINDS = ("button-press", "door-open", "drawer-open", "stick-pull", "peg-insert-side", "soccer")

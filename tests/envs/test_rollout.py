@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ from torch import Tensor, nn
 
 from eyehand.envs.execution import Execution
 from eyehand.envs.metaworld import CAMERA, MAX_STEPS, METAWORLD, MetaWorldEnv
-from eyehand.envs.rollout import POLICY_THREADS, ROWS, Outcome, Start, _Queue, drive, rollout
+from eyehand.envs.rollout import (
+    POLICY_THREADS,
+    ROWS,
+    Outcome,
+    Start,
+    _Queue,
+    drive,
+    rollout,
+    rollout_chains,
+)
 from eyehand.envs.two_ways import TWO_WAYS
 from eyehand.types import InputError, Observation
 
@@ -281,3 +291,76 @@ def test_queue_deals_every_start_once_and_changes_tasks_rarely(slots: int) -> No
     assert sorted(taken) == list(range(len(starts)))
     changes = sum(a != b for done in tasks.values() for a, b in pairwise(["", *done]))
     assert changes <= 5 + slots
+
+
+class Hesitates:
+    """Does what it is told at its second look at it, unless it cannot."""
+
+    def __init__(self, *, cannot: str) -> None:
+        self.cannot = cannot
+        self.looks: dict[int, int] = {}
+        self.resets: list[int] = []
+        self.told: dict[int, list[tuple[str, float, float]]] = {}
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        self.looks |= dict.fromkeys(env_ids, 0)
+        self.resets += env_ids
+
+    def act(self, observation: Observation, *, generator: object = None) -> Tensor:
+        chunk = torch.zeros(len(observation.env_ids), 4, 2)
+        for row, env_id in enumerate(observation.env_ids):
+            if env_id >= 0:
+                sentence, state = observation.instruction[row], observation.state[row].tolist()
+                self.told.setdefault(env_id, []).append((sentence, *state))
+                self.looks[env_id] += 1
+                chunk[row, :, 0] = float(self.looks[env_id] > 1 and sentence != self.cannot)
+        return chunk
+
+
+def test_a_chain_goes_on_in_the_world_as_it_is(lamps: Any) -> None:
+    """Every task costs five actions only if the policy's memory was reset before it."""
+    chains = [
+        [Start(task, seed, f"{task} please") for task in tasks.split()]
+        for seed, tasks in enumerate(
+            ["red green blue white", "red black white green", "blue red", "red white black green"]
+        )
+    ]
+    policy, ended = Hesitates(cannot="blue please"), dict[int, Sequence[Outcome]]()
+
+    def on_chain(place: int, outcomes: Sequence[Outcome]) -> None:
+        assert place not in ended
+        ended[place] = list(outcomes)
+
+    # With two slots one is used again, after a chain that ended with another task.
+    outcomes = rollout_chains(
+        policy, lamps.LAMPS, chains, execution=Execution(), cameras={"top": 4}, workers=1,
+        environments=2, on_chain=on_chain,
+    )  # fmt: skip
+    assert [[outcome.success for outcome in chain] for chain in outcomes] == [
+        [True, True, False],
+        [True] * 4,
+        [False],
+        [True] * 4,
+    ]
+    assert [[outcome.steps for outcome in chain] for chain in outcomes] == [
+        [5, 5, 12],
+        [5] * 4,
+        [12],
+        [5] * 4,
+    ]
+    assert [[outcome.start for outcome in chain] for chain in outcomes] == [
+        chains[0][:3], chains[1], chains[2][:1], chains[3],
+    ]  # fmt: skip
+    assert [ended[place] for place in range(4)] == outcomes
+    assert policy.told[1] == [
+        (f"{task} please", 1.0, float(5 * number + look))
+        for number, task in enumerate(["red", "black", "white", "green"])
+        for look in (0, 4)
+    ]
+    assert [policy.resets.count(place) for place in range(4)] == [6, 8, 2, 8]
+
+
+def test_no_chains() -> None:
+    assert rollout_chains(
+        Network(), TWO_WAYS, [], execution=Execution(), cameras={"top": 8}
+    ) == []  # fmt: skip

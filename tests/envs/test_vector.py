@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from eyehand.envs.metaworld import MetaWorldEnv
-from eyehand.envs.vector import VectorEnv, WorkerDeathError, WorkerError
+from eyehand.envs.vector import VectorEnv, WorkerDeathError, WorkerError, _Slots
 from eyehand.types import InputError
 
 STAND_IN = '''
@@ -124,6 +124,29 @@ def test_slots_share_workers_and_memory(stand_in: Any) -> None:
         vector.reset(0, "two", seed=1)
         receive_all(vector, 1)
         assert vector.state[0, 2] == 3
+
+
+def test_another_task_begins_in_the_world_as_it_is(lamps: Any) -> None:
+    slots = _Slots({"top": bytearray(4 * 4 * 3)}, bytearray(2 * 4), 1, lamps.LampsEnv)
+    before = lamps.LampsEnv.made
+    slots.reset(0, "red", 5)
+    assert slots.step(0, np.ones((1, 2), np.float32)).terminated
+    assert slots.begin_task(0, "blue").steps == 0
+    assert slots.state.tolist() == [[5, 1]]
+    assert not slots.step(0, np.zeros((2, 2), np.float32)).ended
+    assert slots.state.tolist() == [[5, 3]]
+    slots.reset(0, "red", 6)  # the next chain begins with what this slot was made for
+    assert (slots.environments[0].task, slots.state.tolist()) == ("red", [[6, 0]])
+    assert lamps.LampsEnv.made == before + 1
+    slots.reset(0, "blue", 7)
+    assert lamps.LampsEnv.made == before + 2
+
+
+def test_a_task_told_to_what_cannot_be_told_one_is_refused(stand_in: Any) -> None:
+    slots = _Slots({"near": bytearray(4 * 4 * 3)}, bytearray(4 * 4), 1, stand_in)
+    slots.reset(0, "one", 5)
+    with pytest.raises(InputError, match=r"the world of 'one' cannot go on with 'two': its env"):
+        slots.begin_task(0, "two")
 
 
 def test_failures_are_reported_and_leave_nothing(stand_in: Any) -> None:

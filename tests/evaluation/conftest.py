@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eyehand.envs.metaworld import METAWORLD
+from eyehand.evaluation.chain import Chain, ChainResults, average_length
 from eyehand.evaluation.results import (
     EpisodeRecord,
     Film,
     ProbeResult,
+    Rate,
     Results,
     group_results,
     rate,
@@ -65,6 +68,36 @@ def results() -> Results:
         commit="abc",
         versions={"python": "3.11"},
         episodes=[(r.task, r.seed, r.success, r.steps) for r in records],
+    )
+
+
+@pytest.fixture
+def chains(results: Results) -> ChainResults:
+    """Chains of two tasks, told to the same policy: two, one and none in a row."""
+    mean, interval = average_length(np.array([2, 1, 0]), 2, np.arange(3))
+    return ChainResults(
+        suite=results.suite,
+        protocol=results.protocol,
+        command=results.command,
+        checkpoint=results.checkpoint,
+        checkpoint_sha256=results.checkpoint_sha256,
+        in_a_row=[Rate.of(2, 3), Rate.of(1, 3)],
+        average_length=mean,
+        interval=interval,
+        most_steps=500,
+        seeds=(1_000_000, 1_000_002),
+        seed_range="evaluation",
+        execution=results.execution,
+        chains=[
+            Chain(["reach", "push"], 1_000_000, 2, [100, 90]),
+            Chain(["reach", "push"], 1_000_001, 1, [100, 500]),
+            Chain(["push", "reach"], 1_000_002, 0, [500]),
+        ],
+        steps=1290,
+        seconds=9.0,
+        commit="abc",
+        versions={"python": "3.11"},
+        policy_threads=1,
     )
 
 

@@ -102,3 +102,11 @@ def test_equal_runs_differ_by_nothing_and_one_run_has_no_pair() -> None:
     (same,) = differences([GOOD, GOOD])
     assert same.p_value == 1.0
     assert differences([GOOD]) == []
+
+
+def test_chains_have_their_average_length() -> None:
+    told = replace(MIDDLE, chain_length=5)
+    head, _, row = comparison_table([told]).splitlines()
+    assert head.split(" | ")[1:3] == ["average length", "success"]
+    assert row.split(" | ")[1:3] == ["4.50", "90.0 %"]  # five times the rate
+    assert "average length" not in comparison_table([MIDDLE])

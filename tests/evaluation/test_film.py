@@ -138,7 +138,7 @@ def colors(picture: np.ndarray) -> set[tuple[int, ...]]:
     "sentence", ["go", "a sentence that is far too long for one line " * 2, ""]
 )
 def test_layout_holds_the_picture_and_the_growing_plot(sentence: str) -> None:
-    layout = FilmLayout(METAWORLD, sentence, 10, size=160)
+    layout = FilmLayout(METAWORLD, sentence, 10, most=500, size=160)
     image = np.full((160, 160, 3), 77, dtype=np.uint8)
     heights = np.linspace(-1, 1, 4, dtype=np.float32)
     first = layout.picture(image, step=0)
@@ -164,7 +164,7 @@ def test_layout_holds_the_picture_and_the_growing_plot(sentence: str) -> None:
 
 @pytest.mark.parametrize(("success", "color"), [(True, SUCCESS), (False, FAILURE)])
 def test_end_is_marked(success: bool, color: str) -> None:
-    layout = FilmLayout(METAWORLD, "go", 10, size=160)
+    layout = FilmLayout(METAWORLD, "go", 10, most=500, size=160)
     image = np.full((160, 160, 3), 77, dtype=np.uint8)
     marked = layout.picture(image, step=10, success=success)
     np.testing.assert_array_equal(marked[layout.top, 80], ImageColor.getrgb(color))
@@ -208,7 +208,8 @@ def test_play_tells_the_sentence_and_films(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"task": "easy"}, "no task of metaworld 'easy'"),
+        ({"task": "easy"}, "no task 'easy'"),
+        ({"task": "easy", "suite": "metaworld"}, "no task of metaworld 'easy'"),
         ({"suite": "metawrld"}, "no suite 'metawrld'"),
         ({"task": "drawer-opn"}, "Did you mean 'drawer-open'"),
         ({"out": Path("film.avi")}, r"--out must end in \.mp4. Got 'film\.avi'"),

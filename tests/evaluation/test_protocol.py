@@ -343,6 +343,16 @@ def test_the_part_of_the_picture_is_part_of_the_result(run: Run, tmp_path: Path)
         ({"workers": 0}, "--workers must be at least 1; got 0"),
         ({"probe_episodes": 0}, "--probe-episodes must be 1 to 1,000,000; got 0"),
         ({"films": -1}, "--films must be 0 to 1,000,000; got -1"),
+        ({"chains": -1}, "--chains must be 0 to 1,000,000; got -1"),
+        ({"chains": 5}, "the suite metaworld has no chains of tasks: leave --chains out"),
+        (
+            {"suite": "libero-goal", "chains": 1001},
+            r"the suite libero-goal has 1,000 chains of tasks\. Got --chains 1001",
+        ),
+        (
+            {"suite": "libero-goal", "chains": 60, "seed": 19_960},
+            "--seed 19960 with --episodes 20 and --chains 60 leaves the validation range",
+        ),
         ({"suite": "metawrld"}, "no suite 'metawrld'. Did you mean 'metaworld'"),
         ({"tasks": "drawer-opn"}, "'drawer-opn'. Did you mean 'drawer-open'"),
     ],
@@ -375,13 +385,15 @@ def test_command_says_the_same_config_again() -> None:
         probe_episodes=2,
         films=3,
     )
+    chained = replace(config, suite="libero-goal", tasks="all", chains=200)
     served = ("--server", "ws://there:1", "--camera", "work_area", "--image-size", "64")
     for named, wanted in [
         (("policy",), EvalArguments(config, Path("policy"))),
+        (("policy",), EvalArguments(chained, Path("policy"))),
         (served, EvalArguments(config, None, "ws://there:1", "work_area", 64)),
     ]:
         evaluated = EvaluatedPolicy("name", "", {CAMERA: 64}, words=named)
-        words = shlex.split(reproducing_command(config, evaluated))
+        words = shlex.split(reproducing_command(wanted.config, evaluated))
         assert words[:2] == ["eyehand", "eval"]
         assert tyro.cli(EvalArguments, args=words[2:]) == wanted
 

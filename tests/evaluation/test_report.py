@@ -2,13 +2,15 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from eyehand.checksums import write_json
 from eyehand.evaluation import report
+from eyehand.evaluation.chain import ChainResults
 from eyehand.evaluation.report import curve, training_curves, write_report
 from eyehand.evaluation.results import Film, Results, write_results
 from eyehand.types import InputError
@@ -105,6 +107,19 @@ def test_sentence_says_how_plans_are_executed(folder: Path, results: Results) ->
     averaged = replace(results, execution={"steps": 4, "temporal_ensembling": 0.01})
     write_results(averaged, folder / "results.json")
     assert "same step (temporal ensembling, decay 0.01)" in words(write_report(folder))
+
+
+def test_chains_have_a_section_if_they_were_told_to_this_policy(
+    folder: Path, chains: ChainResults
+) -> None:
+    assert "in a row" not in words(write_report(folder))
+    write_json(folder / "chains.json", asdict(chains))
+    text = words(write_report(folder))
+    for said in ["3 chains of 2 tasks", "within 500 steps", "1.00 tasks in a row", "2 in a row"]:
+        assert said in text, said
+    assert "3 in a row" not in text
+    write_json(folder / "chains.json", asdict(replace(chains, checkpoint_sha256="1" * 64)))
+    assert "in a row" not in words(write_report(folder))
 
 
 def test_films_that_do_not_fit_are_counted(

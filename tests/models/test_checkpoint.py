@@ -9,7 +9,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from eyehand.checksums import read_json, save_tensors, write_json
-from eyehand.models.checkpoint import load_described, read_config, stored_weights
+from eyehand.models.checkpoint import (
+    from_bytes,
+    in_bytes,
+    load_described,
+    read_config,
+    stored_weights,
+)
 from eyehand.types import InputError
 
 
@@ -144,3 +150,29 @@ def test_negative_sizes_are_one_sentence(folder: Path) -> None:
     )
     with pytest.raises(InputError, match=message):
         load_described(folder, "network", lambda sizes: nn.Linear(sizes["width"], 2))
+
+
+def test_bytes_are_off_by_half_a_step_of_their_own_row() -> None:
+    draw = torch.Generator().manual_seed(0)
+    filters = torch.randn(5, 4, 3, 3, generator=draw) * torch.tensor([1e-6, 1, 10, 1e4, 0]).view(
+        -1, 1, 1, 1
+    )
+    weights = {"filters": filters, "bias": torch.randn(5), "count": torch.tensor([[3]])}
+    packed = in_bytes(weights)
+    assert packed["filters"].dtype == torch.int8
+    again = from_bytes(packed)
+    assert again.keys() == weights.keys()
+    largest = filters.abs().amax(dim=(1, 2, 3), keepdim=True)
+    assert ((again["filters"] - filters).abs() <= largest / 254 * 1.0001).all()
+    assert torch.equal(again["bias"], weights["bias"])
+    assert torch.equal(again["count"], weights["count"])
+
+
+def test_a_network_in_bytes_loads_and_bytes_without_scales_do_not(folder: Path) -> None:
+    stored = in_bytes({"weight": torch.arange(6.0).view(2, 3)})
+    save_file(stored, folder / "model.safetensors")
+    layer = load_described(folder, "network", build)
+    torch.testing.assert_close(layer.weight, torch.arange(6.0).view(2, 3), rtol=0, atol=5 / 254)
+    save_file({"weight": stored["weight"]}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"model\.safetensors: .* 'weight' .* has no scales"):
+        load_described(folder, "network", build)

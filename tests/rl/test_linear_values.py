@@ -79,16 +79,16 @@ def test_lstd_solves_the_projected_equation_of_what_it_saw(
     true = followed(slippery)
     share = stationary_distribution(true.transition)
     limit = projected_weights(true, phi, share=share)
-    assert abs(phi @ (weights - limit)).max() < 0.4
+    assert abs(phi @ (weights - limit)).max() < 0.25
 
 
 def test_semi_gradient_td_goes_where_lstd_does(small: GridWorld) -> None:
     phi = polynomial_features(2 * small.middles() - 1, degree=1)
     true = followed(small)
     limit = projected_weights(true, phi, share=stationary_distribution(true.transition))
-    config = TabularConfig(discount=DISCOUNT, step_size=0.5, power=0.5, length=8000)
+    config = TabularConfig(discount=DISCOUNT, step_size=0.5, power=0.6, length=8000)
     weights = semi_gradient_td(GridWorldEnv(small), uniform(small), phi, config)
-    assert abs(phi @ (weights - limit)).max() < 0.15
+    assert abs(phi @ (weights - limit)).max() < 0.12
     # A plane cannot say it all: this is not the truth.
     assert abs(phi @ weights - solve(true)).max() > 0.2
 
@@ -105,20 +105,28 @@ def test_ends_count_as_nothing() -> None:
     np.testing.assert_allclose(found, [1.0], atol=1e-12)
 
 
-@pytest.mark.parametrize("method", [semi_gradient_sarsa, semi_gradient_q_learning])
-def test_tiles_learn_to_act(
-    method: Callable[..., np.ndarray], small: GridWorld, best: Best
-) -> None:
+def test_tiles_learn_to_act(small: GridWorld, best: Best) -> None:
     phi = tile_features(small.middles(), tilings=2, tiles=3)
-    config = TabularConfig(discount=DISCOUNT, epsilon=0.3, step_size=0.2, episodes=40, length=100)
-    weights = method(GridWorldEnv(small), phi, config)
+    config = TabularConfig(
+        discount=DISCOUNT, epsilon=0.3, step_size=0.5, power=0.3, episodes=150, length=100
+    )
+    weights = semi_gradient_sarsa(GridWorldEnv(small), phi, config)
     process = small.process(discount=DISCOUNT)
     values = solve(process.under(np.eye(5)[(phi @ weights.T).argmax(axis=1)]))
-    assert (best(process).max(axis=1) - values).max() < 0.5
+    np.testing.assert_allclose(values, best(process).max(axis=1), atol=1e-12)
+
+
+def test_tiles_that_can_say_it_all_learn_the_optimal_values(small: GridWorld, best: Best) -> None:
+    """Nothing is random but the actions, so steps need not get smaller."""
+    phi = tile_features(small.middles(), tilings=2, tiles=3)
+    config = TabularConfig(discount=DISCOUNT, epsilon=0.3, step_size=0.4, episodes=200, length=100)
+    weights = semi_gradient_q_learning(GridWorldEnv(small), phi, config)
+    wanted = best(small.process(discount=DISCOUNT))
+    assert abs(phi @ weights.T - wanted).max() < 0.01
 
 
 class TwoStates(gymnasium.Env[int, int]):
-    """One goes to two, two stays; nothing is paid. Off the policy's states, TD's weight grows."""
+    """One goes to two, two stays, and each step pays 1. If only one is seen, TD's weight grows."""
 
     observation_space = gymnasium.spaces.Discrete(2)
     action_space = gymnasium.spaces.Discrete(1)
@@ -138,7 +146,7 @@ def test_divergence_is_noticed_and_said(small: GridWorld) -> None:
     (Tsitsiklis and Van Roy, 1996)."""
     phi, policy = np.array([[1.0], [2.0]]), np.ones((2, 1))
     config = TabularConfig(step_size=0.5, episodes=200, length=1)
-    with pytest.raises(InputError, match=r"diverge with step_size=0.5"):
+    with pytest.raises(InputError, match=r"step_size=0.5; .* If the states are not those of"):
         semi_gradient_td(TwoStates(), policy, phi, config)
     on_policy = TabularConfig(step_size=0.1, length=500)
     assert np.isfinite(semi_gradient_td(TwoStates(), policy, phi, on_policy)).all()

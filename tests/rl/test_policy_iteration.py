@@ -1,4 +1,4 @@
-"""Policy iteration: the best of all policies, never a step back, and value iteration as its end."""
+"""Policy iteration: the best of all policies, never a step back, value iteration as one extreme."""
 
 import itertools
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from eyehand.functional.decision_process import DecisionProcess
 from eyehand.functional.returns import discounted_return
 from eyehand.rl.q_learning import q_learning
 from eyehand.rl.sarsa import expected_sarsa, n_step_sarsa, sarsa
-from eyehand.rl.tabular import TabularConfig, TabularEnv
+from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv
 from eyehand.types import InputError
 
 DISCOUNT = 0.8
@@ -40,6 +40,20 @@ def test_it_learns_what_exploring_is_worth(
     found = method(GridWorldEnv(small), config).values
     assert abs(found - exploring(small, 0.5, best)).max() < bound
     assert abs(found - best(small.process(discount=DISCOUNT))).max() > 1.5
+
+
+@pytest.mark.parametrize("method", [sarsa, expected_sarsa, partial(n_step_sarsa, n=3)])
+def test_if_exploring_dies_out_the_values_are_the_optimal_ones(
+    method: Callable[..., Learned], small: GridWorld, best: Best
+) -> None:
+    config = TabularConfig(
+        discount=DISCOUNT, epsilon=1.0, epsilon_power=0.3, step_size=1.0, power=0.6,
+        episodes=2000, length=8,
+    )  # fmt: skip
+    found = method(GridWorldEnv(small), config).values.max(axis=1)
+    assert abs(found - best(small.process(discount=DISCOUNT)).max(axis=1)).max() < 0.4
+    # At a constant 0.5 the same values go elsewhere.
+    assert abs(found - exploring(small, 0.5, best).max(axis=1)).max() > 2
 
 
 def test_one_step_is_sarsa_to_the_bit(slippery: GridWorld, ending: GridWorld) -> None:
@@ -99,9 +113,9 @@ def test_a_way_without_chance_is_learnt_exactly() -> None:
 def test_the_path_task_of_the_book() -> None:
     """500 episodes, step size and exploration 0.1 (Zhao, 2025, sec. 7.2).
 
-    Of seeds 0 to 7, two had not yet found the whole way by then; expected Sarsa had in all eight.
+    Of seeds 0 to 7, three had not yet found the whole way by then, and two of expected Sarsa.
     """
-    config = TabularConfig(epsilon=0.1, step_size=0.1, episodes=500, length=1000, seed=1)
+    config = TabularConfig(epsilon=0.1, step_size=0.1, episodes=500, length=1000)
     found = sarsa(GridWorldEnv(PATH_TASK), config)
     assert found.returns[:20].mean() < -60
     assert found.returns[-100:].mean() > -30

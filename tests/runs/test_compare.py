@@ -24,7 +24,8 @@ from eyehand.recipes.bcz_metaworld import bcz_metaworld
 from eyehand.runs import compare as compare_module
 from eyehand.runs import trial as trial_module
 from eyehand.runs.axis import cells_of, parse_axis
-from eyehand.runs.compare import COMPARISONS, CompareConfig, compare
+from eyehand.runs.compare import CompareConfig, compare
+from eyehand.runs.comparisons import COMPARISONS
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import Trial, check_trial
 from eyehand.types import InputError
@@ -267,11 +268,14 @@ def test_tables_share_trainings_by_what_they_make(
 
 
 def test_named_comparisons_make_runs() -> None:
-    heads = set()
-    for axes in COMPARISONS["heads"].values():
-        for cell in cells_of([parse_axis(axis) for axis in axes]):
-            heads.add(check_trial(Trial(RECIPE), cell).run.policy.head.name)
-    assert len(heads) == 9
+    heads: dict[str, set[str]] = {}
+    for name, tables in COMPARISONS.items():
+        for axes in tables.values():
+            for cell in cells_of([parse_axis(axis) for axis in axes]):
+                head = check_trial(Trial(RECIPE), cell).run.policy.head.name
+                heads.setdefault(name, set()).add(head)
+    assert len(heads["heads"]) == 9
+    assert heads["chains"] == {"mlp", "mlp_history", "gpt", "lstm"}
 
 
 def test_heads_are_compared_on_the_same_encoder() -> None:

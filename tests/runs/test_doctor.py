@@ -1,5 +1,6 @@
 """Each check says what it found, and a failure says how to mend it."""
 
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -48,3 +49,19 @@ def test_pictures_that_are_missing_are_no_failure_and_the_command_is_said(
     monkeypatch.setenv("EYEHAND_FASHION_MNIST", str(tmp_path / "nowhere"))
     assert main(["doctor", "--only", "pictures"]) == 0
     assert "sudo apt-get install -y dataset-fashion-mnist" in capsys.readouterr().out
+
+
+def test_a_missing_libero_is_no_failure_and_the_command_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "robosuite.controllers", None)
+    assert main(["doctor", "--only", "libero"]) == 0
+    assert 'pip install "eyehand[libero]"' in capsys.readouterr().out
+
+
+def test_a_libero_without_all_tasks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed_tasks", lambda: 39)
+    monkeypatch.setattr(doctor, "version", lambda _: "1.0")
+    (check,) = doctor.CHECKS["libero"]()
+    assert not check.passed
+    assert check.found.startswith("39 of 40 tasks")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy
+from eyehand.evaluation.results import Results
 from eyehand.runs import measure as measure_module
 from eyehand.runs.measure import measure_server
 from eyehand.types import InputError, Observation
@@ -31,6 +32,31 @@ class Server:
 
     def close(self) -> None:
         self.closed = True
+
+
+@pytest.mark.parametrize("chains", [0, 3])
+def test_chains_are_told_where_they_are_asked_for(
+    chains: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+
+    def stand_in(name: str, answer: object) -> None:
+        def called(*_: object, **__: object) -> object:
+            done.append(name)
+            return answer
+
+        monkeypatch.setattr(measure_module, name, called)
+
+    stand_in("evaluate", object.__new__(Results))
+    for name in ("evaluate_chains", "write_report", "results_table", "chains_table"):
+        stand_in(name, name)
+    config = EvalConfig(out=Path("unused"), suite="libero-goal", chains=chains)
+    evaluated = EvaluatedPolicy("name", "", {}, words=())
+    measure_module._measure(Server({}), config, evaluated, training=None)
+    told = ["evaluate_chains"] if chains else []
+    shown = ["chains_table"] if chains else []
+    assert done == ["evaluate", *told, "write_report", "results_table", *shown]
+    assert ("chains_table" in capsys.readouterr().out) == bool(chains)
 
 
 def begin(

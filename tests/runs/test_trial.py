@@ -45,6 +45,16 @@ def test_a_window_that_the_recipe_has_is_kept() -> None:
     )
 
 
+def test_a_batch_keeps_its_frames_in_shorter_windows() -> None:
+    trial = Trial(find_recipe("bcz-metaworld"))
+    frames = trial.run.batch_size * trial.run.policy.history
+    for length in ("6", "12"):
+        run = override(trial, {"policy.head": "lstm", "policy.history": length}).run
+        assert run.batch_size == frames // int(length)
+    named = {"policy.head": "lstm", "policy.history": "6", "batch-size": "3"}
+    assert override(trial, named).run.batch_size == 3
+
+
 def test_an_unknown_head_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(InputError, match=r"no head 'flwo'.*'flow'"):
         choose_parts(find_recipe("bcz-metaworld"), {"policy.head": "flwo"})

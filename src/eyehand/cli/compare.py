@@ -2,6 +2,8 @@
 
 Run:
     eyehand compare heads --tasks mt10 --minutes 20 --out outputs/heads
+    eyehand compare chains --recipe bcz-libero --suite libero-goal --tasks all --chains 200 \
+        --out outputs/chains
     eyehand compare policy.head=mlp,lstm,flow policy.horizon=8,16 --out outputs/compared
     eyehand compare training.learning-rate=1e-4..1e-2 --trials 20 --seed 10000 --out outputs/search
 
@@ -28,7 +30,8 @@ def run(arguments: list[str]) -> None:
         """Compare.
 
         Args:
-            axes: What varies: heads, or any number of field=value,value and field=low..high.
+            axes: What varies: heads, chains, or any number of field=value,value and
+                field=low..high.
             config: All other settings.
         """
         compare(axes, config, find_recipe(config.recipe))

@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from eyehand.runs.doctor import CHECKS
 
@@ -17,7 +18,9 @@ from eyehand.runs.doctor import CHECKS
 class DoctorArguments:
     """What to check."""
 
-    only: Literal["python", "torch", "graphics", "language", "pictures", "disk"] | None = None
+    only: (
+        Literal["python", "torch", "graphics", "language", "pictures", "libero", "disk"] | None
+    ) = None
     """One group of checks instead of all."""
 
 
@@ -33,8 +36,8 @@ def run(arguments: list[str]) -> int:
             mark = (
                 "[green]ok  [/]" if check.passed else "[red]FAIL[/]" if check.required else "no  "
             )
-            console.print(f"{mark} {check.name:<16} {check.found}")
+            console.print(f"{mark} {check.name:<16} {escape(check.found)}")
             if not check.passed and check.mend:
-                console.print(f"          to fix it:  [bold]{check.mend}[/]")
+                console.print(f"          to fix it:  [bold]{escape(check.mend)}[/]")
             failed |= check.required and not check.passed
     return int(failed)

@@ -1,10 +1,12 @@
 """Measure a policy in the simulator, on start states that it was not trained on.
 
-Writes results.json, report.html and films.
+Writes results.json, report.html and films; with --chains also chains.json: how many tasks in a row
+it does when they are told one after another without a reset.
 
 Run:
     eyehand eval outputs/demo/policy --tasks drawer-open --episodes 20 --out outputs/evaluation
     eyehand eval --server ws://127.0.0.1:8000 --tasks drawer-open --out outputs/served
+    eyehand eval outputs/policy --suite libero-goal --chains 200 --out outputs/chains
 """
 
 import os

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from eyehand.envs.suite import find_suite
+from eyehand.envs.suite import find_task
 from eyehand.evaluation.film import PlayConfig, play
 from eyehand.evaluation.rerun_recording import check_recording, record_episodes
 from eyehand.policies.registry import find_checkpoint, load_policy
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> None:
     if wanted.rerun is not None:
         record_episodes(
             wanted.rerun,
-            find_suite(wanted.config.suite),
+            find_task(wanted.config.task, wanted.config.suite)[0],
             [(outcome.start, outcome.actions)],
             cameras=policy.cameras,
             look=policy.look,

@@ -1,6 +1,7 @@
 """One demonstration: the scripted expert does a task, alone or after a policy's actions."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
@@ -63,6 +64,42 @@ def demonstrate(
         (4, (16, 16, 3))
         >>> env.close()
     """
+    tried = expert_episode(suite, env, seed=seed, perturbation=perturbation, lead=lead)
+    if not tried.success:
+        return None
+    return replay_episode(
+        env,
+        Start(env.task, seed, env.instruction),
+        tried.executed,
+        action_mask=[step >= len(lead) for step in range(len(tried.executed))] if lead else None,
+        labels=[*lead, *tried.labels],
+    )
+
+
+@dataclass(frozen=True)
+class ExpertEpisode:
+    """What an expert did from one start state."""
+
+    executed: list[Float32[np.ndarray, " action"]]
+    """Every action, pushes and a policy's lead included."""
+    labels: list[Float32[np.ndarray, " action"]]
+    """What the expert wanted to do, without pushes, since it acted."""
+    success: bool
+
+
+def expert_episode(
+    suite: Suite,
+    env: RobotEnv,
+    *,
+    seed: int,
+    perturbation: float,
+    lead: Sequence[Float32[np.ndarray, " action"]] = (),
+) -> ExpertEpisode:
+    """Let the expert try one start state, without pictures; the arguments are `demonstrate`'s.
+
+    Raises:
+        InputError: If the suite has no expert.
+    """
     if not isinstance(env, Expert):
         raise InputError(f"the suite {suite.name} has no expert to record.")
     pushes = _pushes(suite, env.task, seed, perturbation)
@@ -80,15 +117,7 @@ def demonstrate(
         executed.append(action)
         _, _, terminated, truncated, info = env.step(action)
         success = success or bool(info["success"])
-    if not success:
-        return None
-    return replay_episode(
-        env,
-        Start(env.task, seed, env.instruction),
-        executed,
-        action_mask=[step >= len(lead) for step in range(len(executed))] if lead else None,
-        labels=[*lead, *labels],
-    )
+    return ExpertEpisode(executed, labels, success)
 
 
 def lead_of(
@@ -103,7 +132,7 @@ def lead_of(
     https://arxiv.org/abs/1011.0686, in episodes): a policy that is stuck for
     long is mostly corrected there.
     """
-    most = round(LONGEST_LEAD * suite.max_steps)
+    most = round(LONGEST_LEAD * suite.limit(env.task))
     start = Start(env.task, seed, instruction)
     outcome = drive(policy, env, start, execution=Execution(), most=most)
     actions = list(outcome.actions)

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from eyehand.envs.robot_env import Landmarks, RobotEnv
+from eyehand.envs.robot_env import Chained, Landmarks, RobotEnv
 from eyehand.envs.suite import Suite
 
 STEPS = 6
@@ -82,7 +82,7 @@ def check_suite(suite: Suite) -> None:
 
     Checked are: names are unique and known; scenes and sets contain tasks of the suite; every task
     has a sentence; the first task's environment has the suite's cameras, state, actions, time and
-    landmarks.
+    landmarks; chains are equally long and can be told in one world, see `check_chained`.
     """
     assert len(set(suite.tasks)) == len(suite.tasks) > 0, (
         "a task is in two groups, or there is none."
@@ -111,6 +111,42 @@ def check_suite(suite: Suite) -> None:
             assert env.landmarks().shape == (len(suite.landmarks), 3), (
                 "the landmarks have another shape."
             )
+    finally:
+        env.close()
+    if suite.chains:
+        check_chained(suite)
+
+
+def check_chained(suite: Suite) -> None:
+    """Raise ``AssertionError`` with a sentence if a suite's chains cannot be told in one world.
+
+    Checked are: every chain is there once, with equally many tasks of the suite, all different; and
+    of the first chain, that another task has its own sentence and time, while the pictures stay as
+    they are.
+    """
+    chains, length = suite.chains, len(suite.chains[0])
+    assert len(set(chains)) == len(chains), "a chain is there twice."
+    for chain in chains:
+        assert set(chain) <= set(suite.tasks), f"a chain has a task that is in no group: {chain}."
+        assert len(set(chain)) == len(chain) == length, (
+            f"a chain must have {length} different tasks. Got {chain}."
+        )
+    first, second = chains[0][0], chains[0][-1]
+    env = suite.make(first, cameras=dict.fromkeys(suite.cameras, 32))
+    try:
+        assert isinstance(env, Chained), "an environment cannot be told another task."
+        still, ended = np.zeros(len(suite.action), np.float32), False
+        observation, _ = env.reset(seed=0)
+        while not ended:
+            observation, *_, terminated, truncated, _ = env.step(still)
+            ended = terminated or truncated
+        env.begin_task(second)
+        told = suite.instructions(second).canonical
+        assert (env.task, env.instruction) == (second, told), "the task told is not the next one."
+        assert _same([observation["image"]], [env.pictures()]), "a new task changes the pictures."
+        observation, *_, truncated, _ = env.step(still)
+        assert observation["instruction"] == told, "the next observation has the sentence before."
+        assert not truncated, "a new task has no time of its own."
     finally:
         env.close()
 

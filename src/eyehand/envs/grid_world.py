@@ -42,8 +42,8 @@ class GridWorld:
     """A grid world: where its cells are, and what they pay.
 
     Raises:
-        InputError: If a cell lies outside, the target is forbidden, a reward is not finite, or
-            ``slip`` lies outside [0, 1].
+        InputError: If a cell lies outside, the target is forbidden, episodes would be over where
+            they begin, a reward is not finite, or ``slip`` lies outside [0, 1].
 
     Example:
         >>> world = GridWorld(rows=1, columns=3, target=(0, 2), forbidden=())
@@ -86,6 +86,11 @@ class GridWorld:
                 )
         if self.target in self.forbidden:
             raise InputError(f"the target must not be forbidden. Got {self.target} as both.")
+        if self.target_ends and (self.start == self.target or not self.starts):
+            raise InputError(
+                "episodes must begin elsewhere than on a target that ends them. "
+                f"Got {self.start or 'the only cell'} and {self.target}."
+            )
         rewards = (
             self.target_reward, self.forbidden_reward, self.boundary_reward, self.other_reward
         )  # fmt: skip
@@ -98,6 +103,12 @@ class GridWorld:
     def states(self) -> int:
         """Number of cells."""
         return self.rows * self.columns
+
+    @property
+    def starts(self) -> list[int]:
+        """Numbers of the cells in which an episode may begin: all in which it would not be over."""
+        end = self.state(self.target) if self.target_ends else None
+        return [state for state in range(self.states) if state != end]
 
     def state(self, cell: Cell) -> int:
         """Return the number of a cell."""
@@ -207,7 +218,7 @@ class GridWorldEnv(gymnasium.Env[int, int]):
             options: May hold ``state``, the number of the first cell.
 
         Raises:
-            InputError: If there is no such state.
+            InputError: If there is no such state, or the episode would be over in it.
         """
         super().reset(seed=seed)
         wanted = (options or {}).get("state")
@@ -216,12 +227,16 @@ class GridWorldEnv(gymnasium.Env[int, int]):
                 raise InputError(
                     f"states of this grid are 0 to {self.world.states - 1}. Got {wanted!r}."
                 )
+            if wanted == self._end:
+                raise InputError(
+                    f"an episode cannot begin in state {wanted}, where it would be over."
+                )
             self._state = int(wanted)
         elif self.world.start is not None:
             self._state = self.world.state(self.world.start)
         else:
-            cells = [state for state in range(self.world.states) if state != self._end]
-            self._state = cells[self.np_random.integers(len(cells))]
+            starts = self.world.starts
+            self._state = starts[self.np_random.integers(len(starts))]
         return self._state, {}
 
     def step(self, action: SupportsIndex) -> tuple[int, float, bool, bool, dict[str, Any]]:

@@ -48,5 +48,18 @@ def read_instructions(name: str) -> Mapping[str, Instructions]:
     }
 
 
+def read_groups(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the tasks of every group from ``NAME_instructions.toml``, where each names its group.
+
+    Example:
+        >>> {group: len(tasks) for group, tasks in read_groups("libero").items()}
+        {'spatial': 10, 'object': 10, 'goal': 10, '10': 10}
+    """
+    groups: dict[str, list[str]] = {}
+    for task, row in _table(f"{name}_instructions.toml").items():
+        groups.setdefault(row["group"], []).append(task)
+    return {group: tuple(tasks) for group, tasks in groups.items()}
+
+
 def _table(name: str) -> dict[str, Any]:
     return tomllib.loads(files("eyehand.envs").joinpath(name).read_text(encoding="utf-8"))

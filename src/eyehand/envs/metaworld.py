@@ -39,6 +39,7 @@ from eyehand.envs.instructions import read_instructions
 from eyehand.envs.metaworld_experts import EXPERTS, Scene
 from eyehand.envs.robot_env import Quality, RobotEnv
 from eyehand.envs.suite import Disturbance, Hand, Quantity, Suite
+from eyehand.functional.start_seed import start_seed
 
 import mujoco  # isort: skip
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
@@ -249,7 +250,8 @@ class MetaWorldEnv(RobotEnv):
         self, points: Float[np.ndarray, "point 3"], camera: str
     ) -> Float[np.ndarray, "point 3"]:
         """Return where points of the world, metres, are in a picture, as `Projects` says."""
-        seen = self._simulator.seen_from(CAMERA, points, offset=self._camera_offset)
+        model, data = self._simulator.model, self._simulator.data
+        seen = rendering.seen_from(model, data, CAMERA, points, offset=self._camera_offset)
         right, up, distance = seen.T
         crop = CAMERAS[camera]
         x = (right - crop.left) / (crop.right - crop.left)
@@ -277,16 +279,6 @@ class MetaWorldEnv(RobotEnv):
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
-
-
-def start_seed(task: str, seed: int) -> int:
-    """Return what Meta-World's random numbers are seeded with in an episode of a task.
-
-    Example:
-        >>> start_seed("reach", 0) == start_seed("push", 0)
-        False
-    """
-    return int(np.random.SeedSequence([seed, *task.encode()]).generate_state(1)[0])
 
 
 @lru_cache(maxsize=8)
@@ -348,17 +340,6 @@ class _Simulator:
             if name in ("world", "RetainingWall", "mocap"):
                 found[body] = "background"
         return np.array([MASK_CLASSES.index(name) for name in found], np.uint8)
-
-    def seen_from(self, camera: str, points: np.ndarray, *, offset: float) -> np.ndarray:
-        """Return points as a camera sees them: right and up in half pictures, and the distance.
-
-        The camera stands ``offset`` metres to the right of its place.
-        """
-        place = self.data.camera(camera)
-        moved = (points - place.xpos) @ place.xmat.reshape(3, 3) - [offset, 0, 0]
-        distance = -moved[:, 2:]
-        reach = distance * np.tan(np.radians(self.model.camera(camera).fovy[0]) / 2)
-        return np.concatenate([moved[:, :2] / reach, distance], axis=1)
 
     def reset(self, seed: int) -> np.ndarray:
         for name, value in self._loaded.items():

@@ -131,6 +131,22 @@ class Expert(Protocol):
 
 
 @runtime_checkable
+class Chained(Protocol):
+    """An environment that can be told one task after another without a reset."""
+
+    def begin_task(self, task: str) -> None:
+        """Begin another task of the same scene: its sentence, its goal and its time.
+
+        The world stays as it is, and so do the picture and the state. A reset begins the task
+        that was told last.
+
+        Raises:
+            InputError: If there is no such task in this scene.
+        """
+        ...
+
+
+@runtime_checkable
 class Landmarks(Protocol):
     """An environment that knows where its suite's landmarks are in its first picture."""
 

@@ -70,7 +70,7 @@ class _Episode:
     """An episode under way."""
 
     index: int
-    """Its place among the starts, which is also its ``env_id``."""
+    """The place of its chain among the chains, which is also its ``env_id``."""
     start: Start
     plan: Plan
     executed: list[np.ndarray] = field(default_factory=list)
@@ -90,7 +90,6 @@ def policy_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@policy_threads()
 def rollout(
     policy: Actor,
     suite: Suite,
@@ -132,12 +131,75 @@ def rollout(
             names task, seed and step.
         WorkerError: If a simulator fails; a `WorkerDeathError` if it was killed.
     """
+
+    def on_chain(index: int, outcomes: Sequence[Outcome]) -> None:
+        if on_outcome is not None:
+            on_outcome(*outcomes)
+
+    outcomes = rollout_chains(
+        policy,
+        suite,
+        [(start,) for start in starts],
+        execution=execution,
+        cameras=cameras,
+        workers=workers,
+        environments=environments,
+        disturbance=disturbance,
+        transform=transform,
+        on_chain=on_chain,
+        generator=generator,
+    )
+    return [outcome for (outcome,) in outcomes]
+
+
+@policy_threads()
+def rollout_chains(
+    policy: Actor,
+    suite: Suite,
+    chains: Sequence[Sequence[Start]],
+    *,
+    execution: Execution,
+    cameras: Mapping[str, int],
+    workers: int = 2,
+    environments: int = 16,
+    disturbance: Mapping[str, Any] | None = None,
+    transform: Callable[[Observation], Observation] | None = None,
+    on_chain: Callable[[int, Sequence[Outcome]], None] | None = None,
+    generator: torch.Generator | None = None,
+) -> list[list[Outcome]]:
+    """Run chains of episodes: what comes next begins where the one before succeeded.
+
+    Only the first start of a chain is a start state. After a success the robot is told the next
+    task in the world as it is, with its time and the policy's memory anew; the first failure ends
+    the chain. An episode alone is a chain of one.
+
+    Args:
+        policy: As of `rollout`; ``env_ids`` are the places of chains among ``chains``.
+        suite: As of `rollout`. For chains of several tasks its environments are `Chained`.
+        chains: What to start with, and what to tell next, each at least one start.
+        execution: As of `rollout`, as are all others.
+        cameras: As of `rollout`.
+        workers: As of `rollout`.
+        environments: Chains under way at the same time.
+        disturbance: As of `rollout`.
+        transform: As of `rollout`.
+        on_chain: Called after each chain with its place and outcomes, in the order in which chains
+            end.
+        generator: As of `rollout`.
+
+    Returns:
+        The outcomes of every chain, up to its first failure, in the order of ``chains``.
+
+    Raises:
+        InputError: As in `rollout`; or if an environment cannot be told another task.
+        WorkerError: As in `rollout`.
+    """
     suite.check_cameras(cameras)
-    if not starts:
+    if not chains:
         return []
-    outcomes: list[Outcome | None] = [None] * len(starts)
-    queue = _Queue(starts)
-    slots = min(environments, len(starts))
+    outcomes: list[list[Outcome]] = [[] for _ in chains]
+    queue = _Queue([chain[0] for chain in chains])
+    slots = min(environments, len(chains))
     episodes: dict[int, _Episode] = {}
     waiting: deque[int] = deque()
     make = partial(suite.make, **(disturbance or {}))
@@ -145,17 +207,21 @@ def rollout(
         make, slots=slots, workers=workers, cameras=cameras, state_dim=len(suite.state)
     ) as vector:
 
-        def begin(slot: int) -> None:
-            index = queue.take(slot)
+        def begin(slot: int, index: int | None) -> None:
+            """Begin what is next in a chain: its start state, then tasks in the same world."""
             if index is None:
-                return
-            start = starts[index]
+                return  # no chain is left
+            number = len(outcomes[index])
+            start = chains[index][number]
             episodes[slot] = _Episode(index, start, Plan(execution, action_dim=len(suite.action)))
             policy.reset([index])
-            vector.reset(slot, start.task, start.seed)
+            if number == 0:
+                vector.reset(slot, start.task, start.seed)
+            else:
+                vector.begin_task(slot, start.task)
 
         for slot in range(slots):
-            begin(slot)
+            begin(slot, queue.take(slot))
         while episodes:
             # Call the policy when all rows are filled, or when no other robot will come.
             idle = len(waiting) < min(ROWS, len(episodes))
@@ -168,26 +234,21 @@ def rollout(
                 if not reply.ended:
                     waiting.append(reply.slot)
                     continue
-                outcome = _outcome(episode, terminated=reply.terminated)
-                outcomes[episode.index] = outcome
+                done = outcomes[episode.index]
+                done.append(_outcome(episode, terminated=reply.terminated))
                 policy.reset([episode.index])  # its memory is not needed any more
                 del episodes[reply.slot]
-                begin(reply.slot)
-                if on_outcome is not None:
-                    on_outcome(outcome)
+                goes_on = episode.success and len(done) < len(chains[episode.index])
+                begin(reply.slot, episode.index if goes_on else queue.take(reply.slot))
+                if on_chain is not None and not goes_on:
+                    on_chain(episode.index, done)
             if waiting and len(waiting) >= min(ROWS, len(episodes)):
                 group = [waiting.popleft() for _ in range(min(ROWS, len(waiting)))]
                 observation = (transform or _as_it_is)(_observe(vector, group, episodes))
                 with torch.inference_mode():
                     chunks = policy.act(observation, generator=generator)[: len(group)]
-                for slot, chunk in zip(group, chunks.to("cpu", torch.float32), strict=True):
-                    episode = episodes[slot]
-                    actions = _next_actions(
-                        episode.plan, episode.start, chunk, step=len(episode.reward)
-                    )
-                    episode.sent = actions
-                    vector.step(slot, actions)
-    return [outcome for outcome in outcomes if outcome is not None]
+                _send(vector, group, episodes, chunks.to("cpu", torch.float32))
+    return outcomes
 
 
 def _as_it_is(observation: Observation) -> Observation:
@@ -208,6 +269,19 @@ def _observe(
         instruction=[episodes[slot].start.instruction for slot in rows],
         env_ids=[*(episodes[slot].index for slot in group), *[-1] * padding],
     )
+
+
+def _send(
+    vector: VectorEnv,
+    group: Sequence[int],
+    episodes: Mapping[int, _Episode],
+    chunks: Float[Tensor, "robot horizon action"],
+) -> None:
+    """Send the robots in ``group`` what the policy planned."""
+    for slot, chunk in zip(group, chunks, strict=True):
+        episode = episodes[slot]
+        episode.sent = _next_actions(episode.plan, episode.start, chunk, step=len(episode.reward))
+        vector.step(slot, episode.sent)
 
 
 def _next_actions(

@@ -15,10 +15,21 @@ from eyehand.functional.names import unknown_name
 from eyehand.types import InputError
 
 SUITES = {
+    "libero": "eyehand.envs.libero:LIBERO",
+    "libero-10": "eyehand.envs.libero:LIBERO_10",
+    "libero-goal": "eyehand.envs.libero:LIBERO_GOAL",
+    "libero-object": "eyehand.envs.libero:LIBERO_OBJECT",
+    "libero-pro-language": "eyehand.envs.libero:LIBERO_PRO_LANGUAGE",
+    "libero-pro-object": "eyehand.envs.libero:LIBERO_PRO_OBJECT",
+    "libero-pro-swap": "eyehand.envs.libero:LIBERO_PRO_SWAP",
+    "libero-pro-task": "eyehand.envs.libero:LIBERO_PRO_TASK",
+    "libero-spatial": "eyehand.envs.libero:LIBERO_SPATIAL",
     "metaworld": "eyehand.envs.metaworld:METAWORLD",
     "two-ways": "eyehand.envs.two_ways:TWO_WAYS",
 }
 """Name of a suite to the object that is imported for it, ``module:object``."""
+WHOLE = ("libero", "metaworld", "two-ways")
+"""Suites of which none is a part of another one, or a variant of it."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +94,22 @@ class Suite:
     fps: int
     """Steps in one second."""
     max_steps: int
-    """Length of an episode that is not terminated."""
+    """Length of an episode that is not terminated: of the longest, where ``limits`` says more."""
     make: Callable[..., RobotEnv]
     """Makes the environment of a task: ``make(task, cameras={name: pixels},
     render_observations=...)``; a function or class that can be imported by name, because workers
     call it in their own process."""
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Other named sets of tasks."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Length of an episode that is not terminated, by group; empty where all have ``max_steps``."""
+    last_seed: int | None = None
+    """The last seed that has a start state; None where every seed has one."""
     scenes: tuple[tuple[str, ...], ...] = ()
     """Tasks that show the same objects, so that only the sentence tells them apart."""
+    chains: tuple[tuple[str, ...], ...] = ()
+    """Tasks that can be told one after another without a reset, equally many in every chain;
+    environments are then `eyehand.envs.robot_env.Chained`."""
     landmarks: tuple[str, ...] = ()
     """Names of the points whose places in the picture the simulator knows."""
     masks: tuple[str, ...] = ()
@@ -121,6 +139,14 @@ class Suite:
         """
         self.check_task(task)
         return next(name for name, tasks in self.groups.items() if task in tasks)
+
+    def limit(self, task: str) -> int:
+        """Return the length of a task's episode that is not terminated.
+
+        Raises:
+            InputError: If there is no such task.
+        """
+        return self.limits.get(self.group_of(task), self.max_steps)
 
     def instructions(self, task: str) -> Instructions:
         """Return the sentences of a task.
@@ -155,6 +181,16 @@ class Suite:
         if name not in self.tasks:
             raise InputError(unknown_name(f"task of {self.name}", name, self.tasks))
 
+    def check_chains(self, number: int) -> None:
+        """Raise an `InputError` if there are not that many chains."""
+        if number and not self.chains:
+            raise InputError(f"the suite {self.name} has no chains of tasks: leave --chains out.")
+        if number > len(self.chains):
+            raise InputError(
+                f"the suite {self.name} has {len(self.chains):,} chains of tasks. "
+                f"Got --chains {number}."
+            )
+
     def check_cameras(self, names: Mapping[str, int] | tuple[str, ...]) -> None:
         """Raise an `InputError` if there is no such camera."""
         for name in names:
@@ -187,3 +223,29 @@ def find_suite(name: str) -> Suite:
     if not isinstance(suite, Suite):
         raise InputError(f"{name} must be a Suite. Got {type(suite).__name__}.")
     return suite
+
+
+def find_task(text: str, suite: str = "") -> tuple[Suite, str]:
+    """Return a suite and its task of this name, or of this canonical sentence.
+
+    Args:
+        text: Such as ``drawer-open`` or ``Open a drawer``; of a sentence the case does not matter.
+        suite: Name of the suite; left out, the first of ``WHOLE`` that has the task.
+
+    Raises:
+        InputError: If there is no such suite, or no such task in it.
+
+    Example:
+        >>> suite, task = find_task("open a drawer")
+        >>> suite.name, task
+        ('metaworld', 'drawer-open')
+    """
+    names: list[str] = []
+    for one in [find_suite(name) for name in ([suite] if suite else WHOLE)]:
+        told = {one.instructions(task).canonical.lower(): task for task in one.tasks}
+        if text in one.tasks:
+            return one, text
+        if text.lower() in told:
+            return one, told[text.lower()]
+        names += one.tasks
+    raise InputError(unknown_name(f"task of {suite}" if suite else "task", text, names))

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from eyehand.child_process import end_with_parent, without_interrupt
-from eyehand.envs.robot_env import RobotEnv
+from eyehand.envs.robot_env import Chained, RobotEnv
 from eyehand.types import InputError
 
 
@@ -44,7 +44,7 @@ class Reply:
     slot: int
     """The slot that the command went to."""
     reward: tuple[float, ...] = ()
-    """Reward of every action that was executed; none after a reset."""
+    """Reward of every action that was executed; none after a reset or a new task."""
     terminated: bool = False
     """Whether the task is over, solved or failed."""
     truncated: bool = False
@@ -66,9 +66,9 @@ class Reply:
 class VectorEnv:
     """Environments in worker processes; slot ``i`` lives in worker ``i % workers``.
 
-    ``reset`` and ``step`` only send; ``receive`` waits for answers. A slot takes one command at a
-    time, and its picture and state may be read between the answer and the next command. Use it as a
-    context manager, so that the workers are gone afterwards.
+    ``reset``, ``begin_task`` and ``step`` only send; ``receive`` waits for answers. A slot takes
+    one command at a time, and its picture and state may be read between the answer and the next
+    command. Use it as a context manager, so that the workers are gone afterwards.
 
     Args:
         make: Makes the environment of a task, as `eyehand.envs.suite.Suite.make` does. It is called
@@ -141,6 +141,15 @@ class VectorEnv:
         """
         self._doing[slot] = f"{task!r} (seed {seed})"
         self._send(slot, ("reset", slot, task, seed))
+
+    def begin_task(self, slot: int, task: str) -> None:
+        """Send: another task begins in the world as it is; its picture is the last one.
+
+        Raises:
+            WorkerDeathError: If the worker is dead.
+        """
+        self._doing[slot] += f", then {task!r}"
+        self._send(slot, ("begin_task", slot, task))
 
     def step(self, slot: int, actions: Float32[np.ndarray, "time action"]) -> None:
         """Send: execute actions until the episode ends, and draw the pictures after the last.
@@ -241,14 +250,28 @@ class _Slots:
         self.image, self.state = _arrays(images, states, slots)
         self.make = make
         self.environments: dict[int, RobotEnv] = {}
+        self.made_for: dict[int, str] = {}
 
     def reset(self, slot: int, task: str, seed: int) -> Reply:
-        if slot in self.environments and self.environments[slot].task != task:
+        if slot in self.environments and self.made_for[slot] != task:
             self.environments.pop(slot).close()
         if slot not in self.environments:
             cameras = {camera: shown.shape[1] for camera, shown in self.image.items()}
             self.environments[slot] = self.make(task, cameras=cameras, render_observations=False)
+            self.made_for[slot] = task
+        if self.environments[slot].task != task:  # a chain ended there with another one
+            self.begin_task(slot, task)
         self._show(slot, self.environments[slot].reset(seed=seed)[0])
+        return Reply(slot)
+
+    def begin_task(self, slot: int, task: str) -> Reply:
+        environment = self.environments[slot]
+        if not isinstance(environment, Chained):
+            raise InputError(
+                f"the world of {environment.task!r} cannot go on with {task!r}: its environment "
+                "has no `begin_task`."
+            )
+        environment.begin_task(task)
         return Reply(slot)
 
     def step(self, slot: int, actions: np.ndarray) -> Reply:
@@ -278,7 +301,11 @@ def _work(
     """Serve a worker's slots until the pipe closes."""
     end_with_parent()
     held = _Slots(images, states, slots, make)
-    commands: dict[str, Callable[..., Reply]] = {"reset": held.reset, "step": held.step}
+    commands: dict[str, Callable[..., Reply]] = {
+        "reset": held.reset,
+        "begin_task": held.begin_task,
+        "step": held.step,
+    }
     with suppress(EOFError, OSError):  # the parent closed the pipe, or is gone
         while True:
             name, slot, *arguments = connection.recv()

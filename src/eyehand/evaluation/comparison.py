@@ -42,6 +42,8 @@ class ComparedRun:
     """99th percentile of that time."""
     passes: float
     """Runs of the head's network for one chunk: denoising steps, or tokens."""
+    chain_length: int = 0
+    """Tasks of a chain, where chains were told and every place in them is an episode; else 0."""
 
     @property
     def name(self) -> str:
@@ -124,15 +126,20 @@ def differences_text(runs: Sequence[ComparedRun]) -> str:
         return ""
     found = differences(runs)
     seeds = len({seed for _, seed, _, _ in runs[0].episodes})
+    same, together, kind = (
+        ("places in chains", "chains begin alike", "starts")
+        if runs[0].chain_length
+        else ("start states", "the seed is the same", "seeds")
+    )
     test = (
-        f"exact sign-flip test on the same {runs[0].rate.episodes} start states, flipped together "
-        f"where the seed is the same ({seeds} seeds), Holm-corrected over {len(found)} "
+        f"exact sign-flip test on the same {runs[0].rate.episodes} {same}, flipped together "
+        f"where {together} ({seeds} {kind}), Holm-corrected over {len(found)} "
         f"pair{'s' * (len(found) > 1)}"
     )
     real = sorted((one for one in found if one.is_real), key=lambda one: one.p_value)
     if not real:
         least = min(1.0, len(found) * 2.0 ** (1 - seeds))
-        few = f" {seeds} seeds are too few to show any." if least > SIGNIFICANT else ""
+        few = f" {seeds} {kind} are too few to show any." if least > SIGNIFICANT else ""
         return f"No difference shown ({test}, p <= {SIGNIFICANT}).{few}"
     lines = [f"Differences shown ({test}, p <= {SIGNIFICANT}):", ""]
     for one in real:
@@ -149,15 +156,18 @@ def differences_text(runs: Sequence[ComparedRun]) -> str:
 def comparison_table(runs: Sequence[ComparedRun]) -> str:
     """Return the table in Markdown, best first."""
     fields = list(dict.fromkeys(field for run in runs for field in run.changes))
+    chains = any(run.chain_length for run in runs)
     head = [
-        *fields, "success", "95 % interval", "episodes", "training loss", "steps",
-        "parameters", "samples/s", "chunk p50, ms", "p99, ms", "passes/chunk",
+        *fields, *(["average length"] if chains else []), "success", "95 % interval", "episodes",
+        "training loss", "steps", "parameters", "samples/s", "chunk p50, ms", "p99, ms",
+        "passes/chunk",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     for run in best_first(runs):
         rate = run.rate
         rows.append([
             *(run.changes.get(field, "") for field in fields),
+            *([f"{run.chain_length * rate.success_rate:.2f}"] if chains else []),
             percent(rate.success_rate),
             percent_range(rate.interval),
             f"{rate.successes}/{rate.episodes}",

@@ -22,7 +22,7 @@ from eyehand.envs.execution import Execution
 from eyehand.envs.replay import replay
 from eyehand.envs.robot_env import Quality
 from eyehand.envs.rollout import Outcome, Start, rollout
-from eyehand.envs.suite import Suite, find_suite
+from eyehand.envs.suite import Suite, find_task
 from eyehand.files import check_place, replacing
 from eyehand.functional.sentence import check_sentence
 from eyehand.types import LARGEST_SEED, LARGEST_SIDE, Actor, InputError, check_ranges
@@ -45,11 +45,11 @@ class PlayConfig:
     """One episode to film."""
 
     task: str
-    """Name of the task, e.g. drawer-open."""
+    """Name of the task, e.g. drawer-open, or its own sentence."""
     out: Path = Path("film.mp4")
     """The film, an .mp4 file."""
-    suite: str = "metaworld"
-    """The benchmark that the task is of."""
+    suite: str = ""
+    """The benchmark that the task is of; left out, the one that has it."""
     instruction: str | None = None
     """The sentence that the robot is told; left out, the task's own."""
     seed: int = 1_000_000
@@ -61,7 +61,7 @@ class PlayConfig:
 
     def __post_init__(self) -> None:
         """Check task, sentence, file, seed and size."""
-        find_suite(self.suite).check_task(self.task)
+        find_task(self.task, self.suite)
         if self.instruction is not None:
             check_sentence(self.instruction, "--instruction")
         if self.out.suffix != ".mp4":
@@ -75,14 +75,14 @@ def play(policy: Actor, config: PlayConfig, *, cameras: Mapping[str, int]) -> Ou
     """Let ``policy`` do one episode and film it.
 
     ``cameras`` are height and width of the pictures that the policy reads, pixels, by name.
-    Success is that of ``config.task``, for any sentence.
+    Success is that of the task, for any sentence.
     """
     check_place(config.out)
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    suite = find_suite(config.suite)
-    canonical = suite.instructions(config.task).canonical
+    suite, task = find_task(config.task, config.suite)
+    canonical = suite.instructions(task).canonical
     told = canonical if config.instruction is None else config.instruction
-    start = Start(config.task, config.seed, told)
+    start = Start(task, config.seed, told)
     (outcome,) = rollout(
         policy, suite, [start], execution=config.execution, cameras=cameras, workers=1
     )
@@ -122,7 +122,8 @@ def film_frames(
 ) -> Iterator[Picture]:
     """Replay an episode and yield its annotated pictures."""
     start, total = outcome.start, len(outcome.actions)
-    layout = FilmLayout(suite, start.instruction, total, size=size)
+    most = suite.limit(start.task)
+    layout = FilmLayout(suite, start.instruction, total, most=most, size=size)
     env = suite.make(
         start.task, cameras={suite.view: size}, quality=quality, render_observations=False
     )
@@ -151,12 +152,12 @@ class FilmLayout:
 
     The sentence is above the robot; below are the step and a plot of the actions so far.
 
-    The plot is ``total`` steps wide, the picture ``size`` pixels high and wide. The suite has the
-    names of the actions.
+    The plot is ``total`` steps wide, of ``most`` that there could be, the picture ``size`` pixels
+    high and wide. The suite has the names of the actions.
     """
 
-    def __init__(self, suite: Suite, sentence: str, total: int, *, size: int) -> None:
-        self.size, self.total, self.most = size, total, suite.max_steps
+    def __init__(self, suite: Suite, sentence: str, total: int, *, most: int, size: int) -> None:
+        self.size, self.total, self.most = size, total, most
         self.names = [
             (one.name, COLORS[number % len(COLORS)]) for number, one in enumerate(suite.action)
         ]

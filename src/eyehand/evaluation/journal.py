@@ -23,7 +23,7 @@ from eyehand.files import replacing, source_commit
 from eyehand.types import InputError
 
 _LOGGER = logging.getLogger(__name__)
-_EPISODE = re.compile(rb'"task": "([a-z0-9-]+)", "seed": (\d+)')
+_EPISODE = re.compile(rb'"task": "([^"]+)", "seed": (\d+)')
 """What a damaged line still says of its episode."""
 
 

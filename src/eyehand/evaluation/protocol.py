@@ -54,6 +54,8 @@ SEED_RANGES = {
 """What start states are for, by seed."""
 MOST_EPISODES = 1_000_000
 """Of a task."""
+CHAIN_SEEDS = 50
+"""Start states that chains take in turn, from ``--seed`` on: as many as some suites publish."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class EvalConfig:
     """Episodes per task of each control, on the first seeds; left out, as many as ``episodes``."""
     films: int = 2
     """Films per task, a success and a failure in turn; 0 makes none."""
+    chains: int = 0
+    """Also tell so many chains of the suite's tasks, whatever ``tasks`` says, each chain without a
+    reset between its tasks and up to its first failure."""
 
     def __post_init__(self) -> None:
         """Check that numbers are in range and that the tasks exist."""
@@ -90,9 +95,12 @@ class EvalConfig:
             episodes=(1, MOST_EPISODES),
             probe_episodes=(1, MOST_EPISODES),
             films=(0, MOST_EPISODES),
+            chains=(0, MOST_EPISODES),
         )
         check_workers(self.workers)
-        find_suite(self.suite).select_tasks(self.tasks)
+        suite = find_suite(self.suite)
+        suite.select_tasks(self.tasks)
+        suite.check_chains(self.chains)
         if self.seed_range == "training":
             raise InputError(
                 f"--seed {self.seed} is in 0-9999, the start states of training: "
@@ -108,13 +116,25 @@ class EvalConfig:
         """
         for name, seeds in SEED_RANGES.items():
             if self.seed in seeds:
-                if self.seed + self.episodes - 1 not in seeds:
+                used = max(self.episodes, min(self.chains, CHAIN_SEEDS))
+                if self.seed + used - 1 not in seeds:
+                    chains = f" and --chains {self.chains}" if self.chains else ""
                     raise InputError(
-                        f"--seed {self.seed} with --episodes {self.episodes} leaves the {name} "
-                        f"range, {seeds.start}-{seeds.stop - 1}."
+                        f"--seed {self.seed} with --episodes {self.episodes}{chains} leaves the "
+                        f"{name} range, {seeds.start}-{seeds.stop - 1}."
                     )
+                self._check_last(self.seed + used - 1)
                 return name
         raise InputError(f"--seed must lie between 0 and {2**31 - 1}. Got {self.seed}.")
+
+    def _check_last(self, seed: int) -> None:
+        """Refuse start states that the suite does not have, before any work is done."""
+        suite = find_suite(self.suite)
+        if suite.last_seed is not None and seed > suite.last_seed:
+            raise InputError(
+                f"the last start state of {suite.name} is seed {suite.last_seed}, and these "
+                f"episodes reach {seed}: take a smaller --seed, or fewer."
+            )
 
 
 @dataclass(frozen=True)
@@ -401,4 +421,5 @@ def reproducing_command(config: EvalConfig, evaluated: EvaluatedPolicy) -> str:
     words += ["--probe"] if config.probe else []
     if config.probe_episodes is not None:
         words += ["--probe-episodes", str(config.probe_episodes)]
+    words += ["--chains", str(config.chains)] if config.chains else []
     return shlex.join([*words, "--films", str(config.films), "--out", str(config.out)])

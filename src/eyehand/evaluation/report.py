@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eyehand.checksums import read_line
 from eyehand.envs.suite import find_suite
+from eyehand.evaluation.chain import read_chains
 from eyehand.evaluation.page import fill
 from eyehand.evaluation.probes import SWAPPED
 from eyehand.evaluation.results import Film, mean_rows, read_results
@@ -43,15 +44,18 @@ def write_report(folder: Path, *, training: Path | None = None) -> Path:
     """Write the page of an evaluation, ``report.html`` in ``folder``, and return its path.
 
     Args:
-        folder: Folder of the evaluation, with ``results.json`` and films.
+        folder: Folder of the evaluation, with ``results.json``, films, and ``chains.json`` if
+            chains were told.
         training: Folder of the training run; curves are drawn from its ``metrics.jsonl``, if it has
             one (a checkpoint that was copied elsewhere has none).
 
     Raises:
         InputError: If the results are missing, damaged or unfinished, or the metrics damaged.
     """
-    results = read_results(folder)
-    films = _films(results.films, folder)
+    results, chains = read_results(folder), read_chains(folder)
+    if chains is not None and chains.checkpoint_sha256 != results.checkpoint_sha256:
+        chains = None  # of another policy, that was evaluated here before
+    films, suite = _films(results.films, folder), find_suite(results.suite)
     page = fill(
         "report.html",
         name=Path(results.checkpoint).name,
@@ -61,7 +65,8 @@ def write_report(folder: Path, *, training: Path | None = None) -> Path:
             results.tasks.items(), key=lambda named: (-named[1].success_rate, named[0])
         ),
         swapped=SWAPPED,
-        limit=find_suite(results.suite).max_steps,
+        chains=chains,
+        limit=" or ".join(map(str, sorted({suite.limit(task) for task in results.tasks}))),
         films=films,
         films_left_out=len(results.films) - sum(map(len, films.values())),
         autoplay=len(results.films) <= AUTOPLAYED,

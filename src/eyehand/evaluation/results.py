@@ -25,7 +25,7 @@ class EpisodeRecord:
     """One episode: a line of ``episodes.jsonl``."""
 
     probe: str
-    """Which control it belongs to; empty for the evaluation itself."""
+    """Which control or chain it belongs to; empty for the evaluation itself."""
     task: str
     seed: int
     instruction: str
@@ -168,11 +168,14 @@ def rate(records: Sequence[EpisodeRecord]) -> Rate:
 def rate_of_starts(starts: Sequence[tuple[str, int, bool]]) -> Rate:
     """Return the success rate of episodes of any tasks: task, seed and success of each.
 
+    The interval is Wilson's for one task with a start state for every episode.
+
     Raises:
         ValueError: If there are none.
     """
     found = Rate.of(sum(success for _, _, success in starts), len(starts))
-    if len({task for task, _, _ in starts}) == 1:
+    distinct = len({seed for _, seed, _ in starts}) == len(starts)
+    if distinct and len({task for task, _, _ in starts}) == 1:
         return found
     return replace(found, interval=_interval(starts))
 

@@ -117,8 +117,10 @@ class DecisionProcess:
     def soft(self, epsilon: float) -> "DecisionProcess":
         r"""Return the process in which a random action replaces the chosen one now and then.
 
-        Its optimal values are those of the best :math:`\epsilon`-greedy policy here: what Sarsa and
-        Monte Carlo with :math:`\epsilon`-greedy policies converge to.
+        Its optimal values v, of states, are those of the best :math:`\epsilon`-greedy policy here.
+        Sarsa learns ``action_values(self, v)``: the first action is done as it is, and only those
+        after it may be replaced. Monte Carlo with :math:`\epsilon`-greedy policies learns the same
+        where it converges.
 
         Args:
             epsilon: How often an action is replaced by a uniform one, in [0, 1].

@@ -77,21 +77,23 @@ def tile_features(
 
     Each grid cuts the square into tiles, of which exactly one holds the state; its feature is 1,
     the grid's others are 0. Two states share as many features as grids do not separate them.
-    Grid k is shifted by k and 3 k shares of a tile, so that their corners do not line up.
+    Grid k is shifted by k shares of a tile along one side and by 3 k along the other, so that no
+    two grids share a line.
 
     What people get wrong: every state has as many features of 1 as there are grids, so a step size
     must be divided by their number.
 
     Args:
         state: Two numbers in [0, 1].
-        tilings: Number of grids, at least 1.
+        tilings: Number of grids, at least 1 and no multiple of 3: then 3 k would line up.
         tiles: Tiles along each side of the square, at least 1; a shifted grid needs one more.
 
     Returns:
         ``tilings * (tiles + 1)**2`` features of each state.
 
     Raises:
-        InputError: If a number is below 1, or a state outside the square.
+        InputError: If a number is below 1, ``tilings`` is a multiple of 3, or a state lies outside
+            the square.
 
     References:
         Sutton and Barto, 2018, sec. 9.5.4; the shifts: Miller and Glanz, 1996.
@@ -102,6 +104,10 @@ def tile_features(
     """
     _check_least("tilings", tilings, 1)
     _check_least("tiles", tiles, 1)
+    if tilings % 3 == 0:
+        raise InputError(
+            f"`tilings` must not be a multiple of 3, or grids would share lines. Got {tilings}."
+        )
     inside = ((state >= 0) & (state <= 1)).all(axis=1)  # nan is not
     if not inside.all():
         raise InputError(f"tiles cover [0, 1]. Got the state {state[~inside][0].tolist()}.")

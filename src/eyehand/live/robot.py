@@ -195,7 +195,7 @@ class Robot:
             "sentence": self.sentence,
             "planned_for": self.planned_for,
             "step": len(self.take.actions),
-            "max_steps": self.suite.max_steps,
+            "max_steps": self.suite.limit(self.take.task),
             "seconds": len(self.take.actions) / self.suite.fps,
             "running": self.running,
             "speed": self.speed,

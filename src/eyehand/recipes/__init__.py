@@ -10,8 +10,10 @@ from eyehand.runs.train import TrainingRun
 from eyehand.types import InputError
 
 RECIPES = {
+    "bcz-libero": "eyehand.recipes.bcz_libero:bcz_libero",
     "bcz-metaworld": "eyehand.recipes.bcz_metaworld:bcz_metaworld",
     "bcz-mt50": "eyehand.recipes.bcz_mt50:bcz_mt50",
+    "roboflamingo-libero": "eyehand.recipes.roboflamingo_libero:roboflamingo_libero",
     "roboflamingo-metaworld": "eyehand.recipes.roboflamingo_metaworld:roboflamingo_metaworld",
     "roboflamingo-mt50": "eyehand.recipes.roboflamingo_mt50:roboflamingo_mt50",
 }
@@ -29,6 +31,7 @@ def find_recipe(name: str) -> TrainingRun:
 
 
 REPRODUCTIONS = {
+    "libero": "eyehand.recipes.libero:libero",
     "mt50": "eyehand.recipes.mt50:mt50",
     "mt50-corner4": "eyehand.recipes.mt50:mt50_corner4",
     "mt50-roboflamingo": "eyehand.recipes.mt50:mt50_roboflamingo",

@@ -43,9 +43,9 @@ def semi_gradient_td(
         env: An environment of numbers.
         policy: Probability of each action in each state.
         features: Of each state.
-        config: How much to learn from. ``power`` counts all steps, not the visits of a state, and
-            ``step_size`` must stay below 2 over the largest squared length of a row of features;
-            ``epsilon`` is not used.
+        config: How much to learn from. ``power`` counts all steps, not the visits of a state. As a
+            rule of thumb ``step_size`` stays below 2 over the largest squared length of a row of
+            features. ``epsilon`` is not used.
         watch: Sees the weights after each step.
 
     Returns:
@@ -70,7 +70,7 @@ def semi_gradient_td(
             error = step.reward + config.discount * ahead - here @ weights
             if not abs(error) < LARGEST:
                 raise _diverged(config)
-            weights += config.step_size / world.steps**config.power * error * here
+            weights += config.size(world.steps) * error * here
             if watch is not None:
                 watch(world.steps, weights)
     return weights
@@ -162,8 +162,7 @@ def semi_gradient_sarsa(
             error = reward + config.discount * ahead - weights[action] @ features[state]
             if not abs(error) < LARGEST:
                 raise _diverged(config)
-            size = config.step_size / world.steps**config.power
-            weights[action] += size * error * features[state]
+            weights[action] += config.size(world.steps) * error * features[state]
             if watch is not None:
                 watch(world.steps, weights)
             state, action = next_state, next_action
@@ -207,8 +206,7 @@ def semi_gradient_q_learning(
             error = reward + config.discount * ahead - weights[action] @ features[state]
             if not abs(error) < LARGEST:
                 raise _diverged(config)
-            size = config.step_size / world.steps**config.power
-            weights[action] += size * error * features[state]
+            weights[action] += config.size(world.steps) * error * features[state]
             if watch is not None:
                 watch(world.steps, weights)
             state = next_state
@@ -227,5 +225,6 @@ def _check_features(features: Float64[np.ndarray, "state feature"], world: Tabul
 def _diverged(config: TabularConfig) -> InputError:
     return InputError(
         f"the weights diverge with step_size={config.step_size:g}; take a smaller one, or features "
-        "that generalise less."
+        "that generalise less. If the states are not those of the policy that is learnt, no step "
+        "size may help."
     )

@@ -48,7 +48,9 @@ def policy_iteration(
     Args:
         process: The decision process.
         sweeps: Sweeps of evaluation in a round, at least 1, from values of 0; None solves exactly.
-        tolerance: Largest distance from the optimal values, in the maximum norm, above 0.
+        tolerance: Largest distance from the optimal values, in the maximum norm, above 0. In the
+            exact form it is at least the share ``ROUNDING`` of the largest value, divided by
+            ``1 - discount``: smaller gains may be rounding.
         rounds: Rounds after which it gives up.
         start: The action of each state in the first policy of the exact form; None takes action 0.
             With ``sweeps`` the first policy is the greedy one on values of 0.

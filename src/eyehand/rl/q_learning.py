@@ -50,7 +50,7 @@ def q_learning(
             ahead = 0.0 if terminated else values[next_state].max()
             target = reward + config.discount * ahead
             visits[state, action] += 1
-            size = config.step_size / visits[state, action] ** config.power
+            size = config.size(visits[state, action])
             values[state, action] += size * (target - values[state, action])
             if watch is not None:
                 watch(world.steps, values)
@@ -93,8 +93,7 @@ def off_policy_q_learning(
             target = step.reward + config.discount * ahead
             place = step.state, step.action
             visits[place] += 1
-            size = config.step_size / visits[place] ** config.power
-            values[place] += size * (target - values[place])
+            values[place] += config.size(visits[place]) * (target - values[place])
             if watch is not None:
                 watch(world.steps, values)
     return world.learned(values)

@@ -4,9 +4,11 @@ Rummery and Niranjan, 1994, *On-Line Q-Learning Using Connectionist Systems*; ex
 Seijen et al., 2009, doi 10.1109/ADPRL.2009.4927542; Sutton and Barto, 2018, sec. 6.4, 6.6 and 7.2;
 Zhao, 2025, *Mathematical Foundations of Reinforcement Learning*, sec. 7.2 and 7.3.
 
-All three learn the values of acting :math:`\epsilon`-greedily, exploration included: those of the
-optimal policy of `DecisionProcess.soft`. So Sarsa keeps away from the edge of a cliff that
-Q-learning walks along.
+All three learn what an action is worth if one goes on :math:`\epsilon`-greedily, exploration
+included: ``action_values(process, v)`` with the optimal values v of ``process.soft(epsilon)``. So
+Sarsa keeps away from the edge of a cliff that Q-learning walks along. With an ``epsilon_power`` of
+`TabularConfig` exploring dies out, and these become the optimal values, as long as every action is
+still tried often enough.
 """
 
 from collections import deque
@@ -15,7 +17,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv, Watch
+from eyehand.rl.tabular import Learned, TabularConfig, TabularEnv, Watch, totals
 from eyehand.rl.temporal_difference import check_n
 from eyehand.types import InputError
 
@@ -51,7 +53,7 @@ def sarsa(
             ahead = 0.0 if terminated else values[next_state, next_action]
             target = reward + config.discount * ahead
             visits[state, action] += 1
-            size = config.step_size / visits[state, action] ** config.power
+            size = config.size(visits[state, action])
             values[state, action] += size * (target - values[state, action])
             if watch is not None:
                 watch(world.steps, values)
@@ -84,9 +86,8 @@ def expected_sarsa(
         InputError: If ``target_epsilon`` lies outside [0, 1], or the environment is not one of
             numbers or pays what is not finite.
     """
-    epsilon = config.epsilon if target_epsilon is None else target_epsilon
-    if not 0 <= epsilon <= 1:
-        raise InputError(f"`target_epsilon` must be 0 to 1; got {epsilon}.")
+    if target_epsilon is not None and not 0 <= target_epsilon <= 1:
+        raise InputError(f"`target_epsilon` must be 0 to 1; got {target_epsilon}.")
     world = TabularEnv(env, config)
     values = np.zeros((world.states, world.actions))
     visits = np.zeros(values.shape)
@@ -96,10 +97,11 @@ def expected_sarsa(
             action = world.explore(values[state])
             next_state, reward, terminated = world.step(action)
             after = values[next_state]
+            epsilon = world.epsilon if target_epsilon is None else target_epsilon
             ahead = 0.0 if terminated else (1 - epsilon) * after.max() + epsilon * after.mean()
             target = reward + config.discount * ahead
             visits[state, action] += 1
-            size = config.step_size / visits[state, action] ** config.power
+            size = config.size(visits[state, action])
             values[state, action] += size * (target - values[state, action])
             if watch is not None:
                 watch(world.steps, values)
@@ -144,13 +146,12 @@ def n_step_sarsa(
             next_action = world.explore(values[next_state])
             waiting.append(((state, action), reward))
             while waiting and (world.over or len(waiting) == n):
-                target = 0.0 if terminated else values[next_state, next_action]
-                for _, later in reversed(waiting):
-                    target = later + config.discount * target
+                ahead = 0.0 if terminated else values[next_state, next_action]
+                rewards = [later for _, later in waiting]
+                target = totals(rewards, discount=config.discount, ahead=ahead)[0]
                 place, _ = waiting.popleft()
                 visits[place] += 1
-                size = config.step_size / visits[place] ** config.power
-                values[place] += size * (target - values[place])
+                values[place] += config.size(visits[place]) * (target - values[place])
             if watch is not None:
                 watch(world.steps, values)
             state, action = next_state, next_action

@@ -62,7 +62,8 @@ def robbins_monro(
 
     What people get wrong: step sizes that meet the conditions may still be slow. Near a root with
     slope s, c / k errs like :math:`k^{-1/2}` only if :math:`c s > 1/2`, and like :math:`k^{-cs}`
-    below. Larger, slower falling steps do not need to know s (Polyak and Juditsky, 1992).
+    below. Larger, slower falling steps need not know s, if the mean of all places is the answer
+    instead of the last one (Polyak and Juditsky, 1992, doi 10.1137/0330046).
 
     Args:
         measure: Returns a noisy value at a point; it is handed the point and the number of the
@@ -140,8 +141,9 @@ def dvoretzky(
 
     It converges to zero almost surely if :math:`\sum \alpha_k = \infty`,
     :math:`\sum \alpha_k^2 < \infty`, :math:`\sum \beta_k^2 < \infty`, and the noise has mean zero
-    and bounded variance. Robbins and Monro's theorem follows from it, and with it the convergence
-    of temporal differences and Q-learning.
+    and bounded variance. Robbins and Monro's theorem follows from it. That temporal differences and
+    Q-learning converge needs an extension to many numbers at once, in which the mean of the noise
+    may be as large as a share of the largest number (Jaakkola, Jordan and Singh, 1994).
 
     Args:
         start: Delta at first, in as many runs beside each other as wanted.
@@ -154,7 +156,7 @@ def dvoretzky(
 
     References:
         Dvoretzky, 1956, *On Stochastic Approximation*, Proc. 3rd Berkeley Symp.; Zhao, 2025,
-        sec. 6.3.
+        sec. 6.3; the extension: Jaakkola, Jordan and Singh, 1994, doi 10.1162/neco.1994.6.6.1185.
 
     Example:
         >>> half = np.full(2, 0.5)

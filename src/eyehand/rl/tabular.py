@@ -5,7 +5,7 @@ environment whose spaces are `Discrete` will do.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,6 +32,8 @@ class TabularConfig:
     """Weight of the future per step, 0 to 0.9999."""
     epsilon: float = 0.1
     """How often an action is drawn from all, where the method explores."""
+    epsilon_power: float = 0.0
+    """How that falls: at step n of all episodes it is ``epsilon / n**epsilon_power``."""
     step_size: float = 0.1
     """Share of the way to its target that an entry moves at its first visit."""
     power: float = 0.0
@@ -49,12 +51,17 @@ class TabularConfig:
             prefix="TabularConfig.",
             discount=(0, 0.9999),
             epsilon=(0, 1),
+            epsilon_power=(0, 2),
             step_size=(0, 1),
             power=(0, 2),
             episodes=(1, 10**9),
             length=(1, 10**9),
             seed=(0, LARGEST_SEED),
         )
+
+    def size(self, visit: float | int) -> float:
+        """Return the step size at a visit, counted from 1."""
+        return self.step_size / visit**self.power
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +118,18 @@ class TabularEnv:
     def __init__(self, env: gymnasium.Env[Any, Any], config: TabularConfig) -> None:
         self.states = _count(env.observation_space, "states")
         self.actions = _count(env.action_space, "actions")
-        self.random = np.random.default_rng(config.seed)
+        # Another stream than that of the environment, which is seeded with the number alone.
+        self.random = np.random.default_rng([config.seed, 1])
         self.returns: list[float] = []
         self.lengths: list[float] = []
         self._env, self._config = env, config
         self._seed: int | None = config.seed
         self._state = 0
+
+    @property
+    def epsilon(self) -> float:
+        """How often to explore in the next step."""
+        return self._config.epsilon / (self.steps + 1) ** self._config.epsilon_power
 
     def reset(self, state: int | None = None) -> int:
         """Begin an episode, in a given state if the environment can, and return its state.
@@ -159,7 +172,7 @@ class TabularEnv:
 
     def explore(self, values: np.ndarray) -> int:
         """Choose an action epsilon-greedily: the first of the highest value, or any."""
-        if self.random.random() < self._config.epsilon:
+        if self.random.random() < self.epsilon:
             return int(self.random.integers(self.actions))
         return int(values.argmax())
 
@@ -197,6 +210,19 @@ class TabularEnv:
             )
         if not ((policy >= 0).all() and np.allclose(policy.sum(axis=1), 1, rtol=0, atol=1e-9)):
             raise InputError("every row of the policy must be probabilities that sum to 1.")
+
+
+def totals(rewards: Sequence[float], *, discount: float, ahead: float = 0.0) -> list[float]:
+    """Return the discounted sum of the rewards from each step on, and of what lies ahead of all.
+
+    Example:
+        >>> totals([1.0, 0.0, 2.0], discount=0.5, ahead=8.0)
+        [2.5, 3.0, 6.0]
+    """
+    sums = [ahead]
+    for reward in reversed(rewards):
+        sums.append(reward + discount * sums[-1])
+    return sums[:0:-1]
 
 
 def _count(space: gymnasium.Space[Any], name: str) -> int:

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float64
 
-from eyehand.rl.tabular import TabularConfig, TabularEnv, Transition, Watch
+from eyehand.rl.tabular import TabularConfig, TabularEnv, Transition, Watch, totals
 from eyehand.types import InputError
 
 
@@ -58,8 +58,7 @@ def td_0(
             ahead = 0.0 if step.terminated else values[step.next_state]
             target = step.reward + config.discount * ahead
             visits[step.state] += 1
-            size = config.step_size / visits[step.state] ** config.power
-            values[step.state] += size * (target - values[step.state])
+            values[step.state] += config.size(visits[step.state]) * (target - values[step.state])
             if watch is not None:
                 watch(world.steps, values)
     return values
@@ -107,13 +106,12 @@ def n_step_td(
         for step in world.follow(policy):
             waiting.append(step)
             while waiting and (step.over or len(waiting) == n):
-                target = 0.0 if step.terminated else values[step.next_state]
-                for later in reversed(waiting):
-                    target = later.reward + config.discount * target
+                ahead = 0.0 if step.terminated else values[step.next_state]
+                rewards = [later.reward for later in waiting]
+                target = totals(rewards, discount=config.discount, ahead=ahead)[0]
                 state = waiting.popleft().state
                 visits[state] += 1
-                size = config.step_size / visits[state] ** config.power
-                values[state] += size * (target - values[state])
+                values[state] += config.size(visits[state]) * (target - values[state])
             if watch is not None:
                 watch(world.steps, values)
     return values

