@@ -53,6 +53,12 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
             "no camera of metaworld 'work-area'. Did you mean 'work_area'?",
         ),
         (["play", "no-such-folder", "--task", "reach"], "no-such-folder"),
+        (["practise"], "say what learns: one of a2c"),
+        (["practise", "pp"], "no algorithm 'pp'. Did you mean 'ppo'?"),
+        (
+            ["practise", "ppo", "--environment", "CartPol-v1", "--out", "nowhere"],
+            "'CartPol-v1' cannot be made",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
@@ -151,6 +157,18 @@ def test_train_takes_another_head_by_one_word(
     assert "no head 'lsmt'. Did you mean 'lstm'?" in capsys.readouterr().err
     assert main([*command.replace("/lstm", "/other").split(), "--policy.history", "1"]) == 2
     assert "'lstm' reads a history of frames" in capsys.readouterr().err
+
+
+def test_practise_learns_and_says_what_it_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        f"practise reinforce --environment CartPole-v1 --steps 1024 --environments 2 --episodes 3 "
+        f"--algorithm.steps 512 --out {tmp_path / 'run'}"
+    )
+    assert main(command.split()) == 0
+    assert "reinforce in CartPole-v1: a mean return of" in capsys.readouterr().out
+    assert (tmp_path / "run" / "results.json").is_file()
 
 
 def test_reproduce_passes_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

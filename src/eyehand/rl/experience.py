@@ -86,6 +86,9 @@ class Collector:
         Returns:
             What happened, with the shapes [steps, environments, ...]; and the sums of rewards of
             the episodes that ended meanwhile.
+
+        Raises:
+            InputError: If a reward is no finite number.
         """
         count, rows, finished = len(self.environments), [], []
         for _ in range(steps):
@@ -97,6 +100,11 @@ class Collector:
                 found, *rest, _ = self.environments[e].step(action)
                 self.done[e].append(action)
                 after[e], numbers[:, e] = _flat(found), rest
+                if not np.isfinite(numbers[0, e]):
+                    raise InputError(
+                        f"an environment's reward was {numbers[0, e]} in step {len(self.done[e])} "
+                        "of an episode; it must be a finite number."
+                    )
                 self.total[e] += float(numbers[0, e])
                 self.observation[e] = after[e]
                 if numbers[1:, e].any():

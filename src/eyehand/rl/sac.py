@@ -72,11 +72,11 @@ class Temperature(nn.Module):
 
     def __init__(self, first: float) -> None:
         super().__init__()
-        self.log = nn.Parameter(torch.tensor(float(np.log(first))))
+        self.log = nn.Parameter(torch.tensor([float(np.log(first))]))
 
     def forward(self) -> Float[Tensor, ""]:
         """Return the weight's logarithm."""
-        return self.log
+        return self.log[0]
 
 
 class SAC(OffPolicy):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from jaxtyping import Float32
 from scipy.stats import t
 
 from eyehand.files import replace_text
@@ -84,11 +85,20 @@ def learn_environment(
             threads=threads or 1,  # networks are small: a second thread costs more than it does
         ),
         folder=out,
-        description={"algorithm": {"name": name, **asdict(config)}, "run": asdict(run)},
+        description={
+            "algorithm": {"name": name, **asdict(config)},
+            "environment": run.environment,
+            "environments": run.environments,
+        },
         resume=resume,
     )
     update.collector.close()
-    returns = measure_returns(update, run.environment, run.episodes)
+
+    @torch.no_grad()
+    def act(observation: Float32[np.ndarray, "1 observation"]) -> np.ndarray:
+        return update.collector.as_environments(update.best(torch.from_numpy(observation)))
+
+    returns = returns_of(act, run.environment, run.episodes)
     half = t.ppf(0.975, len(returns) - 1) * np.std(returns, ddof=1) / math.sqrt(len(returns))
     mean = float(np.mean(returns))
     results = {
@@ -114,15 +124,23 @@ def make_environment(name: str) -> gymnasium.Env[np.ndarray, Any]:
         raise InputError(f"the environment {name!r} cannot be made: {error}") from error
 
 
-def measure_returns(update: Any, environment: str, episodes: int) -> list[float]:
-    """Return the sums of rewards of episodes in which the policy takes its best actions."""
+def returns_of(
+    act: Callable[[Float32[np.ndarray, "1 observation"]], np.ndarray],
+    environment: str,
+    episodes: int,
+) -> list[float]:
+    """Return the sums of rewards of episodes, whose seeds begin at `MEASURED_FROM`.
+
+    Args:
+        act: Observation in, actions of the environment out, with one row each.
+        environment: Its id.
+        episodes: How many.
+    """
     made, returns = make_environment(environment), []
     for number in range(episodes):
         observation, total, over = made.reset(seed=MEASURED_FROM + number)[0], 0.0, False
         while not over:
-            with torch.no_grad():
-                seen = torch.from_numpy(np.asarray(observation, np.float32).ravel())[None]
-                action = update.collector.as_environments(update.best(seen))[0]
+            action = act(np.asarray(observation, np.float32).ravel()[None])[0]
             observation, reward, terminated, truncated, _ = made.step(action)
             total += float(reward)
             over = terminated or truncated

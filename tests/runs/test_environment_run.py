@@ -1,0 +1,74 @@
+"""A run in a Gymnasium environment: learnt, measured, resumed, and refused in a sentence."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from eyehand.rl.ddpg import DDPGConfig
+from eyehand.rl.ppo import PPOConfig
+from eyehand.rl.registry import ALGORITHMS, find_algorithm
+from eyehand.runs.environment_run import EnvironmentRun, learn_environment
+from eyehand.types import InputError
+
+SMALL = EnvironmentRun(environment="CartPole-v1", steps=256, environments=2, episodes=3)
+PPO = PPOConfig(steps=32, epochs=2, minibatch=16)
+
+
+def learn(out: Path, run: EnvironmentRun = SMALL, *, resume: bool = False) -> dict[str, Any]:
+    return learn_environment("ppo", run, PPO, out, resume=resume, threads=None)
+
+
+def test_results_say_what_was_measured(tmp_path: Path) -> None:
+    found = learn(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == found
+    low, high = found["interval"]
+    assert len(found["returns"]) == 3
+    assert low <= found["mean_return"] == pytest.approx(np.mean(found["returns"])) <= high
+    assert found["environment_steps"] == 256
+
+
+def test_a_run_goes_on_to_more_steps(tmp_path: Path) -> None:
+    learn(tmp_path / "run", replace(SMALL, steps=128))
+    assert learn(tmp_path / "run", resume=True)["environment_steps"] == 256
+    other = replace(SMALL, environment="Acrobot-v1")
+    with pytest.raises(InputError, match="environment"):
+        learn(tmp_path / "run", other, resume=True)
+
+
+def test_every_algorithm_is_found() -> None:
+    for name in ALGORITHMS:
+        algorithm, config = find_algorithm(name)
+        assert config.__name__ == f"{algorithm.__name__}Config"
+    with pytest.raises(InputError, match="Did you mean .ppo."):
+        find_algorithm("pp")
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'CartPol-v1' cannot be made"):
+        learn(tmp_path, EnvironmentRun(environment="CartPol-v1"))
+    with pytest.raises(InputError, match="DDPG learns numbers actions"):
+        learn_environment("ddpg", SMALL, DDPGConfig(), tmp_path, resume=False, threads=None)
+
+
+class NoReward(gymnasium.Env[np.ndarray, Any]):
+    """Its reward is no number."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(1, np.float32), float("nan"), False, False, {}
+
+
+def test_a_reward_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    gymnasium.register("NoReward-v0", lambda: NoReward(), disable_env_checker=True)
+    with pytest.raises(InputError, match="reward was nan in step 1 of an episode"):
+        learn(tmp_path / "run", EnvironmentRun(environment="NoReward-v0", steps=64))
