@@ -223,7 +223,7 @@ actions, seeds from 1,000,000, and its 95 % interval over trainings (Student's t
 count acting and learning. Stable-Baselines3 {version("stable-baselines3")}, torch
 {torch.__version__}.
 
-| algorithm | environment | steps | return, ours | return, SB3 | steps/s, ours | steps/s, SB3 | ratio |
+| algorithm | environment | steps | return, ours | return, SB3 | steps/s, ours | SB3 | ratio |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {table}
 

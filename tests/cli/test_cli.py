@@ -53,8 +53,8 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
             "no camera of metaworld 'work-area'. Did you mean 'work_area'?",
         ),
         (["play", "no-such-folder", "--task", "reach"], "no-such-folder"),
-        (["practise"], "say what learns: one of a2c"),
-        (["practise", "pp"], "no algorithm 'pp'. Did you mean 'ppo'?"),
+        (["practise"], "say what practises: a checkpoint, or one of a2c"),
+        (["practise", "pp", "--tasks", "reach", "--out", "x"], "pp is no folder of a checkpoint"),
         (
             ["practise", "ppo", "--environment", "CartPol-v1", "--out", "nowhere"],
             "'CartPol-v1' cannot be made",

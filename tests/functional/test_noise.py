@@ -17,6 +17,7 @@ from eyehand.functional.noise import (
     clean_from_noise,
     cosine_alpha_bar,
     euler,
+    noisy_step,
     shifted_beta_time,
     straight_path,
     visited_timesteps,
@@ -236,3 +237,19 @@ def test_refuses_shapes() -> None:
         add_noise(sample, sample, alpha_bar=torch.ones(4))
     with pytest.raises(ValueError, match=r"got level \(1, 2\), sample \(1,\)"):
         straight_path(torch.zeros(1), torch.zeros(1), time=torch.ones(1, 2))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_noise_on_the_way_leaves_the_spread_of_the_points_as_it_is(level: float) -> None:
+    """From N(0, 1) to N(1, 0.5**2): the velocity is known, and so is every moment."""
+    draw, steps = torch.Generator().manual_seed(0), 200
+    point = torch.randn(20_000, generator=draw, dtype=torch.float64)
+    for step in range(steps):
+        time = step / steps
+        variance = (1 - time) ** 2 + (0.5 * time) ** 2
+        # E[action - noise | point] of two Gaussians.
+        velocity = 1 + (0.25 * time - (1 - time)) / variance * (point - time)
+        mean, deviation = noisy_step(point, velocity, time=time, length=1 / steps, level=level)
+        point = mean + deviation * torch.randn(20_000, generator=draw, dtype=torch.float64)
+    assert point.mean().item() == pytest.approx(1, abs=0.02)
+    assert point.std().item() == pytest.approx(0.5, abs=0.02)

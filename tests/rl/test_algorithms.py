@@ -59,8 +59,14 @@ class Copy(gymnasium.Env[np.ndarray, Any]):
 
 Make = Callable[[bool], Update]
 ALGORITHMS: dict[str, tuple[type[Any], Any, tuple[bool, ...]]] = {
-    "reinforce": (Reinforce, ReinforceConfig(**SMALL | {"learning_rate": 3e-2}, steps=64, discount=0.0), (True, False)),
-    "a2c": (A2C, A2CConfig(**SMALL | {"learning_rate": 2e-2}, steps=32, discount=0.0), (True, False)),
+    "reinforce": (
+        Reinforce,
+        ReinforceConfig(dims=(16,), learning_rate=3e-2, steps=64, discount=0.0),
+        (True, False),
+    ),
+    "a2c": (
+        A2C, A2CConfig(dims=(16,), learning_rate=2e-2, steps=32, discount=0.0), (True, False)
+    ),
     "ppo": (
         PPO,
         PPOConfig(

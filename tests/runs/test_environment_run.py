@@ -28,7 +28,8 @@ def test_results_say_what_was_measured(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == found
     low, high = found["interval"]
     assert len(found["returns"]) == 3
-    assert low <= found["mean_return"] == pytest.approx(np.mean(found["returns"])) <= high
+    assert low <= found["mean_return"] <= high
+    assert found["mean_return"] == pytest.approx(np.mean(found["returns"]))
     assert found["environment_steps"] == 256
 
 
@@ -44,7 +45,7 @@ def test_every_algorithm_is_found() -> None:
     for name in ALGORITHMS:
         algorithm, config = find_algorithm(name)
         assert config.__name__ == f"{algorithm.__name__}Config"
-    with pytest.raises(InputError, match="Did you mean .ppo."):
+    with pytest.raises(InputError, match="no algorithm 'pp'"):
         find_algorithm("pp")
 
 

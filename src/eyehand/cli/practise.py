@@ -1,10 +1,16 @@
-"""Learn by doing: an algorithm in a Gymnasium environment.
+"""Learn by doing: a policy on a robot, or an algorithm in a Gymnasium environment.
 
 Run:
+    eyehand practise mt50 --tasks disassemble,soccer --minutes 60 --out outputs/practised
+    eyehand practise CHECKPOINT --method ppo --tasks all --minutes 180 --out outputs/practised
     eyehand practise ppo --environment CartPole-v1 --out outputs/cart-pole
     eyehand practise sac --environment HalfCheetah-v5 --steps 300000 --out outputs/half-cheetah
+
+A policy is a folder of a checkpoint or the name of a released one; ways to practise are grpo, ppo
+and dpo. Algorithms in an environment are a2c, ddpg, dqn, ppo, reinforce, sac and td3.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +18,17 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from eyehand.functional.names import unknown_name
+from eyehand.policies.registry import find_checkpoint
 from eyehand.rl.registry import ALGORITHMS, find_algorithm
 from eyehand.runs.environment_run import EnvironmentRun, learn_environment
+from eyehand.runs.practise import METHODS, PractiseConfig, practise
 from eyehand.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class PractiseArguments:
-    """One run."""
+class EnvironmentArguments:
+    """One run in an environment."""
 
     run: Annotated[EnvironmentRun, tyro.conf.arg(name="")]
     """What is learnt, and how long."""
@@ -31,17 +40,65 @@ class PractiseArguments:
     """Continue from the last checkpoint in the folder."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyArguments:
+    """One practice of a policy."""
+
+    run: Annotated[PractiseConfig, tyro.conf.arg(name="")]
+    """What is practised, and how long."""
+    method: str = "grpo"
+    """How it learns: grpo, ppo or dpo."""
+    resume: bool = False
+    """Continue from the last checkpoint in the folder."""
+
+
 def run(arguments: list[str]) -> None:
-    """Read the arguments, learn, measure."""
+    """Read the arguments, practise, say what came of it."""
     if not arguments or arguments[0].startswith("-"):
         if not {"-h", "--help"} & set(arguments):
-            raise InputError(f"say what learns: one of {', '.join(ALGORITHMS)}.")
-        name, rest = "ppo", arguments
+            raise InputError(
+                f"say what practises: a checkpoint, or one of {', '.join(ALGORITHMS)}."
+            )
+        _practise_policy(Path(), arguments)
+    elif arguments[0] in ALGORITHMS:
+        _learn_in_environment(arguments[0], arguments[1:])
     else:
-        name, *rest = arguments
+        _practise_policy(find_checkpoint(Path(arguments[0])), arguments[1:])
+
+
+def _practise_policy(checkpoint: Path, rest: Sequence[str]) -> None:
+    method = _value_of("--method", rest) or "grpo"
+    if method not in METHODS:
+        raise InputError(unknown_name("way to practise", method, METHODS))
+
+    def start(wanted: Annotated[PolicyArguments, tyro.conf.arg(name="")], settings: Any) -> None:
+        """Practise."""
+        done = practise(checkpoint, wanted.run, settings, method=method, resume=wanted.resume)
+        Console(highlight=False, soft_wrap=True).print(
+            f"{done.steps} rounds in {done.seconds / 60:.1f} minutes; measure it on new start "
+            f"states: eyehand eval {wanted.run.out} --tasks {wanted.run.tasks} --out ..."
+        )
+
+    start.__annotations__["settings"] = METHODS[method][1]
+    tyro.cli(start, args=rest, prog="eyehand practise CHECKPOINT", description=__doc__)
+
+
+def _value_of(flag: str, words: Sequence[str]) -> str | None:
+    """Return what follows a flag, before all flags are read."""
+    for number, word in enumerate(words):
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+        if word == flag and number + 1 < len(words):
+            return words[number + 1]
+    return None
+
+
+def _learn_in_environment(name: str, rest: Sequence[str]) -> None:
     _, config_type = find_algorithm(name)
 
-    def start(wanted: Annotated[PractiseArguments, tyro.conf.arg(name="")], algorithm: Any) -> None:
+    def start(
+        wanted: Annotated[EnvironmentArguments, tyro.conf.arg(name="")], algorithm: Any
+    ) -> None:
         """Learn and measure."""
         found = learn_environment(
             name,

@@ -176,6 +176,51 @@ def euler(
     return point
 
 
+def noisy_step(
+    point: Sample, velocity: Sample, *, time: float, length: float, level: float
+) -> tuple[Sample, float]:
+    r"""Return mean and deviation of a step of a flow that draws noise on its way.
+
+    .. math:: dx = \Big(v - \frac{\sigma^2}{2} \frac{x - \tau v}{1 - \tau}\Big) d\tau
+              + \sigma\, dW, \qquad \sigma = \lambda \sqrt{1 - \tau}
+
+    At every time the points are spread as those that follow the velocities alone: what the noise
+    adds, the second part takes away, since :math:`x - \tau v` is the noise that the flow finds in
+    the point, and :math:`-(x - \tau v) / (1 - \tau)` the gradient of the logarithm of its density.
+    Each step is a Gaussian, so a path has a probability. Sources let the noise grow without bound
+    towards time 0 and cut it there; this one is finite everywhere.
+
+    Args:
+        point: Where the path is.
+        velocity: At that point and time.
+        time: :math:`\tau`, from 0, noise, to below 1, action.
+        length: Of the step.
+        level: :math:`\lambda`, at least 0; 0 is the step of `euler`.
+
+    References:
+        Liu et al., 2025, "Flow-GRPO", https://arxiv.org/abs/2505.05470, section 4.2; Chen et al.,
+        2025, "piRL", https://arxiv.org/abs/2510.25889 (Flow-SDE).
+
+    Example:
+        >>> noisy_step(torch.ones(1), torch.ones(1), time=0.5, length=0.5, level=0.0)
+        (tensor([1.5000]), 0.0)
+    """
+    correction = 0.5 * level**2 * (point - time * velocity)
+    deviation = level * math.sqrt((1 - time) * length)
+    return point + length * (velocity - correction), deviation
+
+
+def gaussian_log_prob(value: Sample, mean: Sample, *, deviation: float) -> Sample:
+    """Return the log-density of every number under a Gaussian of its own mean.
+
+    Example:
+        >>> gaussian_log_prob(torch.zeros(1), torch.zeros(1), deviation=1.0)
+        tensor([-0.9189])
+    """
+    distance = (value - mean) / deviation
+    return -0.5 * distance**2 - math.log(deviation) - 0.5 * math.log(2 * math.pi)
+
+
 def _scales(alpha_bar: Level, *samples: Sample) -> tuple[Tensor, Tensor]:
     """Return what multiplies the clean sample and the noise in a noisy sample."""
     return _like(alpha_bar.sqrt(), *samples), _like((1 - alpha_bar).sqrt(), *samples)

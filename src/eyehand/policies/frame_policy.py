@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from eyehand.functional.names import unknown_name
 from eyehand.models.vision.patch_encoder import STRIDES
 from eyehand.policies.contract import PolicyConfig, PolicyModule, evaluation_mode
-from eyehand.policies.heads.contract import ActionHead
+from eyehand.policies.heads.contract import ActionHead, DrawingHead
 from eyehand.policies.heads.limits import WIDEST
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HEADS, HeadConfig, check_head_fits
@@ -28,6 +28,20 @@ MOST_WEIGHT = 1e6
 """Of a loss beside another one."""
 FEATURE = "feature"
 """Entry of ``Batch.extra`` for features that were computed before: then the head alone learns."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Chunks that were drawn at random, a row each, and all that their probability depends on."""
+
+    feature: Float[Tensor, "row history dim"]
+    """What the head read."""
+    history_mask: Bool[Tensor, "row history"]
+    """False where a frame was padding."""
+    trace: Tensor
+    """As `DrawingHead.draw` returned it."""
+    log_prob: Float[Tensor, "row horizon"]
+    """Of every action, when it was drawn."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +220,49 @@ class FramePolicy(PolicyModule):
             seed = row_seeds(observation.state, generator)
             action = self.head.act(window, history_mask=mask, seed=seed)
         return self.units.restore_action(action)
+
+    @torch.inference_mode()
+    def draw(
+        self, observation: Observation, *, seed: Int64[Tensor, " row"], randomness: float
+    ) -> tuple[ActionChunk, Drawn]:
+        """Draw the next actions of every robot at random; return what `log_prob` reads of them.
+
+        Args:
+            observation: As of `act`.
+            seed: Decides what a row draws.
+            randomness: How random, above 0; see `DrawingHead`.
+
+        Raises:
+            InputError: If the head cannot say how probable an action is.
+        """
+        head = self.drawing_head()
+        with evaluation_mode(self):
+            feature, _ = self._features(
+                observation.image, observation.state, observation.instruction, apart=True
+            )
+            window, mask = self._memory.remember(feature, observation.env_ids)
+            action, trace = head.draw(window, history_mask=mask, seed=seed, randomness=randomness)
+            found = head.log_prob(window, trace, history_mask=mask, randomness=randomness)
+        return self.units.restore_action(action), Drawn(window, mask, trace, found)
+
+    def log_prob(self, drawn: Drawn, randomness: float) -> Float[Tensor, "row horizon"]:
+        """Return the log-probability of every action that `draw` drew, under the present head."""
+        return self.drawing_head().log_prob(
+            drawn.feature, drawn.trace, history_mask=drawn.history_mask, randomness=randomness
+        )
+
+    def drawing_head(self) -> DrawingHead:
+        """Return the head.
+
+        Raises:
+            InputError: If it cannot say how probable an action is.
+        """
+        if not isinstance(self.head, DrawingHead):
+            raise InputError(
+                f"the head {self.config.head.name!r} cannot say how probable an action is, so it "
+                "cannot practise. Heads that can: mlp, mlp_history, lstm, gpt, flow, bins."
+            )
+        return self.head
 
     def reset(self, env_ids: Sequence[int]) -> None:
         """Forget what these robots saw."""

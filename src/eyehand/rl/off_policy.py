@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -126,7 +127,7 @@ class OffPolicy(Update):
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of everything that decides the next steps."""
         own = {"gradients": torch.tensor(self.gradients)}
-        parts = {"collector": self.collector, "buffer": self.buffer}
+        parts: dict[str, Any] = {"collector": self.collector, "buffer": self.buffer}
         for title, part in (parts | dict(self.targets)).items():
             own |= {f"{title}/{name}": t.clone() for name, t in part.state_dict().items()}
         return super().state_dict() | own
@@ -135,7 +136,7 @@ class OffPolicy(Update):
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self.gradients = int(state["gradients"])
-        parts = {"collector": self.collector, "buffer": self.buffer}
+        parts: dict[str, Any] = {"collector": self.collector, "buffer": self.buffer}
         for title, part in (parts | dict(self.targets)).items():
             start = f"{title}/"
             part.load_state_dict(

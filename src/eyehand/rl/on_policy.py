@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -203,7 +204,7 @@ class OnPolicy(Update):
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of everything that decides the next steps."""
         own = {"running": self.running.clone()}
-        parts = {"collector": self.collector, "returns": self.returns}
+        parts: dict[str, Any] = {"collector": self.collector, "returns": self.returns}
         for title, part in parts.items():
             own |= {f"{title}/{name}": t.clone() for name, t in part.state_dict().items()}
         return super().state_dict() | own

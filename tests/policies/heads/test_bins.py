@@ -42,3 +42,26 @@ def test_the_loss_is_the_cross_entropy_of_the_bins() -> None:
 def test_a_single_bin_is_refused() -> None:
     with pytest.raises(InputError, match=r"BinsHeadConfig\.bins must be 2 to 65,536; got 1"):
         BinsHeadConfig(bins=1)
+
+
+def test_the_probabilities_of_all_chunks_sum_to_one() -> None:
+    torch.manual_seed(0)
+    head = BinsHeadConfig(bins=3, dim=8, depth=1, heads=2, head_dim=4).build(
+        2, horizon=2, action_dim=1
+    )
+    every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    feature = torch.randn(1, 1, 2).expand(9, 1, 2)
+    mask = torch.ones(9, 1, dtype=torch.bool)
+    with torch.no_grad():
+        found = head.log_prob(feature, every, history_mask=mask, randomness=0.7)
+        chunk, tokens = head.draw(
+            feature[:1].expand(3000, 1, 2),
+            history_mask=mask[:1].expand(3000, 1),
+            seed=torch.arange(3000),
+            randomness=0.7,
+        )
+    probability = found.sum(dim=1).exp()
+    assert probability.sum().item() == pytest.approx(1, abs=1e-5)
+    drawn = torch.bincount(3 * tokens[:, 0] + tokens[:, 1], minlength=9) / 3000
+    torch.testing.assert_close(drawn, probability, atol=0.03, rtol=0)
+    assert torch.equal(chunk, head.quantizer.decode(tokens[..., None]).clamp(-1, 1))

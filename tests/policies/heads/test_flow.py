@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eyehand.functional.noise import euler
 from eyehand.policies.heads.flow import FlowHeadConfig
 from eyehand.types import InputError
 
@@ -41,3 +42,27 @@ def test_a_linear_flow_is_followed_exactly_in_any_number_of_steps(steps: int) ->
 def test_no_steps_are_refused() -> None:
     with pytest.raises(InputError, match=r"FlowHeadConfig\.steps must be 1 to 65,536; got 0"):
         FlowHeadConfig(steps=0)
+
+
+def test_a_path_has_the_probability_of_its_steps() -> None:
+    """Held against torch's Gaussians; without noise a path is Euler's."""
+    torch.manual_seed(0)
+    head = FlowHeadConfig(steps=4, dim=8, depth=1).build(3, horizon=2, action_dim=2).eval()
+    feature, mask = torch.randn(5, 1, 3), torch.ones(5, 1, dtype=torch.bool)
+    told = {"history_mask": mask, "randomness": 0.6}
+    with torch.no_grad():
+        chunk, path = head.draw(feature, seed=torch.arange(5), **told)
+        found = head.log_prob(feature, path, **told)
+        total = torch.zeros(5, 2)
+        for step in range(4):
+            time = step / 4
+            velocity = head.denoiser(path[:, step], torch.full((5,), time), feature[:, 0])
+            noise = path[:, step] - time * velocity
+            mean = path[:, step] + (velocity - 0.5 * 0.6**2 * noise) / 4
+            step_of = torch.distributions.Normal(mean, 0.6 * ((1 - time) / 4) ** 0.5)
+            total += step_of.log_prob(path[:, step + 1]).sum(dim=-1)
+        _, still = head.draw(feature, history_mask=mask, seed=torch.arange(5), randomness=1e-9)
+        end = euler(lambda p, t: head.denoiser(p, t, feature[:, 0]), still[:, 0], steps=4)
+    torch.testing.assert_close(found, total)
+    assert torch.equal(chunk, path[:, -1].clamp(-1, 1))
+    torch.testing.assert_close(still[:, -1], end)

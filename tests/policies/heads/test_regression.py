@@ -112,3 +112,16 @@ def test_half_precision_predictions_give_a_float32_loss() -> None:
         motion.bfloat16(), gripper.bfloat16(), action, mask, huber_delta=1.0, gripper_weight=0.3
     )
     assert {value.dtype for value in got.values()} == {torch.float32}
+
+
+def test_what_is_drawn_has_the_density_of_a_gaussian() -> None:
+    torch.manual_seed(0)
+    head = MLPHeadConfig(dims=(8,)).build(3, horizon=2, action_dim=4).eval()
+    feature, mask = torch.randn(5, 1, 3), torch.ones(5, 1, dtype=torch.bool)
+    with torch.no_grad():
+        middle = head.act(feature, history_mask=mask, seed=torch.arange(5))
+        chunk, trace = head.draw(feature, history_mask=mask, seed=torch.arange(5), randomness=0.2)
+        found = head.log_prob(feature, trace, history_mask=mask, randomness=0.2)
+    wanted = torch.distributions.Normal(middle, 0.2).log_prob(trace).sum(dim=-1)
+    torch.testing.assert_close(found, wanted)  # nothing it says is beyond [-1, 1]
+    assert torch.equal(chunk, trace.clamp(-1, 1))

@@ -13,12 +13,23 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from eyehand.nn.quantizer import UniformQuantizer, quantile_bounds
-from eyehand.policies.heads.contract import FrameHead, RowChunk, RowFeature, RowMask, Seeds
+from eyehand.policies.heads.chunk import row_generators
+from eyehand.policies.heads.contract import (
+    Chunk,
+    DrawingHead,
+    Features,
+    FrameHead,
+    FrameMask,
+    RowChunk,
+    RowFeature,
+    RowMask,
+    Seeds,
+)
 from eyehand.policies.heads.limits import WIDEST
 from eyehand.policies.heads.token_decoder import TokenHeadConfig
 from eyehand.types import check_ranges
@@ -45,7 +56,7 @@ class BinsHeadConfig(TokenHeadConfig):
         return BinsHead(dim, config=self, horizon=horizon, action_dim=action_dim)
 
 
-class BinsHead(FrameHead):
+class BinsHead(FrameHead, DrawingHead):
     """Tokens of a chunk, given a frame's feature.
 
     Arguments are those of `ActionHeadConfig.build`, and the config itself.
@@ -83,3 +94,28 @@ class BinsHead(FrameHead):
         length = self.horizon * len(self.quantizer.low)
         tokens = self.decoder.generate(feature, length=length)
         return self.quantizer.decode(rearrange(tokens, "n (h a) -> n h a", h=self.horizon))
+
+    def draw(
+        self, feature: Features, *, history_mask: FrameMask, seed: Seeds, randomness: float
+    ) -> tuple[Chunk, Tensor]:
+        """Draw tokens at the temperature ``randomness``; see `DrawingHead.draw`."""
+        length = self.horizon * len(self.quantizer.low)
+        generators = row_generators(seed)
+
+        def choose(logits: Float[Tensor, "batch vocabulary"]) -> Int64[Tensor, " batch"]:
+            """Draw by the Gumbel trick: the largest of logits with noise."""
+            uniform = torch.stack([torch.rand(logits.shape[1], generator=g) for g in generators])
+            gumbel = -(-uniform.clamp_min(1e-20).log()).log().to(logits)
+            return (logits / randomness + gumbel).argmax(dim=-1)
+
+        tokens = self.decoder.generate(feature[:, -1], length=length, choose=choose)
+        chunk = self.quantizer.decode(rearrange(tokens, "n (h a) -> n h a", h=self.horizon))
+        return chunk.clamp(-1, 1), tokens
+
+    def log_prob(
+        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
+    ) -> Float[Tensor, "batch horizon"]:
+        """Return the log-probability of every action's tokens, given those before it."""
+        logits = self.decoder(feature[:, -1], trace) / randomness
+        found = logits.log_softmax(dim=-1).gather(-1, trace[..., None])[..., 0]
+        return rearrange(found, "n (h a) -> n h a", h=self.horizon).sum(dim=-1)

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from eyehand.policies.heads.contract import ActionHead
+from eyehand.policies.heads.contract import ActionHead, DrawingHead
 
 HISTORY = 5
 
@@ -40,6 +41,8 @@ def check_head(head: ActionHead, *, dim: int, horizon: int, action_dim: int) -> 
     _check_padding(head, feature, action, masks)
     _check_act(head, feature, history_mask, shape=(4, horizon, action_dim))
     _check_stream(head, feature, action, masks)
+    if isinstance(head, DrawingHead):
+        _check_draw(head, feature, history_mask)
 
 
 def _check_gradients(
@@ -123,6 +126,28 @@ def _check_act(
     loaded.load_state_dict(head.state_dict())
     again = loaded.act(feature, history_mask=history_mask, seed=seed)
     assert torch.equal(again, chunk), "a head that was saved and loaded acts otherwise"
+
+
+def _check_draw(head: DrawingHead, feature: Tensor, history_mask: Tensor) -> None:
+    """What a row draws depends on its seed alone, and its probability has a gradient."""
+    seed, draw = torch.tensor([3, 1, 4, 1]), partial(head.draw, randomness=0.5)
+    with torch.no_grad():
+        chunk, trace = draw(feature, seed=seed, history_mask=history_mask)
+        alone, _ = draw(feature[2:3], seed=seed[2:3], history_mask=history_mask[2:3])
+        other, _ = draw(feature, seed=seed + 1, history_mask=history_mask)
+    assert chunk.abs().max() <= 1, f"a drawn action of {chunk.abs().max()} is not in [-1, 1]"
+    _same(alone, chunk[2:3], "what a row draws depends on the rows beside it")
+    assert not torch.equal(other, chunk), "another seed draws the same"
+    found = head.log_prob(feature, trace, history_mask=history_mask, randomness=0.5)
+    assert found.shape == chunk.shape[:2], (
+        f"log-probabilities have the shape {tuple(found.shape)}, not {tuple(chunk.shape[:2])}"
+    )
+    assert found.isfinite().all(), "a log-probability is not finite"
+    head.zero_grad()
+    found.sum().backward()
+    assert any(value.grad is not None and value.grad.any() for value in head.parameters()), (
+        "no gradient comes from the log-probability"
+    )
 
 
 def _seeded(

@@ -52,6 +52,37 @@ class ActionHead(nn.Module, ABC):
         """Return the chunk that begins at the last frame; ``seed`` decides what a row draws."""
 
 
+class DrawingHead(ActionHead):
+    """A head that can draw chunks at random and say how probable each action was.
+
+    Learning by doing needs it (:mod:`eyehand.rl.practice`): imitation and acting do not. How random
+    the draws are is told with every call, since it is no part of the network: the standard
+    deviation of a Gaussian, the noise level of a flow, the temperature of tokens.
+    """
+
+    @abstractmethod
+    def draw(
+        self, feature: Features, *, history_mask: FrameMask, seed: Seeds, randomness: float
+    ) -> tuple[Chunk, Tensor]:
+        """Draw a chunk that begins at the last frame.
+
+        Args:
+            feature: What is seen and told at every frame of a window.
+            history_mask: False where a frame is padding.
+            seed: Decides what a row draws, whatever rows are beside it.
+            randomness: How random, above 0.
+
+        Returns:
+            The chunk, in [-1, 1]; and its trace, from which `log_prob` is computed: one row each.
+        """
+
+    @abstractmethod
+    def log_prob(
+        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
+    ) -> Float[Tensor, "batch horizon"]:
+        """Return the log-probability of every action of the chunks that `draw` drew."""
+
+
 @dataclass(frozen=True)
 class ActionHeadConfig(ABC):
     """A head's sizes; a head adds its fields, among them ``name``, by which it is found."""

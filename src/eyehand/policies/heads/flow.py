@@ -10,13 +10,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from eyehand.functional.noise import euler, shifted_beta_time, straight_path
+from eyehand.functional.noise import (
+    euler,
+    gaussian_log_prob,
+    noisy_step,
+    shifted_beta_time,
+    straight_path,
+)
 from eyehand.policies.heads.chunk import row_noise
 from eyehand.policies.heads.contract import (
     ActionHeadConfig,
+    Chunk,
+    DrawingHead,
+    Features,
     FrameHead,
+    FrameMask,
     RowChunk,
     RowFeature,
     RowMask,
@@ -43,8 +54,11 @@ class FlowHeadConfig(ActionHeadConfig):
         return FlowHead(dim, config=self, horizon=horizon, action_dim=action_dim)
 
 
-class FlowHead(FrameHead):
+class FlowHead(FrameHead, DrawingHead):
     """Velocity of a chunk, given a frame's feature.
+
+    What is drawn at random is a path with noise at every step (`noisy_step`): its trace is its
+    points, and its probability that of all its steps. The first point counts as given.
 
     Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
@@ -69,3 +83,35 @@ class FlowHead(FrameHead):
         return euler(
             lambda point, time: self.denoiser(point, time, feature), noise, steps=self.steps
         )
+
+    def draw(
+        self, feature: Features, *, history_mask: FrameMask, seed: Seeds, randomness: float
+    ) -> tuple[Chunk, Tensor]:
+        """Draw a path; see `DrawingHead.draw`. Randomness is the noise level of `noisy_step`."""
+        row = feature[:, -1]
+        every = row_noise(seed, horizon=(self.steps + 1) * self.horizon, action_dim=self.action_dim)
+        noise = every.unflatten(1, (self.steps + 1, self.horizon))
+        points = [noise[:, 0]]
+        for step in range(self.steps):
+            mean, deviation = self._step(row, points[-1], step, randomness)
+            points.append(mean + deviation * noise[:, step + 1])
+        return points[-1].clamp(-1, 1), torch.stack(points, dim=1)
+
+    def log_prob(
+        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
+    ) -> Float[Tensor, "batch horizon"]:
+        """Return the log-density of the steps to every action, given the first point."""
+        row, total = feature[:, -1], trace.new_zeros(len(trace), self.horizon)
+        for step in range(self.steps):
+            mean, deviation = self._step(row, trace[:, step], step, randomness)
+            following = trace[:, step + 1]
+            total = total + gaussian_log_prob(following, mean, deviation=deviation).sum(dim=-1)
+        return total
+
+    def _step(
+        self, feature: RowFeature, point: RowChunk, step: int, level: float
+    ) -> tuple[RowChunk, float]:
+        """Return mean and deviation of the point after this one."""
+        time, length = step / self.steps, 1 / self.steps
+        velocity = self.denoiser(point, point.new_full((len(point),), time), feature)
+        return noisy_step(point, velocity, time=time, length=length, level=level)

@@ -13,13 +13,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eyehand.functional.noise import gaussian_log_prob
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.heads.chunk import row_noise
 from eyehand.policies.heads.contract import (
-    ActionHead,
     ActionHeadConfig,
     Chunk,
     ChunkMask,
     Chunks,
+    DrawingHead,
     Features,
     FrameMask,
     Memory,
@@ -149,7 +151,7 @@ class Shortcut(nn.Module):
         return self.to_action.split(self.layers(feature))
 
 
-class RegressionHead(ActionHead):
+class RegressionHead(DrawingHead):
     """A head that regresses: a memory of every frame, layers, and a :class:`RegressionOutput`.
 
     Arguments are those of `ActionHeadConfig.build`, and the config itself.
@@ -182,9 +184,29 @@ class RegressionHead(ActionHead):
 
     def act(self, feature: Features, *, history_mask: FrameMask, seed: Seeds) -> Chunk:
         """Return the chunk that begins at the last frame, in [-1, 1]."""
+        return self._mean(feature, history_mask).clamp(-1, 1)
+
+    def draw(
+        self, feature: Features, *, history_mask: FrameMask, seed: Seeds, randomness: float
+    ) -> tuple[Chunk, Tensor]:
+        """Draw from a Gaussian about what the head says, grippers too; see `DrawingHead.draw`."""
+        mean = self._mean(feature, history_mask)
+        noise = row_noise(seed, horizon=mean.shape[1], action_dim=mean.shape[2])
+        drawn = mean + randomness * noise
+        return drawn.clamp(-1, 1), drawn
+
+    def log_prob(
+        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
+    ) -> Float[Tensor, "batch horizon"]:
+        """Return the log-density of every action before it was clipped."""
+        mean = self._mean(feature, history_mask)
+        return gaussian_log_prob(trace, mean, deviation=randomness).sum(dim=-1)
+
+    def _mean(self, feature: Features, history_mask: FrameMask) -> Chunk:
+        """Return what the head says at the last frame, unclipped."""
         memory = self.remember(feature, history_mask)[:, -1]
         motion, gripper = self._say(feature[:, -1], memory)
-        return torch.cat([motion.clamp(-1, 1), 2 * gripper.sigmoid() - 1], dim=-1)
+        return torch.cat([motion, 2 * gripper.sigmoid() - 1], dim=-1)
 
     def _say(
         self, feature: Float[Tensor, "*batch dim"], memory: Float[Tensor, "*batch memory"]

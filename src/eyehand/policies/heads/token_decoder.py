@@ -1,5 +1,6 @@
 """Tokens one after the other, given a feature: the network of heads that speak in tokens."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,11 @@ from torch import Tensor, nn
 
 from eyehand.nn.transformer import CausalTransformer
 from eyehand.policies.heads.contract import ActionHeadConfig
+
+
+def likeliest(logits: Float[Tensor, "batch vocabulary"]) -> Int64[Tensor, " batch"]:
+    """Return the token of the largest logit."""
+    return logits.argmax(dim=-1)
 
 
 class TokenDecoder(nn.Module):
@@ -45,13 +51,18 @@ class TokenDecoder(nn.Module):
         return self.to_logits(self.transformer(x)[0]).float()
 
     def generate(
-        self, feature: Float[Tensor, "batch dim"], *, length: int, end: int | None = None
+        self,
+        feature: Float[Tensor, "batch dim"],
+        *,
+        length: int,
+        end: int | None = None,
+        choose: Callable[[Float[Tensor, "batch vocabulary"]], Int64[Tensor, " batch"]] = likeliest,
     ) -> Int64[Tensor, "batch token"]:
-        """Return the likeliest next token, ``length`` times or until every row has said ``end``."""
+        """Choose the next token ``length`` times, or until every row has said ``end``."""
         x, caches, tokens = self.to_first(feature)[:, None], None, []
         for _ in range(length):
             x, caches = self.transformer(x, caches=caches)
-            tokens.append(self.to_logits(x).argmax(dim=-1))
+            tokens.append(choose(self.to_logits(x)[:, 0].float())[:, None])
             if end is not None and (torch.cat(tokens, dim=1) == end).any(dim=1).all():
                 break
             x = self.embedding(tokens[-1])

@@ -1,0 +1,148 @@
+"""Practice: whole episodes of a policy that draws its chunks, and what a learner reads of them.
+
+Only the head learns. What it reads, the features of the frames, is kept with every chunk: so a
+learner can pass over the same episodes several times without a picture.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from eyehand.functional.start_seed import start_seed
+from eyehand.policies.frame_policy import Drawn, FramePolicy
+from eyehand.types import ActionChunk, Observation
+
+
+@dataclass(frozen=True)
+class Practice:
+    """Chunks of episodes from several starts; one row is one chunk."""
+
+    drawn: Drawn
+    """What was drawn."""
+    executed: Bool[Tensor, "row horizon"]
+    """Which actions of the chunk were executed."""
+    episode: Int64[Tensor, " row"]
+    """Number of the row's episode; rows of an episode stand together, in their order."""
+    success: Bool[Tensor, " episode"]
+    """Whether each episode ended well."""
+    group: Int64[Tensor, " episode"]
+    """Number of each episode's start state."""
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+        return len(self.episode)
+
+    @property
+    def last(self) -> Bool[Tensor, " row"]:
+        """Return which rows are the last of their episode."""
+        following = torch.cat([self.episode[1:], self.episode.new_full((1,), -1)])
+        return following != self.episode
+
+    def to(self, device: torch.device) -> "Practice":
+        """Return it with its tensors on ``device``."""
+        own = {name: getattr(self, name).to(device) for name in ("executed", *_NUMBERS)}
+        return Practice(_each(lambda tensor: tensor.to(device), self.drawn), **own)
+
+    def rows(self, which: Tensor) -> "Practice":
+        """Return some of the chunks, with all episodes that they may be of."""
+        return replace(
+            self,
+            drawn=_each(lambda tensor: tensor[which], self.drawn),
+            executed=self.executed[which],
+            episode=self.episode[which],
+        )
+
+    def chunk_log_prob(self, log_prob: Float[Tensor, "row horizon"]) -> Float[Tensor, " row"]:
+        """Return the log-probability of what was executed of every chunk."""
+        return (log_prob * self.executed).sum(dim=1)
+
+
+_NUMBERS = ("episode", "success", "group")
+
+
+def _row(row: int, tensor: Tensor) -> Tensor:
+    return tensor[row : row + 1].clone()
+
+
+def _each(change: Callable[[Tensor], Tensor], drawn: Drawn) -> Drawn:
+    return Drawn(*(change(getattr(drawn, part.name)) for part in fields(Drawn)))
+
+
+class PractisingActor:
+    """A policy that draws its chunks, and remembers them for every robot.
+
+    Args:
+        policy: Its head must be a `DrawingHead`.
+        randomness: As of `DrawingHead.draw`.
+        seed: With a robot's number and that of its chunk it decides what is drawn: so episodes do
+            not depend on how many run at a time.
+
+    Raises:
+        InputError: If the head cannot say how probable an action is.
+    """
+
+    def __init__(self, policy: FramePolicy, *, randomness: float, seed: int) -> None:
+        policy.drawing_head()
+        self.policy, self.randomness, self.seed = policy, randomness, seed
+        self.drawn: dict[int, list[Drawn]] = {}
+        """What each robot drew in its episode, a chunk an entry."""
+
+    def act(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> ActionChunk:
+        """Draw the next actions of every robot, in the environment's units."""
+        counts = [len(self.drawn.get(one, ())) for one in observation.env_ids]
+        seeds = [
+            start_seed(f"practice {self.seed} {one}", count)
+            for one, count in zip(observation.env_ids, counts, strict=True)
+        ]
+        action, found = self.policy.draw(
+            observation, seed=torch.tensor(seeds), randomness=self.randomness
+        )
+        for row, one in enumerate(observation.env_ids):
+            if one >= 0:
+                self.drawn.setdefault(one, []).append(_each(partial(_row, row), found))
+        return action
+
+    def reset(self, env_ids: Sequence[int]) -> None:
+        """Let the policy forget these robots; what they drew is kept for `practice`."""
+        self.policy.reset(env_ids)
+
+    def practice(
+        self,
+        success: Sequence[bool],
+        steps: Sequence[int],
+        groups: Sequence[int],
+        *,
+        executed: int,
+    ) -> Practice:
+        """Return what was done in episodes that have ended, one of each robot 0, 1, ...
+
+        Args:
+            success: Whether each ended well.
+            steps: How many actions each had.
+            groups: Number of each one's start state.
+            executed: Actions executed of every chunk but an episode's last.
+        """
+        chunks = [self.drawn[number] for number in range(len(success))]
+        flat = [chunk for own in chunks for chunk in own]
+        done = [
+            np.clip(own_steps - executed * np.arange(len(own)), 0, executed)
+            for own_steps, own in zip(steps, chunks, strict=True)
+        ]
+        count = torch.from_numpy(np.concatenate(done))
+        horizon = torch.arange(flat[0].log_prob.shape[1])
+        lengths = torch.tensor([len(own) for own in chunks])
+        parts = (torch.cat([getattr(one, part.name) for one in flat]) for part in fields(Drawn))
+        return Practice(
+            Drawn(*parts),
+            executed=horizon < count[:, None],
+            episode=torch.arange(len(chunks)).repeat_interleave(lengths),
+            success=torch.tensor(list(success)),
+            group=torch.tensor(list(groups)),
+        )
