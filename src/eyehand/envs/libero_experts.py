@@ -123,9 +123,7 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
     return put(scene, yaw, way, clear=clear, free=free)
 
 
-def _under(
-    points: Float[np.ndarray, "point 3"], drawer: Float[np.ndarray, "corner 3"]
-) -> bool:
+def _under(points: Float[np.ndarray, "point 3"], drawer: Float[np.ndarray, "corner 3"]) -> bool:
     """Return whether a thing stands below an open drawer, which it would hit on its way up."""
     beside = (points[:, :2].max(axis=0) < drawer[:, :2].min(axis=0) - 0.01) | (
         points[:, :2].min(axis=0) > drawer[:, :2].max(axis=0) + 0.01

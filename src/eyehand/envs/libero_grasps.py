@@ -117,7 +117,9 @@ def top_grasp(
             rim[up] = sign * (high - RIM)
             grasps.append(Grasp(place + turned @ rim, float(yaws[number]), 0.006))
     if inward is not None:
-        grasp = _handle_grasp(place + points @ turned.T, place + turned @ middle, width.max(), inward)
+        grasp = _handle_grasp(
+            place + points @ turned.T, place + turned @ middle, width.max(), inward
+        )
         if grasp is not None:
             return grasp
         outermost = min(grasps, key=lambda grasp: float(grasp.place @ inward))
