@@ -46,7 +46,7 @@ def page(found: dict[str, Results], losses: dict[str, float], minutes: float) ->
     for name, own in found.items():
         assert own.score is not None
         difference = difference_by_seed(own.episodes, begun.episodes)
-        test = "" if own is begun else f"{sign_flip_p_value(difference):.4f}"
+        test = "" if own is begun else f"{sign_flip_p_value(difference):.2g}"
         means = [
             f"{100 * m.value:.1f} ({percent_range(m.interval)})" for m in (own.score, own.task_mean)
         ]

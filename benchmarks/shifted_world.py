@@ -105,7 +105,7 @@ def page(found: dict[str, dict[str, Results]], minutes: float) -> str:
         for world in WORLDS:
             difference = difference_by_seed(found[one][world].episodes, found[two][world].episodes)
             p = sign_flip_p_value(difference)
-            tests.append(f"| {one} less {two} | {world} | {difference.sum():+d} | {p:.4f} |")
+            tests.append(f"| {one} less {two} | {world} | {difference.sum():+d} | {p:.2g} |")
     episodes = EPISODES * len(METAWORLD.select_tasks(TASKS))
     table, differences = "\n".join(rows), "\n".join(tests)
     return f"""# Narrow, wide, and both
@@ -117,8 +117,9 @@ and one place of the camera; in `wide` every episode has its own: the camera up 
 {100 * OFFSET:g} cm to either side, the lamps at {100 * DARK:g} to {100 * BRIGHT:g} %.
 The shifted world has the camera {100 * SHIFT:g} cm to the right and the
 lamps at {100 * DIM:g} %. BC-Z (`bcz-mt50` without colour jitter), {minutes:g} minutes
-for each training with {torch.get_num_threads()} thread(s), one training seed; {EPISODES} episodes a task, seeds from {FIRST:,}, looked at
-once. In brackets 95 % intervals that respect which episodes share a seed, of one training.
+for each training with {torch.get_num_threads()} thread(s), one training seed; {EPISODES} episodes a
+task, seeds from {FIRST:,}, looked at once. In brackets 95 % intervals that respect which episodes
+share a seed, of one training.
 
 {table}
 
