@@ -6,6 +6,7 @@ depends on its seed and its actions alone: it keeps these, and does the actions 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -143,7 +144,7 @@ class Collector:
         for e, length in enumerate(state["length"].tolist()):
             self.observation[e] = self._begin(e)
             for action in state["actions"][e, :length].numpy():
-                taken = np.int64(action) if discrete else action.astype(np.float32)
+                taken: Any = np.int64(action) if discrete else action.astype(np.float32)
                 found, reward, *_ = self.environments[e].step(taken)
                 self.done[e].append(taken)
                 self.observation[e] = _flat(found)
