@@ -219,8 +219,8 @@ def page(folder: Path) -> str:
 
 The same settings, steps and training seeds (0 to {SEEDS[-1]}), one thread each; two runs at a time
 on two cores. Return: the mean over {len(SEEDS)} trainings of {EPISODES} episodes of the best
-actions, seeds from 1,000,000, and its 95 % interval over trainings (Student's t). Steps a second
-count acting and learning. Stable-Baselines3 {version("stable-baselines3")}, torch
+actions, seeds from 2,000,000,000, and its 95 % interval over trainings (Student's t). Steps a
+second count acting and learning. Stable-Baselines3 {version("stable-baselines3")}, torch
 {torch.__version__}.
 
 | algorithm | environment | steps | return, ours | return, SB3 | steps/s, ours | SB3 | ratio |

@@ -83,3 +83,7 @@ def test_preferences_move_both_ways_and_less_where_they_are_kept() -> None:
     assert rejected.grad.item() == pytest.approx(0.25)
     kept = preference_loss(zero + 3, zero - 3, zero, zero, beta=0.5)
     assert kept.item() == pytest.approx(np.log1p(np.exp(-3.0)))
+
+
+def test_equal_rewards_have_no_advantage_whatever_rounding_says() -> None:
+    assert not group_advantage(torch.full((1, 8), 0.1)).any()

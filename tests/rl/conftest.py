@@ -1,17 +1,28 @@
-"""A policy whose feature is the robot's state, and a task that needs no simulator."""
+"""Small worlds with their exact answers, and tasks that need no simulator."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
+from eyehand.envs.grid_world import GridWorld
+from eyehand.functional.bellman import action_values
+from eyehand.functional.decision_process import DecisionProcess
 from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HeadConfig
 from eyehand.policies.normalization import blank_statistics
+from eyehand.rl.experience import Turn
+from eyehand.rl.policy_iteration import policy_iteration
 from eyehand.rl.practice import Practice, PractisingActor
+from eyehand.training.distributed import seed_step
+from eyehand.training.update import check_update
 from eyehand.types import Observation
 
 STARTS, EPISODES = 16, 8
@@ -81,3 +92,125 @@ def practice_maker() -> Callable[..., Practice]:
 @pytest.fixture
 def policy() -> StatePolicy:
     return make_policy()
+
+
+class Copy(gymnasium.Env[np.ndarray, Any]):
+    """Be told a number, say it: the reward is largest where the action is the observation."""
+
+    def __init__(self, *, discrete: bool, steps: int = 8) -> None:
+        self.discrete, self.steps, self.done = discrete, steps, 0
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = (
+            gymnasium.spaces.Discrete(2)
+            if discrete
+            else gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+        )
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.done = 0
+        return self._told(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        wanted = self.told[0]
+        if self.discrete:
+            reward = float((wanted > 0) == bool(action))
+        else:
+            reward = 1 - abs(float(np.asarray(action).ravel()[0]) - 0.5 * wanted)
+        self.done += 1
+        return self._told(), reward, False, self.done == self.steps, {}
+
+    def _told(self) -> np.ndarray:
+        self.told = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.told
+
+
+@pytest.fixture(name="make_update")
+def update_maker() -> Callable[..., Any]:
+    """From an algorithm, its config and the kind of actions to an update that copies numbers."""
+
+    def make(algorithm: Any, config: Any, *, discrete: bool) -> Any:
+        torch.manual_seed(0)
+        return algorithm([Copy(discrete=discrete) for _ in range(4)], config, seed=1)
+
+    return make
+
+
+@pytest.fixture
+def check_contract(make_update: Callable[..., Any]) -> Callable[..., None]:
+    """Check that an algorithm keeps the contract of updates."""
+
+    def check(algorithm: Any, config: Any, *, discrete: bool, steps: int) -> None:
+        check_update(
+            lambda: make_update(algorithm, config, discrete=discrete),
+            lambda start: repeat(Turn(4)),
+            steps=steps,
+        )
+
+    return check
+
+
+@pytest.fixture
+def learn(make_update: Callable[..., Any]) -> Callable[..., tuple[float, float]]:
+    """Let an algorithm learn to copy; return the mean returns of its first and last episodes.
+
+    Chance gives about 4 of 8.
+    """
+
+    def learn(algorithm: Any, config: Any, *, discrete: bool, steps: int) -> tuple[float, float]:
+        update = make_update(algorithm, config, discrete=discrete)
+        update.prepare(Accelerator(), Turn(4))
+        found: list[float] = []
+        for step in range(steps):
+            seed_step(0, step, 0)
+            losses = update.step(Turn(4))
+            found += [float(losses["return"])] if "return" in losses else []
+        return float(np.mean(found[:3])), float(np.mean(found[-8:]))
+
+    return learn
+
+
+@pytest.fixture(scope="session")
+def small() -> GridWorld:
+    """Six cells without an end: one is forbidden, one pays."""
+    return GridWorld(rows=2, columns=3, target=(1, 1), forbidden=((0, 1),))
+
+
+@pytest.fixture(scope="session")
+def slippery() -> GridWorld:
+    """The same, where one action of five is replaced by chance."""
+    return GridWorld(rows=2, columns=3, target=(1, 1), forbidden=((0, 1),), slip=0.2)
+
+
+@pytest.fixture(scope="session")
+def ending() -> GridWorld:
+    """Twelve cells, a start, and a target that ends the episode."""
+    return GridWorld(
+        rows=3, columns=4, target=(2, 2), forbidden=((1, 2), (2, 1)), start=(0, 0),
+        target_reward=0.0, forbidden_reward=-10.0, boundary_reward=-10.0, other_reward=-1.0,
+        target_ends=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def best() -> Callable[[DecisionProcess], np.ndarray]:
+    """How to find the optimal values of the actions of a known process."""
+
+    def find(process: DecisionProcess) -> np.ndarray:
+        return action_values(process, policy_iteration(process).values)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def random_process() -> Callable[..., DecisionProcess]:
+    """How to draw a process."""
+
+    def draw(
+        seed: int, *, states: int = 6, actions: int = 3, discount: float = 0.9
+    ) -> DecisionProcess:
+        random = np.random.default_rng(seed)
+        transition = random.dirichlet(np.full(states, 0.3), size=(states, actions))
+        return DecisionProcess(transition, random.normal(size=(states, actions)), discount)
+
+    return draw

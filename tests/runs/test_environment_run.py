@@ -11,7 +11,6 @@ import pytest
 
 from eyehand.rl.ddpg import DDPGConfig
 from eyehand.rl.ppo import PPOConfig
-from eyehand.rl.registry import ALGORITHMS, find_algorithm
 from eyehand.runs.environment_run import EnvironmentRun, learn_environment
 from eyehand.types import InputError
 
@@ -39,14 +38,6 @@ def test_a_run_goes_on_to_more_steps(tmp_path: Path) -> None:
     other = replace(SMALL, environment="Acrobot-v1")
     with pytest.raises(InputError, match="environment"):
         learn(tmp_path / "run", other, resume=True)
-
-
-def test_every_algorithm_is_found() -> None:
-    for name in ALGORITHMS:
-        algorithm, config = find_algorithm(name)
-        assert config.__name__ == f"{algorithm.__name__}Config"
-    with pytest.raises(InputError, match="no algorithm 'pp'"):
-        find_algorithm("pp")
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def _practise_policy(checkpoint: Path, rest: Sequence[str]) -> None:
         done = practise(checkpoint, wanted.run, settings, method=method, resume=wanted.resume)
         Console(highlight=False, soft_wrap=True).print(
             f"{done.steps} rounds in {done.seconds / 60:.1f} minutes; measure it on new start "
-            f"states: eyehand eval {wanted.run.out} --tasks {wanted.run.tasks} --out ..."
+            f"states: eyehand eval {wanted.run.out} --suite {wanted.run.suite} --tasks "
+            f"{wanted.run.tasks} --out FOLDER"
         )
 
     start.__annotations__["settings"] = METHODS[method][1]

@@ -71,8 +71,8 @@ def kl_estimate(
 
     .. math:: k_3 = \frac{\pi'}{\pi} - 1 - \log \frac{\pi'}{\pi}
 
-    Its mean over samples of :math:`\pi` is :math:`KL(\pi \| \pi')`, no sample is negative, and it
-    varies less than :math:`-\log(\pi' / \pi)`.
+    Its mean over samples of :math:`\pi` is :math:`KL(\pi \| \pi')`, and no sample is negative.
+    Where the policies are near each other it varies less than :math:`-\log(\pi' / \pi)`.
 
     Args:
         log_prob: Of the sample under the policy that drew it.
@@ -117,7 +117,8 @@ def group_advantage(
     if not divide:
         return centred
     spread = reward.std(dim=1, keepdim=True, correction=0)
-    return torch.where(spread > 0, centred / spread.clamp_min(1e-12), 0.0)
+    equal = (reward == reward[:, :1]).all(dim=1, keepdim=True)  # their spread may be rounding
+    return torch.where(equal, 0.0, centred / spread.clamp_min(1e-12))
 
 
 def preference_loss(

@@ -127,8 +127,9 @@ class DQN(OffPolicy):
 
     def act(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return the best actions, or with the probability epsilon any."""
-        random = torch.rand(len(observation)) < self.epsilon
-        return torch.where(random, self.act_randomly(observation), self.best(observation))
+        random = (torch.rand(len(observation)) < self.epsilon).to(observation.device)
+        anything = self.act_randomly(observation).to(observation.device)
+        return torch.where(random, anything, self.best(observation))
 
     def best(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
         """Return the actions of the largest values."""

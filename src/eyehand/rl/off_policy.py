@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from accelerate import Accelerator
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
@@ -91,22 +92,35 @@ class OffPolicy(Update):
         self.buffer = ReplayBuffer(config.buffer)
         self.gradients = 0
         """Minibatches learnt from so far."""
+        self.device = torch.device("cpu")
+
+    def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
+        """Move all networks to the device; what is kept stays where it is."""
+        super().prepare(accelerator, batch)
+        self.device = accelerator.device
+        for target in self.targets.values():
+            target.to(self.device)
 
     def step(self, batch: TrainBatch) -> Mapping[str, Tensor | float]:
         """Act for some steps, keep them, then learn from what is kept."""
         config = self.config
         random = self.buffer.count < config.first
         act = self.act_randomly if random else self.act
-        experience, finished = self.collector.collect(act, config.steps)
+        experience, finished = self.collector.collect(
+            lambda seen: act(seen.to(self.device)), config.steps
+        )
         self.buffer.add(experience.flat())
         found: dict[str, list[float]] = {"loss": []}
         if not random:
             for _ in range(config.gradients):
-                for name, value in self.learn(self.buffer.draw(config.minibatch)).items():
+                for name, value in self._learn_once().items():
                     found.setdefault(name, []).append(float(value))
                 self.gradients += 1
         means = {name: float(np.mean(values or [0.0])) for name, values in found.items()}
         return {**means, **mean_or_nothing("return", finished)}
+
+    def _learn_once(self) -> Mapping[str, Tensor | float]:
+        return self.learn(self.buffer.draw(self.config.minibatch).to(self.device))
 
     @abstractmethod
     def act(self, observation: Float32[Tensor, "env observation"]) -> Tensor:

@@ -131,6 +131,7 @@ class OnPolicy(Update):
     def step(self, batch: TrainBatch) -> Mapping[str, Tensor | float]:
         """Act for some steps, then learn from them."""
         experience, finished = self.collector.collect(self._act, self.config.steps)
+        experience = experience.to(self.device)
         found = self.learn(self.judge(experience))
         if self.network.seen is not None:  # afterwards: until then the policy is the one that acted
             self.network.seen.update(experience.observation.flatten(0, 1))
@@ -187,19 +188,23 @@ class OnPolicy(Update):
         """Return the most probable actions."""
         return self.network.act(observation, draw=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
     def _act(self, observation: Float32[Tensor, "env observation"]) -> Tensor:
-        return self.network.act(observation)
+        return self.network.act(observation.to(self.device))
 
     def _scaled(self, experience: Experience) -> Float32[Tensor, "step env"]:
         """Return rewards divided by the deviation of their discounted sum so far."""
-        for reward, ended in zip(
-            experience.reward, experience.terminated | experience.truncated, strict=True
-        ):
+        ends = (experience.terminated | experience.truncated).cpu()
+        for reward, ended in zip(experience.reward.cpu(), ends, strict=True):
             self.running = self.config.discount * self.running + reward
             self.returns.update(self.running[:, None])
             self.running = self.running * ~ended
         scale = (self.returns.variance + 1e-8).sqrt().float()
-        return (experience.reward / scale).clamp(-LARGEST_REWARD, LARGEST_REWARD)
+        return (experience.reward / scale.to(self.device)).clamp(-LARGEST_REWARD, LARGEST_REWARD)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of everything that decides the next steps."""

@@ -37,7 +37,7 @@ class PPOConfig(OnPolicyConfig):
     minibatch: int = 64
     """Steps in a gradient."""
     clip: float = 0.2
-    """How far the probability of an action may move from what it was, as a share."""
+    """Share by which the probability of an action has moved when it is pushed no further."""
     stop_at: float | None = None
     """Divergence from the policy that acted at which no further pass is made."""
 
@@ -45,7 +45,12 @@ class PPOConfig(OnPolicyConfig):
         """Check that every number is in its range."""
         super().__post_init__()
         check_ranges(
-            self, prefix="PPOConfig.", epochs=(1, 10**4), minibatch=(2, 10**7), clip=(1e-6, 0.999)
+            self,
+            prefix="PPOConfig.",
+            epochs=(1, 10**4),
+            minibatch=(1, 10**7),
+            clip=(1e-6, 0.999),
+            stop_at=(0, 10**6),
         )
 
 
@@ -62,7 +67,6 @@ class PPO(OnPolicy):
             found = [
                 self._minibatch(rollout[which])
                 for which in torch.randperm(len(rollout)).split(config.minibatch)
-                if len(which) > 1  # one alone has no deviation
             ]
             passes += found
             apart = sum(float(one["divergence"]) for one in found) / len(found)
@@ -73,7 +77,9 @@ class PPO(OnPolicy):
     def _minibatch(self, part: Rollout) -> dict[str, Tensor | float]:
         clip = self.config.clip
         log_prob, entropy, value = self.learner(part.experience.observation, part.experience.action)
-        advantage = (part.advantage - part.advantage.mean()) / (part.advantage.std() + 1e-8)
+        advantage = part.advantage
+        if len(part) > 1:  # one alone has no deviation
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         surrogate = clipped_surrogate(log_prob, part.log_prob, advantage, lower=clip, upper=clip)
         with torch.no_grad():
             divergence = kl_estimate(part.log_prob, log_prob).mean()

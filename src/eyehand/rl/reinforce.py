@@ -2,11 +2,12 @@
 
 Williams, 1992, https://doi.org/10.1007/BF00992696. An action is judged by all rewards after it in
 its episode, less the value of the state: that leaves the gradient's mean as it is, and makes it
-vary less.
+vary less. Where an episode was cut short, the value of the state that was reached stands for the
+rewards that would have followed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -53,8 +54,8 @@ class Reinforce(OnPolicy):
         """Take one step along the gradient of the policy."""
         taken = rollout.experience
         log_prob, entropy, value = self.learner(taken.observation, taken.action)
-        scaled = replace(rollout, advantage=rollout.advantage / (rollout.advantage.std() + 1e-8))
-        policy_loss = -(scaled.advantage * log_prob).mean()
+        spread = rollout.advantage.std(correction=0) + 1e-8
+        policy_loss = -(rollout.advantage / spread * log_prob).mean()
         return self.descend(self.losses(rollout, policy_loss, value, entropy))
 
 

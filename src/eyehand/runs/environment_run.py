@@ -14,13 +14,14 @@ from jaxtyping import Float32
 from scipy.stats import t
 
 from eyehand.files import replace_text
+from eyehand.functional.start_seed import start_seed
 from eyehand.rl.experience import Turn
 from eyehand.rl.registry import find_algorithm
 from eyehand.training.config import TrainConfig
 from eyehand.training.loop import train
 from eyehand.types import LARGEST_SEED, InputError, check_ranges
 
-MEASURED_FROM = 1_000_000
+MEASURED_FROM = 2_000_000_000
 """First seed of the episodes that are measured; those that are learnt from have smaller ones."""
 
 
@@ -65,8 +66,7 @@ def learn_environment(
     algorithm, _ = find_algorithm(name)
     torch.manual_seed(run.seed)
     environments = [make_environment(run.environment) for _ in range(run.environments)]
-    first_seed = run.seed * run.environments * 1000
-    update = algorithm(environments, config, seed=first_seed % MEASURED_FROM)
+    update = algorithm(environments, config, seed=start_seed(name, run.seed) % MEASURED_FROM // 2)
     each = config.steps * run.environments
 
     def turns(start: int) -> Iterator[Turn]:
@@ -96,7 +96,8 @@ def learn_environment(
 
     @torch.no_grad()
     def act(observation: Float32[np.ndarray, "1 observation"]) -> np.ndarray:
-        return update.collector.as_environments(update.best(torch.from_numpy(observation)))
+        seen = torch.from_numpy(observation).to(update.device)
+        return np.asarray(update.collector.as_environments(update.best(seen)))
 
     returns = returns_of(act, run.environment, run.episodes)
     half = t.ppf(0.975, len(returns) - 1) * np.std(returns, ddof=1) / math.sqrt(len(returns))

@@ -6,7 +6,6 @@ which it failed at first, and an update learns from their outcomes. Start states
 training (0 to 9,999).
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,7 +19,8 @@ from rich.console import Console
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
-from eyehand.files import check_place, replace_text
+from eyehand.files import check_place
+from eyehand.models.checkpoint import CONFIG, read_config
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.policies.registry import describe_policy, load_policy
 from eyehand.rl.chunk_ppo import ChunkPPO, ChunkPPOConfig
@@ -107,7 +107,10 @@ def practise(
         raise InputError(f"{checkpoint} has no head that could practise.")
     policy.drawing_head()
     suite = find_suite(config.suite)
-    hard = first_failures(policy, suite, config)
+    begun = resume and (config.out / CONFIG).exists()
+    hard = read_config(config.out)["practise"]["failures"] if begun else None
+    if hard is None:
+        hard = first_failures(policy, suite, config)
     update = METHODS[method][0](policy, settings)
     rounds = partial(practice_rounds, policy, suite, config, settings.randomness, hard)
     if method == "dpo":  # it learns from what the policy did before it learnt
@@ -121,6 +124,7 @@ def practise(
             "method": method,
             "initial": str(checkpoint),
             "settings": asdict(settings),
+            "failures": hard,
             **{
                 name: value
                 for name, value in asdict(config).items()
@@ -142,26 +146,21 @@ def practise(
 
 def first_failures(
     policy: FramePolicy, suite: Suite, config: PractiseConfig
-) -> list[tuple[str, int]]:
-    """Return the starts (task, seed) from which the policy fails as it is; kept in the folder."""
-    kept = config.out / "starts.json"
-    tasks = suite.select_tasks(config.tasks)
-    if not kept.exists():
-        starts = [
-            Start(task, seed, suite.instructions(task).canonical)
-            for task in tasks
-            for seed in range(config.candidates)
-        ]
-        outcomes = _run(policy, policy.cameras, suite, starts, config)
-        found = [[one.start.task, one.start.seed, one.success] for one in outcomes]
-        config.out.mkdir(parents=True, exist_ok=True)
-        replace_text(kept, json.dumps(found) + "\n")
-    tried = json.loads(kept.read_text())
-    hard = [(task, seed) for task, seed, success in tried if not success]
+) -> list[list[str | int]]:
+    """Return the starts, task and seed, from which the policy fails as it is."""
+    starts = [
+        Start(task, seed, suite.instructions(task).canonical)
+        for task in suite.select_tasks(config.tasks)
+        for seed in range(config.candidates)
+    ]
+    outcomes = _run(policy, policy.cameras, suite, starts, config)
+    failed: list[list[str | int]] = [
+        [one.start.task, one.start.seed] for one in outcomes if not one.success
+    ]
     Console(highlight=False, soft_wrap=True).print(
-        f"the policy fails from {len(hard)} of {len(tried)} start states as it is"
+        f"as it is, the policy fails from {len(failed)} of {len(starts)} start states"
     )
-    return hard
+    return failed
 
 
 def practice_rounds(
@@ -169,7 +168,7 @@ def practice_rounds(
     suite: Suite,
     config: PractiseConfig,
     randomness: float,
-    hard: Sequence[tuple[str, int]],
+    hard: Sequence[Sequence[Any]],
     start: int,
 ) -> Iterator[Practice]:
     """Let the policy, as it is by then, practise round after round; round i begins at ``start``."""
