@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from scipy.stats import t
@@ -104,7 +105,8 @@ def theirs(case: Case, seed: int, out: Path) -> dict[str, Any]:
     import stable_baselines3
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    made = [partial(make_environment, case.environment) for _ in range(case.environments)]
+    low, high = bounds(case.environment)
+    made = [partial(make_scaled, case.environment) for _ in range(case.environments)]
     model = getattr(stable_baselines3, case.algorithm.upper())(
         "MlpPolicy", DummyVecEnv(made), seed=seed, device="cpu", **their_settings(case)
     )
@@ -113,9 +115,24 @@ def theirs(case: Case, seed: int, out: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - start
 
     def act(observation: np.ndarray) -> Any:
-        return model.predict(observation, deterministic=True)[0]
+        action = model.predict(observation, deterministic=True)[0]
+        return action if low is None else low + (np.clip(action, -1, 1) + 1) / 2 * (high - low)
 
     return {"returns": returns_of(act, case.environment, EPISODES), "seconds": seconds}
+
+
+def bounds(environment: str) -> tuple[Any, Any]:
+    """Return the lowest and the highest action, where actions are numbers."""
+    space = make_environment(environment).action_space
+    return (space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else (None, None)
+
+
+def make_scaled(environment: str) -> Any:
+    """Return an environment whose actions are in [-1, 1], as our algorithms see every one."""
+    made = make_environment(environment)
+    if isinstance(made.action_space, gymnasium.spaces.Box):
+        return gymnasium.wrappers.RescaleAction(made, np.float32(-1), np.float32(1))
+    return made
 
 
 def their_settings(case: Case) -> dict[str, Any]:
@@ -227,7 +244,8 @@ second count acting and learning. Stable-Baselines3 {version("stable-baselines3"
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {table}
 
-Settings, where they differ from our defaults; SB3 is told the same numbers:
+Settings, where they differ from our defaults; SB3 is told the same numbers, and numbers as actions
+are in [-1, 1] for both:
 
 {settings}
 

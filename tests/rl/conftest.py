@@ -58,7 +58,7 @@ def make_policy(head: HeadConfig | None = None) -> StatePolicy:
     return StatePolicy(head or MLPHeadConfig(dims=(16,)))
 
 
-def practise_once(policy: StatePolicy, number: int, *, randomness: float = 0.3) -> Practice:
+def practise_once(policy: StatePolicy, number: int, randomness: float = 0.3) -> Practice:
     """Success is a first action near half of the state's first number: 16 starts, 8 tries each."""
     state = 2 * torch.rand(STARTS, 2, generator=torch.Generator().manual_seed(number)) - 1
     state = state.repeat_interleave(EPISODES, dim=0)

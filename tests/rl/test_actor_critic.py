@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from eyehand.rl.actor_critic import ActorCritic, RunningMoments
-from eyehand.rl.off_policy import soft_update
 from eyehand.rl.on_policy import OnPolicyConfig
 from eyehand.types import InputError
 
@@ -46,16 +45,6 @@ def test_weights_begin_orthogonal() -> None:
     network = ActorCritic(8, gymnasium.spaces.Discrete(2), dims=(8, 8))
     first = network.value[0].weight
     torch.testing.assert_close(first @ first.T, 2 * torch.eye(8), atol=1e-5, rtol=0)
-
-
-def test_a_target_goes_a_share_of_the_way() -> None:
-    torch.manual_seed(0)
-    learnt, target = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
-    before = target.weight.clone()
-    soft_update(target, learnt, share=0.25)
-    torch.testing.assert_close(target.weight, before + 0.25 * (learnt.weight - before))
-    soft_update(target, learnt, share=1.0)
-    assert torch.equal(target.weight, learnt.weight)
 
 
 def test_the_config_names_a_number_out_of_range() -> None:

@@ -15,7 +15,7 @@ def test_the_value_becomes_the_chance_of_success(make_policy: Make, practise_onc
     """Of starts whose first number is far from the policy's action success is rare."""
     policy = make_policy()
     config = ChunkPPOConfig(randomness=0.3, critic_learning_rate=1e-2, minibatch=64)
-    update = ChunkPPO(policy, config)
+    update = ChunkPPO(policy, config, practise_once)
     practice = practise_once(policy, 0)
     update.prepare(Accelerator(cpu=True), practice)
     torch.manual_seed(0)
@@ -30,12 +30,14 @@ def test_the_value_becomes_the_chance_of_success(make_policy: Make, practise_onc
 def test_advantages_of_an_episode_follow_the_value(make_policy: Make, practise_once: Make) -> None:
     """With one chunk an episode: what came of it, less what was expected, in deviations."""
     policy = make_policy()
-    update = ChunkPPO(policy, ChunkPPOConfig(randomness=0.3, epochs=1))
+    update = ChunkPPO(policy, ChunkPPOConfig(randomness=0.3, epochs=1), practise_once)
     practice = practise_once(policy, 0)
     update.prepare(Accelerator(cpu=True), practice)
     with torch.no_grad():
         value = update.critic(practice.drawn.feature[:, -1]).sigmoid()
     advantage, used, _ = update.judge(practice)
     raw = practice.success.float() - value
-    torch.testing.assert_close(advantage, (raw - raw.mean()) / (raw.std() + 1e-8))
+    torch.testing.assert_close(advantage, (raw - raw.mean()) / (raw.std(correction=0) + 1e-8))
     assert used.all()
+    practice.success[:] = False
+    assert not update.judge(practice)[1].any()  # the value's own errors alone tell nothing

@@ -1,6 +1,8 @@
 """Every way to practise keeps the contract of updates and learns what it must."""
 
 from collections.abc import Callable
+from itertools import repeat
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HeadConfig
 from eyehand.rl.chunk_ppo import ChunkPPO, ChunkPPOConfig
 from eyehand.rl.chunk_update import ChunkConfig
+from eyehand.rl.experience import Turn
 from eyehand.rl.grpo import GRPO
 from eyehand.rl.trajectory_dpo import TrajectoryDPO, TrajectoryDPOConfig
 from eyehand.training.distributed import seed_step
 from eyehand.training.update import check_update
+from eyehand.types import InputError
 
 SMALL: dict[str, Any] = {"randomness": 0.3, "learning_rate": 3e-3}
 UPDATES: dict[str, tuple[Any, Any]] = {
@@ -37,11 +41,10 @@ Make = Callable[..., Any]
 
 @pytest.mark.parametrize("name", UPDATES)
 def test_the_contract_of_updates_is_kept(name: str, make_policy: Make, practise_once: Make) -> None:
-    """On practice that was made before: what is learnt does not change it."""
-    made = [practise_once(make_policy(), number) for number in range(4)]
+    """Every round is practised by the policy as it is then, also by one that goes on."""
     algorithm, config = UPDATES[name]
     check_update(
-        lambda: algorithm(make_policy(), config), lambda start: iter([*made[start:], *made])
+        lambda: algorithm(make_policy(), config, practise_once), lambda start: repeat(Turn(1))
     )
 
 
@@ -61,25 +64,31 @@ def test_practice_makes_better(
         randomness=randomness, learning_rate=3e-3, minibatch=64, divergence_weight=0.0
     )
     policy = make_policy(head)
-    update = algorithm(policy, settings)
-    update.prepare(Accelerator(cpu=True), practise_once(policy, 0))
+    update = algorithm(policy, settings, practise_once)
+    update.prepare(Accelerator(cpu=True), Turn(1))
     found = []
     for step in range(steps):
         seed_step(0, step, 0)
-        practice = practise_once(policy, step, randomness=randomness)
-        found.append(float(update.step(practice)["success"]))
+        found.append(float(update.step(Turn(1))["success"]))
     assert np.mean(found[-5:]) > np.mean(found[:5]) + 0.15
 
 
-def test_the_trunk_and_the_far_policy_stay(make_policy: Make, practise_once: Make) -> None:
-    """A strong pull towards the policy at the beginning holds the practised one near it."""
+def test_a_pull_towards_the_first_policy_holds_it_near(
+    make_policy: Make, practise_once: Make
+) -> None:
     apart = []
     for weight in (0.0, 30.0):
-        policy = make_policy()
-        update = GRPO(policy, ChunkConfig(**SMALL, minibatch=64, divergence_weight=weight))
-        update.prepare(Accelerator(cpu=True), practise_once(policy, 0))
+        config = ChunkConfig(**SMALL, minibatch=64, divergence_weight=weight)
+        update = GRPO(make_policy(), config, practise_once)
+        update.prepare(Accelerator(cpu=True), Turn(1))
         for step in range(8):
             seed_step(0, step, 0)
-            found = update.step(practise_once(policy, step))
+            found = update.step(Turn(1))
         apart.append(float(found["divergence"]))
     assert apart[1] < 0.5 * apart[0]
+
+
+def test_several_processes_are_refused(make_policy: Make, practise_once: Make) -> None:
+    update = GRPO(make_policy(), ChunkConfig(), practise_once)
+    with pytest.raises(InputError, match="learning by doing takes one process; this run has 2"):
+        update.prepare(SimpleNamespace(num_processes=2), Turn(1))  # type: ignore[arg-type]

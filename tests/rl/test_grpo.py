@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from eyehand.functional.policy_loss import group_advantage
 from eyehand.rl.chunk_update import ChunkConfig
+from eyehand.rl.experience import Turn
 from eyehand.rl.grpo import GRPO
 from eyehand.types import InputError
 
@@ -17,7 +18,7 @@ Make = Callable[..., Any]
 
 def test_starts_that_tell_nothing_are_left_out(make_policy: Make, practise_once: Make) -> None:
     policy = make_policy()
-    update = GRPO(policy, ChunkConfig(randomness=0.3))
+    update = GRPO(policy, ChunkConfig(randomness=0.3), practise_once)
     practice = practise_once(policy, 0)
     update.prepare(Accelerator(cpu=True), practice)
     advantage, used, _ = update.judge(practice)
@@ -26,8 +27,9 @@ def test_starts_that_tell_nothing_are_left_out(make_policy: Make, practise_once:
     mixed = (reward.mean(dim=1) > 0) & (reward.mean(dim=1) < 1)
     assert torch.equal(used, mixed.repeat_interleave(8))
     practice.success[:] = True
+    update.practise = lambda *_: practice
     before = {name: weight.clone() for name, weight in policy.state_dict().items()}
-    found = update.step(practice)
+    found = update.step(Turn(1))
     assert found["used"] == 0
     assert all(torch.equal(weight, before[name]) for name, weight in policy.state_dict().items())
 
@@ -37,4 +39,4 @@ def test_groups_of_different_sizes_are_refused(make_policy: Make, practise_once:
     practice = practise_once(policy, 0)
     practice.group[0] = 1
     with pytest.raises(InputError, match=r"as many episodes from every start; got \[7, 9"):
-        GRPO(policy, ChunkConfig()).judge(practice)
+        GRPO(policy, ChunkConfig(), practise_once).judge(practice)

@@ -5,13 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from eyehand.policies.heads.bins import BinsHeadConfig
 from eyehand.policies.heads.diffusion import DiffusionHeadConfig
 from eyehand.policies.heads.flow import FlowHeadConfig
+from eyehand.policies.heads.lstm import LSTMHeadConfig
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HeadConfig
-from eyehand.rl.practice import PractisingActor
+from eyehand.rl.chunk_update import ChunkConfig
+from eyehand.rl.experience import Turn
+from eyehand.rl.grpo import GRPO
+from eyehand.rl.practice import Practice, PractisingActor
 from eyehand.types import InputError, Observation
 
 
@@ -27,21 +32,27 @@ def see(robots: list[int]) -> Observation:
 @pytest.mark.parametrize(
     "head",
     [
-        MLPHeadConfig(dims=(8,)),
+        MLPHeadConfig(dims=(8,), dropout=0.5),
+        LSTMHeadConfig(dim=8, depth=2, dims=(8,)),
         FlowHeadConfig(steps=2, dim=8, depth=1),
         BinsHeadConfig(bins=8, dim=8, depth=1, heads=2, head_dim=4),
     ],
     ids=lambda head: head.name,
 )
-def test_the_kept_probability_is_that_of_the_policy(
+def test_before_anything_is_learnt_nothing_has_moved(
     head: HeadConfig, make_policy: Callable[..., Any], practise_once: Callable[..., Any]
 ) -> None:
-    policy = make_policy(head)
-    practice = practise_once(policy, 0)
+    """Also with dropout, and though it was drawn in inference mode."""
+    update = GRPO(make_policy(head), ChunkConfig(randomness=0.3), practise_once)
+    update.prepare(Accelerator(cpu=True), Turn(1))
+    practice = practise_once(update.policy, 0)
     assert len(practice) == 128
-    found = policy.log_prob(practice.drawn, 0.3)
-    torch.testing.assert_close(found, practice.drawn.log_prob, rtol=1e-4, atol=1e-4)
-    assert found.requires_grad  # it was drawn in inference mode, and can still be learnt from
+    learnt = update.learnt(practice)
+    assert learnt.requires_grad
+    for policy in (update.policy, update.first):
+        torch.testing.assert_close(learnt, update.known(policy, practice, rows=50))
+    back = Practice.from_state(practice.state_dict())
+    assert torch.equal(back.drawn.sample, practice.drawn.sample)
 
 
 def test_robots_are_kept_apart_and_padding_is_nobody(policy: Any) -> None:
@@ -59,7 +70,9 @@ def test_robots_are_kept_apart_and_padding_is_nobody(policy: Any) -> None:
     assert practice.success.tolist() == [True, False]
     half = practice.rows(torch.tensor([1, 4]))
     assert half.episode.tolist() == [0, 1]
-    assert half.chunk_log_prob(torch.ones(2, 2)).tolist() == [1, 2]
+    assert half.log_prob(lambda drawn, executed, _: executed.sum(dim=1).float(), 0.3).tolist() == [
+        1, 2
+    ]  # fmt: skip
 
 
 def test_what_is_drawn_does_not_depend_on_who_is_beside(policy: Any) -> None:

@@ -114,7 +114,7 @@ def test_a_step_of_ppo_is_theirs(name: str) -> None:
     buffer.full = True
     theirs._logger = _Silent()
     theirs.train()
-    ours.learn(Rollout(flat, log_prob, value, advantage, target))
+    ours.learn(Rollout(flat, log_prob, advantage, target))
     assert_same(
         ours.network.policy,
         nn.ModuleList([policy.mlp_extractor.policy_net, policy.action_net]),

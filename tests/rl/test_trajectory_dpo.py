@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from accelerate import Accelerator
 
+from eyehand.rl.experience import Turn
 from eyehand.rl.trajectory_dpo import TrajectoryDPO, TrajectoryDPOConfig, pairs_of
 from eyehand.training.distributed import seed_step
 from eyehand.types import InputError
@@ -15,18 +16,17 @@ Make = Callable[..., Any]
 
 
 def test_pairs_make_the_better_one_more_probable(make_policy: Make, practise_once: Make) -> None:
-    policy = make_policy()
-    practice = practise_once(policy, 0)
-    update = TrajectoryDPO(
-        policy, TrajectoryDPOConfig(randomness=0.3, learning_rate=3e-3, beta=1.0, pairs=32)
-    )
-    update.prepare(Accelerator(cpu=True), practice)
+    config = TrajectoryDPOConfig(randomness=0.3, learning_rate=3e-3, beta=1.0, pairs=32)
+    update = TrajectoryDPO(make_policy(), config, practise_once)
+    update.prepare(Accelerator(cpu=True), Turn(1))
     losses = []
     for step in range(40):
         seed_step(0, step, 0)
-        losses.append(float(update.step(practice)["loss"]))
+        losses.append(float(update.step(Turn(1))["loss"]))
     assert losses[0] == pytest.approx(np.log(2), abs=1e-4)
     assert np.mean(losses[-5:]) < 0.63
+    practice = update.practice
+    assert practice is not None
     good, bad = pairs_of(practice)
     assert (practice.group[good] == practice.group[bad]).all()
     assert practice.success[good].all()
@@ -34,10 +34,9 @@ def test_pairs_make_the_better_one_more_probable(make_policy: Make, practise_onc
 
 
 def test_pairs_need_a_success_and_a_failure(make_policy: Make, practise_once: Make) -> None:
-    policy = make_policy()
-    practice = practise_once(policy, 0)
+    practice = practise_once(make_policy(), 0)
     practice.success[:] = False
-    update = TrajectoryDPO(policy, TrajectoryDPOConfig())
-    update.prepare(Accelerator(cpu=True), practice)
+    update = TrajectoryDPO(make_policy(), TrajectoryDPOConfig(), lambda *_: practice)
+    update.prepare(Accelerator(cpu=True), Turn(1))
     with pytest.raises(InputError, match="no start of the practice has an episode that succeeded"):
-        update.step(practice)
+        update.step(Turn(1))

@@ -43,7 +43,7 @@ def test_a_run_goes_on_to_more_steps(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'CartPol-v1' cannot be made"):
         learn(tmp_path, EnvironmentRun(environment="CartPol-v1"))
-    with pytest.raises(InputError, match="DDPG learns numbers actions"):
+    with pytest.raises(InputError, match="DDPG needs actions that are numbers"):
         learn_environment("ddpg", SMALL, DDPGConfig(), tmp_path, resume=False, threads=None)
 
 

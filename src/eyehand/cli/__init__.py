@@ -14,7 +14,7 @@ VERBS = {
     "train": "Train a policy on a data set, with a recipe.",
     "eval": "Measure a policy in the simulator; write results.json and report.html.",
     "compare": "Train and measure variants of a recipe; test which differences are real.",
-    "practise": "Learn by doing: an algorithm, such as ppo, in a Gymnasium environment.",
+    "practise": "Learn by doing: a policy on a robot, or an algorithm in an environment.",
     "look": "Show a data set as a page with films, curves and statistics.",
     "classify": "Train a vision network to classify pictures, and measure it.",
     "segment": "Train a network to say what every pixel of a robot scene shows.",

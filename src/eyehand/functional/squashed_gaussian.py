@@ -51,7 +51,7 @@ def squashed_log_prob(
 
     An action of exactly -1 or 1, which rounding can make, counts as the nearest number inside.
     """
-    edge = 1 - torch.finfo(action.dtype).eps
+    edge = 1 - torch.finfo(action.dtype).eps / 2
     before = torch.atanh(action.clamp(-edge, edge))
     return _log_prob((before - mean) / log_std.exp(), mean, log_std)
 

@@ -38,10 +38,8 @@ class Drawn:
     """What the head read."""
     history_mask: Bool[Tensor, "row history"]
     """False where a frame was padding."""
-    trace: Tensor
+    sample: Tensor
     """As `DrawingHead.draw` returned it."""
-    log_prob: Float[Tensor, "row horizon"]
-    """Of every action, when it was drawn."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +115,8 @@ class FramePolicy(PolicyModule):
 
     config: FramePolicyConfig
     head: ActionHead
+    feature_dim: int
+    """Width of a frame's feature."""
 
     def __init__(self, config: FramePolicyConfig, *, statistics: Mapping[str, Statistics]) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class FramePolicy(PolicyModule):
 
     def build_head(self, dim: int) -> ActionHead:
         """Return a new head for features of width ``dim``."""
-        config = self.config
+        config, self.feature_dim = self.config, dim
         return config.head.build(
             dim, horizon=config.horizon, action_dim=config.action_dim, gripper=config.gripper
         )
@@ -241,14 +241,19 @@ class FramePolicy(PolicyModule):
                 observation.image, observation.state, observation.instruction, apart=True
             )
             window, mask = self._memory.remember(feature, observation.env_ids)
-            action, trace = head.draw(window, history_mask=mask, seed=seed, randomness=randomness)
-            found = head.log_prob(window, trace, history_mask=mask, randomness=randomness)
-        return self.units.restore_action(action), Drawn(window, mask, trace, found)
+            action, sample = head.draw(window, history_mask=mask, seed=seed, randomness=randomness)
+        return self.units.restore_action(action), Drawn(window, mask, sample)
 
-    def log_prob(self, drawn: Drawn, randomness: float) -> Float[Tensor, "row horizon"]:
-        """Return the log-probability of every action that `draw` drew, under the present head."""
+    def log_prob(
+        self, drawn: Drawn, executed: Bool[Tensor, "row horizon"], randomness: float
+    ) -> Float[Tensor, " row"]:
+        """Return the log-probability of what was executed of chunks that `draw` drew."""
         return self.drawing_head().log_prob(
-            drawn.feature, drawn.trace, history_mask=drawn.history_mask, randomness=randomness
+            drawn.feature,
+            drawn.sample,
+            history_mask=drawn.history_mask,
+            executed=executed,
+            randomness=randomness,
         )
 
     def drawing_head(self) -> DrawingHead:

@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyehand.functional.returns import gae
 from eyehand.nn.perceptron import Perceptron
+from eyehand.policies.frame_policy import FramePolicy
 from eyehand.rl.chunk_update import ChunkConfig, ChunkUpdate
+from eyehand.rl.experience import check_widths
 from eyehand.rl.practice import Practice
-from eyehand.training.config import TrainBatch
+from eyehand.rl.practising import Practise
 from eyehand.training.learner import Learner
 from eyehand.types import check_ranges
 
@@ -40,6 +41,7 @@ class ChunkPPOConfig(ChunkConfig):
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
         super().__post_init__()
+        check_widths("ChunkPPOConfig.critic_dims", self.critic_dims)
         check_ranges(
             self,
             prefix="ChunkPPOConfig.",
@@ -69,19 +71,19 @@ class SuccessValue(nn.Module):
 
 
 class ChunkPPO(ChunkUpdate):
-    """PPO over chunks; the arguments are those of `ChunkUpdate`."""
+    """PPO over chunks; the arguments are those of `ChunkUpdate`.
+
+    An episode whose time is over counts as failed and ended: the outcome is all that is rewarded.
+    """
 
     config: ChunkPPOConfig
 
-    def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
-        """Build the value for features as wide as the policy's, then share the work out."""
-        assert isinstance(batch, Practice)
-        config = self.config
-        critic = SuccessValue(batch.drawn.feature.shape[-1], config.critic_dims)
+    def __init__(self, policy: FramePolicy, config: ChunkPPOConfig, practise: Practise) -> None:
+        super().__init__(policy, config, practise)
+        critic = SuccessValue(policy.feature_dim, config.critic_dims)
         optimizer = torch.optim.Adam(critic.parameters(), lr=config.critic_learning_rate)
         self.critic = Learner(critic, optimizer, gradient_clip=config.gradient_clip)
         self.learners = {"policy": self.learner, "critic": self.critic}
-        super().prepare(accelerator, batch)
 
     def judge(
         self, practice: Practice
@@ -98,8 +100,10 @@ class ChunkPPO(ChunkUpdate):
             discount=self.config.discount, trace=self.config.trace,
         )  # fmt: skip
         loss = self._learn_value(feature, (advantage + value).clamp(0, 1))
-        scaled = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        return scaled, torch.ones_like(last), {"value_loss": loss}
+        scaled = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+        # Outcomes that are all the same would leave nothing but the value's own errors.
+        differ = bool((practice.success != practice.success[0]).any())
+        return scaled, torch.full_like(last, differ), {"value_loss": loss}
 
     def _learn_value(
         self, feature: Float[Tensor, "row dim"], target: Float[Tensor, " row"]

@@ -1,114 +1,91 @@
-"""What the ways to practise share that make drawn chunks more or less probable: GRPO and PPO."""
+"""What GRPO and PPO over chunks share: judge every chunk, then make the good ones more probable."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eyehand.functional.policy_loss import clipped_surrogate, kl_estimate, share_clipped
+from eyehand.functional.policy_loss import clipped_surrogate, share_clipped
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.rl.practice import Practice
+from eyehand.rl.practising import Practise, Practising, PractisingConfig
 from eyehand.training.config import TrainBatch
-from eyehand.training.learner import Learner
-from eyehand.training.update import Update
 from eyehand.types import check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChunkConfig:
-    """How a policy's head learns from practice.
+class ChunkConfig(PractisingConfig):
+    """How a policy's head learns from rounds of practice."""
 
-    Raises:
-        InputError: If a number is out of its range.
-    """
-
-    randomness: float = 0.1
-    """How random chunks are drawn; see `DrawingHead`."""
     epochs: int = 4
-    """Passes over each piece of practice."""
+    """Passes over each round."""
     minibatch: int = 512
     """Chunks in a gradient."""
     lower: float = 0.2
-    """How far the probability of a chunk may fall, as a share of what it was."""
+    """Share by which a chunk's probability has fallen when it is pushed no further."""
     upper: float = 0.28
-    """How far it may grow: more, so that rare chunks can ("clip higher")."""
+    """Share by which it has grown then: more, so that rare chunks can ("clip higher")."""
     divergence_weight: float = 0.01
     """Weight of the divergence from the policy that practice began with."""
-    learning_rate: float = 1e-4
-    """Peak rate of Adam."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
+        super().__post_init__()
         check_ranges(
             self,
             prefix=f"{type(self).__name__}.",
-            randomness=(1e-6, 100),
             epochs=(1, 1000),
             minibatch=(1, 10**7),
             lower=(1e-6, 0.999),
             upper=(1e-6, 100),
             divergence_weight=(0, 1000),
-            learning_rate=(0, 1),
-            gradient_clip=(0, 10**6),
         )
 
 
-class ChunkUpdate(Update):
-    """Judge every chunk, then pass over all of them several times.
+class ChunkUpdate(Practising):
+    r"""Practise, judge every chunk, then pass over all of them several times.
 
-    The probability of a chunk is that of its executed actions together. The trunk of the policy
-    stays as it is.
+    The probability of a chunk is that of its executed actions together. The divergence from the
+    first policy is :math:`\frac{1}{2} (\log \pi - \log \pi_0)^2` of every chunk, whose gradient is
+    that of :math:`KL(\pi \| \pi_0)` where :math:`\pi` drew the chunks (Schulman, 2020,
+    "Approximating KL divergence", k2); it has no exponential that could run away.
 
     Args:
         policy: The policy that practises, as it begins.
         config: How it learns.
+        practise: Makes a round of practice.
 
     Raises:
         InputError: If the head cannot say how probable an action is.
     """
 
-    published = "policy/weights/"
-
-    def __init__(self, policy: FramePolicy, config: ChunkConfig) -> None:
-        policy.drawing_head()
-        self.policy, self.config = policy.train(), config
-        self.begun = copy.deepcopy(policy).requires_grad_(False).eval()
-        """The policy as practice began, from which the learnt one must not go far."""
-        optimizer = torch.optim.Adam(policy.head.parameters(), lr=config.learning_rate)
-        self.learner = Learner(
-            policy, optimizer, method="log_prob", gradient_clip=config.gradient_clip
-        )
-        self.learners = {"policy": self.learner}
-
-    def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
-        """Move to the device; the trunk gets no gradient."""
-        for learner in self.learners.values():
-            learner.prepare(accelerator, unused=True)
-        self.begun.to(accelerator.device)
+    def __init__(self, policy: FramePolicy, config: ChunkConfig, practise: Practise) -> None:
+        super().__init__(policy, config, practise)
+        self.config = config
+        self.rounds = 0
+        """Rounds done."""
 
     def step(self, batch: TrainBatch) -> Mapping[str, Tensor | float]:
-        """Learn from one piece of practice."""
-        assert isinstance(batch, Practice)
+        """Do a round of practice and learn from it."""
         config = self.config
-        advantage, used, found = self.judge(batch)
-        success = float(batch.success.float().mean())
+        practice = self.practise(self.policy, self.rounds, self.randomness).to(self.device)
+        self.rounds += 1
+        advantage, used, found = self.judge(practice)
+        success = float(practice.success.float().mean())
         if not used.any():  # every start was always solved, or never: it tells nothing
             return {"loss": 0.0, "success": success, "used": 0.0, **found}
         rows = used.nonzero()[:, 0]
-        practice, advantage = batch.rows(rows), advantage[rows]
-        old = practice.chunk_log_prob(practice.drawn.log_prob)
-        with torch.no_grad():
-            first = practice.chunk_log_prob(self.begun.log_prob(practice.drawn, config.randomness))
+        practice, advantage = practice.rows(rows), advantage[rows]
+        old, first = (
+            self.known(policy, practice, rows=config.minibatch)
+            for policy in (self.policy, self.first)
+        )
         passes = []
         for _ in range(config.epochs):
-            for which in torch.randperm(len(practice)).split(config.minibatch):
+            for which in torch.randperm(len(practice), device=self.device).split(config.minibatch):
                 part = practice.rows(which)
                 passes.append(self._minibatch(part, old[which], first[which], advantage[which]))
         means = {n: sum(float(one[n]) for one in passes) / len(passes) for n in passes[0]}
@@ -117,7 +94,7 @@ class ChunkUpdate(Update):
     @abstractmethod
     def judge(
         self, practice: Practice
-    ) -> tuple[Float[Tensor, " row"], Tensor, Mapping[str, Tensor | float]]:
+    ) -> tuple[Float[Tensor, " row"], Bool[Tensor, " row"], Mapping[str, Tensor | float]]:
         """Say how much better than expected every chunk was.
 
         Returns:
@@ -133,15 +110,22 @@ class ChunkUpdate(Update):
     ) -> dict[str, Tensor | float]:
         config = self.config
         limits = {"lower": config.lower, "upper": config.upper}
-        log_prob = part.chunk_log_prob(self.learner(part.drawn, config.randomness))
+        log_prob = self.learnt(part)
         surrogate = clipped_surrogate(log_prob, old, advantage, **limits).mean()
-        divergence = kl_estimate(log_prob, first).mean()
+        divergence = 0.5 * (log_prob - first).square().mean()
         loss = surrogate + config.divergence_weight * divergence
-        self.learner.zero_grad()
-        self.learner.backward(loss)
         return {
+            "gradient_norm": self.move(loss),
             "loss": loss.detach(),
             "divergence": divergence.detach(),
             "clipped": share_clipped(log_prob.detach(), old, **limits),
-            "gradient_norm": self.learner.step(),
         }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of everything that decides the next steps."""
+        return super().state_dict() | {"rounds": torch.tensor(self.rounds)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state)
+        self.rounds = int(state["rounds"])

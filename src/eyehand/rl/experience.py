@@ -11,13 +11,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from accelerate import Accelerator
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from eyehand.types import InputError
 
 Act = Callable[[Float32[Tensor, "env observation"]], Tensor]
-"""Returns an action for every environment: numbers in [-1, 1], or the number of an action."""
+"""Returns an action for every environment: numbers, of which [-1, 1] spans the environment's range
+and what is beyond is clipped, or the number of an action."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Experience:
 
     observation: Float32[Tensor, "*step observation"]
     action: Tensor
-    """Numbers in [-1, 1] (float32), or the number of an action (int64)."""
+    """Numbers as they were drawn, before they were clipped to [-1, 1] (float32), or the number of
+    an action (int64)."""
     reward: Float32[Tensor, " *step"]
     next_observation: Float32[Tensor, "*step observation"]
     """What the action led to, before any reset."""
@@ -75,8 +78,8 @@ class Collector:
                 raise InputError("all environments of a collector must have the same spaces.")
         self.episode = [0] * len(self.environments)
         """Number of the episode that each environment is in."""
-        self.done: list[list[np.ndarray]] = [[] for _ in self.environments]
-        """Actions since its beginning, as the environment takes them."""
+        self.actions: list[list[np.ndarray]] = [[] for _ in self.environments]
+        """Actions since its beginning, as each environment takes them."""
         self.total = [0.0] * len(self.environments)
         """Sum of rewards since its beginning."""
         self.observation = np.stack([self._begin(e) for e in range(len(self.environments))])
@@ -99,12 +102,12 @@ class Collector:
             after, numbers = np.empty_like(before), np.zeros((3, count), np.float32)
             for e, action in enumerate(self.as_environments(actions)):
                 found, *rest, _ = self.environments[e].step(action)
-                self.done[e].append(action)
+                self.actions[e].append(action)
                 after[e], numbers[:, e] = _flat(found), rest
                 if not np.isfinite(numbers[0, e]):
                     raise InputError(
-                        f"an environment's reward was {numbers[0, e]} in step {len(self.done[e])} "
-                        "of an episode; it must be a finite number."
+                        f"an environment's reward was {numbers[0, e]} in step "
+                        f"{len(self.actions[e])} of an episode; it must be a finite number."
                     )
                 self.total[e] += float(numbers[0, e])
                 self.observation[e] = after[e]
@@ -127,13 +130,13 @@ class Collector:
     def state_dict(self) -> dict[str, Tensor]:
         """Return what `load_state_dict` needs to go on in the middle of the episodes."""
         shape = self.action_space.shape or ()
-        actions = np.zeros((len(self.done), max(map(len, self.done)), *shape))
-        for e, own in enumerate(self.done):
+        actions = np.zeros((len(self.actions), max(map(len, self.actions)), *shape))
+        for e, own in enumerate(self.actions):
             if own:
                 actions[e, : len(own)] = own
         return {
             "episode": torch.tensor(self.episode),
-            "length": torch.tensor([len(own) for own in self.done]),
+            "length": torch.tensor([len(own) for own in self.actions]),
             "actions": torch.from_numpy(actions),
         }
 
@@ -146,7 +149,7 @@ class Collector:
             for action in state["actions"][e, :length].numpy():
                 taken: Any = np.int64(action) if discrete else action.astype(np.float32)
                 found, reward, *_ = self.environments[e].step(taken)
-                self.done[e].append(taken)
+                self.actions[e].append(taken)
                 self.observation[e] = _flat(found)
                 self.total[e] += float(np.float32(reward))
 
@@ -157,7 +160,7 @@ class Collector:
 
     def _begin(self, e: int) -> Float32[np.ndarray, " observation"]:
         """Begin the present episode of an environment; return its first observation."""
-        self.done[e], self.total[e] = [], 0.0
+        self.actions[e], self.total[e] = [], 0.0
         seed = self.seed + e + self.episode[e] * len(self.environments)
         return _flat(self.environments[e].reset(seed=seed)[0])
 
@@ -195,11 +198,33 @@ def check_actions(space: gymnasium.Space[object], *, algorithm: str, discrete: b
     """
     if isinstance(space, gymnasium.spaces.Discrete) != discrete:
         wanted, got = ("discrete", "numbers") if discrete else ("numbers", "discrete")
-        raise InputError(f"{algorithm} learns {wanted} actions, and these are {got}: {space}.")
+        raise InputError(f"{algorithm} needs actions that are {wanted}; these are {got}: {space}.")
     if isinstance(space, gymnasium.spaces.Discrete):
         return int(space.n)
     assert isinstance(space, gymnasium.spaces.Box)
     return int(np.prod(space.shape))
+
+
+def check_one_process(accelerator: Accelerator) -> None:
+    """Refuse several processes: each would act in the same episodes.
+
+    Raises:
+        InputError: If there are several.
+    """
+    if accelerator.num_processes > 1:
+        raise InputError(
+            f"learning by doing takes one process; this run has {accelerator.num_processes}."
+        )
+
+
+def check_widths(name: str, widths: Sequence[int]) -> None:
+    """Check that a network has a hidden layer.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if not widths:
+        raise InputError(f"{name} must name the width of one hidden layer or more; got none.")
 
 
 def mean_or_nothing(name: str, values: Sequence[float]) -> dict[str, float]:
@@ -214,7 +239,7 @@ def mean_or_nothing(name: str, values: Sequence[float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Turn:
-    """What the training loop hands over where data come from acting: how many steps to take."""
+    """What the training loop hands over where an update makes its own data: a count for the log."""
 
     steps: int
 

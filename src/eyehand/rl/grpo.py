@@ -2,8 +2,9 @@
 
 Shao et al., 2024, https://arxiv.org/abs/2402.03300, for language models; for VLAs SimpleVLA-RL (Li
 et al., 2025, https://arxiv.org/abs/2509.09674): the reward is 1 for success, all chunks of an
-episode share its advantage, starts that were always or never solved are left out (dynamic sampling,
-Yu et al., 2025, https://arxiv.org/abs/2503.14476). No value network is learnt.
+episode share its advantage, starts that were always or never solved are left out (dynamic
+sampling, Yu et al., 2025, https://arxiv.org/abs/2503.14476). No value network is learnt. As in the
+last source the mean is over all chunks, so a long episode weighs more than a short one.
 """
 
 from collections.abc import Mapping

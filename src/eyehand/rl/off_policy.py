@@ -13,11 +13,17 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from eyehand.nn.perceptron import Perceptron
-from eyehand.rl.experience import Collector, Experience, mean_or_nothing
+from eyehand.rl.experience import (
+    Collector,
+    Experience,
+    check_one_process,
+    check_widths,
+    mean_or_nothing,
+)
 from eyehand.rl.replay_buffer import ReplayBuffer
 from eyehand.training.config import TrainBatch
 from eyehand.training.update import Update
-from eyehand.types import check_ranges
+from eyehand.types import InputError, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,7 @@ class OffPolicyConfig:
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
+        check_widths(f"{type(self).__name__}.dims", self.dims)
         check_ranges(
             self,
             prefix=f"{type(self).__name__}.",
@@ -88,6 +95,11 @@ class OffPolicy(Update):
         seed: int = 0,
     ) -> None:
         self.config = config
+        if config.buffer < config.steps * len(environments):
+            raise InputError(
+                f"{type(config).__name__}.buffer={config.buffer} must hold the "
+                f"{config.steps * len(environments)} steps of one turn."
+            )
         self.collector = Collector(environments, seed=seed)
         self.buffer = ReplayBuffer(config.buffer)
         self.gradients = 0
@@ -96,6 +108,7 @@ class OffPolicy(Update):
 
     def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
         """Move all networks to the device; what is kept stays where it is."""
+        check_one_process(accelerator)
         super().prepare(accelerator, batch)
         self.device = accelerator.device
         for target in self.targets.values():

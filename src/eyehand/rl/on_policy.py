@@ -8,12 +8,19 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from accelerate import Accelerator
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from eyehand.functional.returns import gae
 from eyehand.rl.actor_critic import ActorCritic, RunningMoments
-from eyehand.rl.experience import Collector, Experience, mean_or_nothing
+from eyehand.rl.experience import (
+    Collector,
+    Experience,
+    check_one_process,
+    check_widths,
+    mean_or_nothing,
+)
 from eyehand.training.config import TrainBatch
 from eyehand.training.learner import Learner
 from eyehand.training.update import Update
@@ -54,6 +61,7 @@ class OnPolicyConfig:
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
+        check_widths(f"{type(self).__name__}.dims", self.dims)
         check_ranges(
             self,
             prefix=f"{type(self).__name__}.",
@@ -75,18 +83,17 @@ class Rollout:
     experience: Experience
     log_prob: Float[Tensor, " step"]
     """Of the actions under the policy that drew them."""
-    value: Float[Tensor, " step"]
     advantage: Float[Tensor, " step"]
     target: Float[Tensor, " step"]
     """What the value should have been."""
 
     def __len__(self) -> int:
         """Return the number of steps."""
-        return len(self.value)
+        return len(self.log_prob)
 
     def __getitem__(self, which: Tensor) -> "Rollout":
         """Return some of the steps."""
-        own = (self.log_prob, self.value, self.advantage, self.target)
+        own = (self.log_prob, self.advantage, self.target)
         return Rollout(self.experience[which], *(tensor[which] for tensor in own))
 
 
@@ -128,6 +135,11 @@ class OnPolicy(Update):
         """Discounted sum of the rewards of every environment's episode so far."""
         self.returns = RunningMoments(1)
 
+    def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
+        """Move to the device."""
+        check_one_process(accelerator)
+        super().prepare(accelerator, batch)
+
     def step(self, batch: TrainBatch) -> Mapping[str, Tensor | float]:
         """Act for some steps, then learn from them."""
         experience, finished = self.collector.collect(self._act, self.config.steps)
@@ -158,7 +170,7 @@ class OnPolicy(Update):
             discount=config.discount,
             trace=config.trace,
         ).flatten()
-        return Rollout(flat, log_prob, value, advantage, advantage + value)
+        return Rollout(flat, log_prob, advantage, advantage + value)
 
     def losses(
         self, rollout: Rollout, policy_loss: Float[Tensor, ""], value: Float[Tensor, " step"],

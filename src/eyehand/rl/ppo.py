@@ -9,9 +9,11 @@ the paper leaves out (Huang et al., 2022, "The 37 implementation details of PPO"
    was cut short (`eyehand.functional.returns.gae`);
 4. advantages normalised in every minibatch;
 5. the gradient's norm clipped at 0.5;
-6. for numbers as actions: a deviation that does not depend on the observation, actions clipped to
-   their range only on the way to the environment, observations normalised and clipped at 10
-   deviations, rewards divided by the deviation of their discounted sum and clipped at 10.
+6. for numbers as actions: a deviation that does not depend on the observation, and actions clipped
+   to their range only on the way to the environment;
+7. where the fields ``normalize_observations`` and ``scale_rewards`` are set: observations
+   normalised and clipped at 10 deviations, rewards divided by the deviation of their discounted sum
+   and clipped at 10.
 
 Left out: the clipped loss of the value, which was found to do nothing or harm (Andrychowicz et al.,
 2021, https://arxiv.org/abs/2006.05990).

@@ -4,7 +4,7 @@ Only the head learns. What it reads, the features of the frames, is kept with ev
 learner can pass over the same episodes several times without a picture.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
@@ -45,7 +45,7 @@ class Practice:
 
     def to(self, device: torch.device) -> "Practice":
         """Return it with its tensors on ``device``."""
-        own = {name: getattr(self, name).to(device) for name in ("executed", *_NUMBERS)}
+        own = {name: getattr(self, name).to(device) for name in _COLUMNS}
         return Practice(_each(lambda tensor: tensor.to(device), self.drawn), **own)
 
     def rows(self, which: Tensor) -> "Practice":
@@ -57,20 +57,33 @@ class Practice:
             episode=self.episode[which],
         )
 
-    def chunk_log_prob(self, log_prob: Float[Tensor, "row horizon"]) -> Float[Tensor, " row"]:
-        """Return the log-probability of what was executed of every chunk."""
-        return (log_prob * self.executed).sum(dim=1)
+    def log_prob(
+        self, policy: Callable[..., Float[Tensor, " row"]], randomness: float
+    ) -> Float[Tensor, " row"]:
+        """Return the log-probability of what was executed, by a policy's `FramePolicy.log_prob`."""
+        return policy(self.drawn, self.executed, randomness)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what `from_state` reads."""
+        drawn = {f"drawn/{one.name}": getattr(self.drawn, one.name) for one in fields(Drawn)}
+        return drawn | {name: getattr(self, name) for name in _COLUMNS}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> "Practice":
+        """Return the practice that `state_dict` returned."""
+        drawn = Drawn(*(state[f"drawn/{one.name}"] for one in fields(Drawn)))
+        return cls(drawn, **{name: state[name] for name in _COLUMNS})
 
 
-_NUMBERS = ("episode", "success", "group")
-
-
-def _row(row: int, tensor: Tensor) -> Tensor:
-    return tensor[row : row + 1].clone()
+_COLUMNS = ("executed", "episode", "success", "group")
 
 
 def _each(change: Callable[[Tensor], Tensor], drawn: Drawn) -> Drawn:
     return Drawn(*(change(getattr(drawn, part.name)) for part in fields(Drawn)))
+
+
+def _row(row: int, tensor: Tensor) -> Tensor:
+    return tensor[row : row + 1].to("cpu", copy=True)
 
 
 class PractisingActor:
@@ -101,8 +114,14 @@ class PractisingActor:
             start_seed(f"practice {self.seed} {one}", count)
             for one, count in zip(observation.env_ids, counts, strict=True)
         ]
+        device = next(self.policy.parameters()).device
+        seen = replace(
+            observation,
+            image={camera: image.to(device) for camera, image in observation.image.items()},
+            state=observation.state.to(device),
+        )
         action, found = self.policy.draw(
-            observation, seed=torch.tensor(seeds), randomness=self.randomness
+            seen, seed=torch.tensor(seeds, device=device), randomness=self.randomness
         )
         for row, one in enumerate(observation.env_ids):
             if one >= 0:
@@ -136,7 +155,7 @@ class PractisingActor:
             for own_steps, own in zip(steps, chunks, strict=True)
         ]
         count = torch.from_numpy(np.concatenate(done))
-        horizon = torch.arange(flat[0].log_prob.shape[1])
+        horizon = torch.arange(self.policy.config.horizon)
         lengths = torch.tensor([len(own) for own in chunks])
         parts = (torch.cat([getattr(one, part.name) for one in flat]) for part in fields(Drawn))
         return Practice(

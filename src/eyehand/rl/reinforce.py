@@ -63,6 +63,7 @@ def in_ended_episodes(ended: Bool[Tensor, "time env"]) -> Bool[Tensor, "time env
     """Return which steps belong to an episode that ends within the data.
 
     Example:
+        >>> import torch
         >>> in_ended_episodes(torch.tensor([[0], [1], [0], [0]]).bool())[:, 0].tolist()
         [True, True, False, False]
     """

@@ -1,8 +1,8 @@
 """Soft actor-critic: act well and stay as random as that allows.
 
 Haarnoja et al., 2018, https://arxiv.org/abs/1812.05905: a squashed Gaussian, two values of which
-the smaller one is believed, and a temperature that is learnt, so that the entropy stays near minus
-the numbers of an action.
+the smaller one is believed, and a temperature that is learnt, so that the entropy stays near -n for
+actions of n numbers.
 """
 
 import copy

@@ -7,83 +7,62 @@ would weigh them by their length. The practice is made once, by the policy as it
 while it learns.
 """
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from eyehand.functional.policy_loss import preference_loss
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.rl.practice import Practice
+from eyehand.rl.practising import Practise, Practising, PractisingConfig
 from eyehand.training.config import TrainBatch
-from eyehand.training.learner import Learner
-from eyehand.training.update import Update
 from eyehand.types import InputError, check_ranges
+
+ROWS = 512
+"""Chunks whose probabilities are computed together where no gradient is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryDPOConfig:
-    """How pairs are learnt from.
+class TrajectoryDPOConfig(PractisingConfig):
+    """How pairs are learnt from."""
 
-    Raises:
-        InputError: If a number is out of its range.
-    """
-
-    randomness: float = 0.1
-    """How random chunks were drawn; see `DrawingHead`."""
     beta: float = 0.1
     """How firmly the policy is held to the one that practice began with."""
     pairs: int = 8
     """Pairs in a gradient."""
     learning_rate: float = 3e-5
     """Peak rate of Adam."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
-        check_ranges(
-            self,
-            prefix="TrajectoryDPOConfig.",
-            randomness=(1e-6, 100),
-            beta=(1e-6, 1000),
-            pairs=(1, 10**6),
-            learning_rate=(0, 1),
-            gradient_clip=(0, 10**6),
-        )
+        super().__post_init__()
+        check_ranges(self, prefix="TrajectoryDPOConfig.", beta=(1e-6, 1000), pairs=(1, 10**6))
 
 
-class TrajectoryDPO(Update):
-    """Pass over the pairs of a piece of practice, in an order drawn at random.
+class TrajectoryDPO(Practising):
+    """Practise once, then learn from pairs of episodes, drawn at random.
 
     Args:
-        policy: The policy that practised.
+        policy: The policy that practises.
         config: How pairs are learnt from.
+        practise: Makes the practice, when the first step is taken.
 
     Raises:
         InputError: If the head cannot say how probable an action is.
     """
 
-    published = "policy/weights/"
-
-    def __init__(self, policy: FramePolicy, config: TrajectoryDPOConfig) -> None:
-        policy.drawing_head()
-        self.policy, self.config = policy.train(), config
-        self.begun = copy.deepcopy(policy).requires_grad_(False).eval()
-        optimizer = torch.optim.Adam(policy.head.parameters(), lr=config.learning_rate)
-        self.learner = Learner(
-            policy, optimizer, method="log_prob", gradient_clip=config.gradient_clip
-        )
-        self.learners = {"policy": self.learner}
-
-    def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
-        """Move to the device; the trunk gets no gradient."""
-        self.learner.prepare(accelerator, unused=True)
-        self.begun.to(accelerator.device)
+    def __init__(
+        self, policy: FramePolicy, config: TrajectoryDPOConfig, practise: Practise
+    ) -> None:
+        super().__init__(policy, config, practise)
+        self.config = config
+        self.practice: Practice | None = None
+        """What was practised."""
+        self.before: Float[Tensor, " row"] | None = None
+        """Log-probabilities of its chunks under the policy as it was."""
 
     def step(self, batch: TrainBatch) -> Mapping[str, Tensor | float]:
         """Learn from a handful of pairs.
@@ -91,40 +70,55 @@ class TrajectoryDPO(Update):
         Raises:
             InputError: If no start was both solved and failed.
         """
-        assert isinstance(batch, Practice)
-        good, bad = pairs_of(batch)
+        if self.practice is None:
+            self.practice = self.practise(self.policy, 0, self.randomness)
+        practice = self.practice.to(self.device)
+        good, bad = pairs_of(practice)
         if len(good) == 0:
             raise InputError(
                 "no start of the practice has an episode that succeeded and one that failed: more "
                 "episodes from each start, or more randomness, may give some."
             )
-        which = torch.randint(len(good), (self.config.pairs,))
-        chosen, rejected = good[which], bad[which]
-        own = self._means(batch, torch.cat([chosen, rejected]), begun=False)
-        with torch.no_grad():
-            first = self._means(batch, torch.cat([chosen, rejected]), begun=True)
-        half = len(chosen)
+        if self.before is None:
+            self.before = self.known(self.first, practice, rows=ROWS)
+        which = torch.randint(len(good), (self.config.pairs,), device=self.device)
+        episodes = torch.cat([good[which], bad[which]])
+        rows = [(practice.episode == one).nonzero()[:, 0] for one in episodes]
+        every = torch.cat(rows)
+        lengths = [len(one) for one in rows]
+        own = means(self.learnt(practice.rows(every)), lengths)
+        first = means(self.before[every], lengths)
+        half = len(which)
         losses = preference_loss(
             own[:half], own[half:], first[:half], first[half:], beta=self.config.beta
         )
-        self.learner.zero_grad()
-        self.learner.backward(losses.mean())
         right = (own - first)[:half] > (own - first)[half:]
         return {
+            "gradient_norm": self.move(losses.mean()),
             "loss": losses.mean().detach(),
             "right": right.float().mean(),
-            "gradient_norm": self.learner.step(),
         }
 
-    def _means(
-        self, batch: Practice, episodes: Int64[Tensor, " episode"], *, begun: bool
-    ) -> Float[Tensor, " episode"]:
-        """Return the mean log-probability of the chunks of some episodes."""
-        rows = [(batch.episode == one).nonzero()[:, 0] for one in episodes]
-        part = batch.rows(torch.cat(rows))
-        call = self.begun.log_prob if begun else self.learner
-        chunk = part.chunk_log_prob(call(part.drawn, self.config.randomness))
-        return torch.stack([own.mean() for own in chunk.split([len(one) for one in rows])])
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of everything that decides the next steps."""
+        kept = {} if self.practice is None else self.practice.state_dict()
+        return super().state_dict() | {f"practice/{n}": t.clone() for n, t in kept.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state)
+        kept = {n.removeprefix("practice/"): t for n, t in state.items() if n[:9] == "practice/"}
+        self.practice, self.before = (Practice.from_state(kept) if kept else None), None
+
+
+def means(values: Float[Tensor, " row"], lengths: Sequence[int]) -> Float[Tensor, " episode"]:
+    """Return the mean of each part of the values.
+
+    Example:
+        >>> means(torch.tensor([1.0, 3.0, 5.0]), [2, 1])
+        tensor([2., 5.])
+    """
+    return torch.stack([part.mean() for part in values.split(list(lengths))])
 
 
 def pairs_of(

@@ -16,6 +16,7 @@ from scipy.stats import t
 from eyehand.files import replace_text
 from eyehand.functional.start_seed import start_seed
 from eyehand.rl.experience import Turn
+from eyehand.rl.off_policy import OffPolicyConfig
 from eyehand.rl.registry import find_algorithm
 from eyehand.training.config import TrainConfig
 from eyehand.training.loop import train
@@ -33,14 +34,15 @@ class EnvironmentRun:
     """Id of a Gymnasium environment, such as CartPole-v1."""
     steps: int = 100_000
     """Steps of all environments together."""
-    environments: int = 8
-    """Environments side by side."""
+    environments: int | None = None
+    """Environments side by side; left out, 8, or 1 for algorithms that learn after every step."""
     episodes: int = 20
     """Episodes that are measured in the end."""
     seed: int = 0
     """Decides first weights, what is drawn, and the episodes that are learnt from."""
-    final_learning_rate: float = 0.0
-    """Share of the learning rate that is left at the end."""
+    final_learning_rate: float | None = None
+    """Share of the learning rate that is left at the end; left out, none, or nearly all for
+    algorithms that learn after every step."""
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
@@ -65,9 +67,12 @@ def learn_environment(
     """
     algorithm, _ = find_algorithm(name)
     torch.manual_seed(run.seed)
-    environments = [make_environment(run.environment) for _ in range(run.environments)]
+    replays = isinstance(config, OffPolicyConfig)
+    count = run.environments or (1 if replays else 8)
+    final = run.final_learning_rate
+    environments = [make_environment(run.environment) for _ in range(count)]
     update = algorithm(environments, config, seed=start_seed(name, run.seed) % MEASURED_FROM // 2)
-    each = config.steps * run.environments
+    each = config.steps * count
 
     def turns(start: int) -> Iterator[Turn]:
         while True:
@@ -80,7 +85,8 @@ def learn_environment(
             steps=math.ceil(run.steps / each),
             seed=run.seed,
             warmup=0.0,
-            final_learning_rate=run.final_learning_rate,
+            learning_rate=config.learning_rate,
+            final_learning_rate=(0.999 if replays else 0.0) if final is None else final,
             precision="fp32",
             threads=threads or 1,  # networks are small: a second thread costs more than it does
         ),
@@ -88,7 +94,7 @@ def learn_environment(
         description={
             "algorithm": {"name": name, **asdict(config)},
             "environment": run.environment,
-            "environments": run.environments,
+            "environments": count,
         },
         resume=resume,
     )

@@ -6,10 +6,11 @@ which it failed at first, and an update learns from their outcomes. Start states
 training (0 to 9,999).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import count, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,29 @@ from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
 from eyehand.files import check_place
-from eyehand.models.checkpoint import CONFIG, read_config
+from eyehand.models.checkpoint import CONFIG, WEIGHTS, read_config
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.policies.registry import describe_policy, load_policy
 from eyehand.rl.chunk_ppo import ChunkPPO, ChunkPPOConfig
-from eyehand.rl.chunk_update import ChunkConfig, ChunkUpdate
+from eyehand.rl.chunk_update import ChunkConfig
+from eyehand.rl.experience import Turn
 from eyehand.rl.grpo import GRPO
 from eyehand.rl.practice import Practice, PractisingActor
+from eyehand.rl.practising import Practising, PractisingConfig
 from eyehand.rl.trajectory_dpo import TrajectoryDPO, TrajectoryDPOConfig
 from eyehand.training.checkpoint import check_out
 from eyehand.training.config import TrainConfig, TrainResult
 from eyehand.training.loop import train
-from eyehand.types import Actor, InputError, check_ranges
+from eyehand.types import LARGEST_SEED, Actor, InputError, check_ranges
 
-METHODS: dict[str, tuple[type[ChunkUpdate | TrajectoryDPO], type[Any]]] = {
+METHODS: dict[str, tuple[type[Practising], type[PractisingConfig]]] = {
     "grpo": (GRPO, ChunkConfig),
     "ppo": (ChunkPPO, ChunkPPOConfig),
     "dpo": (TrajectoryDPO, TrajectoryDPOConfig),
 }
 """Name of a way to practise to its update and the update's config."""
 TRAINING_SEEDS = 10_000
+"""Start states for training have smaller seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class PractiseConfig:
     suite: str = "metaworld"
     """The benchmark."""
     minutes: float = 60.0
-    """Time of practice, rollouts and learning together; the first try from every start is extra."""
+    """Time of practice, acting and learning together; the first try from every start is extra."""
     candidates: int = 40
     """Start states of every task that the policy tries first, once each."""
     starts: int = 12
@@ -75,8 +79,16 @@ class PractiseConfig:
             starts=(1, 10**6),
             episodes=(2, 10**6),
             workers=(1, 1024),
+            seed=(0, LARGEST_SEED),
         )
-        find_suite(self.suite).select_tasks(self.tasks)
+        TrainConfig(minutes=self.minutes)
+        suite = find_suite(self.suite)
+        suite.select_tasks(self.tasks)
+        if suite.last_seed is not None and self.candidates > suite.last_seed + 1:
+            raise InputError(
+                f"--candidates must be at most {suite.last_seed + 1}, the start states of "
+                f"{self.suite}; got {self.candidates}."
+            )
         if self.execution.temporal_ensembling is not None:
             raise InputError(
                 "--execution.temporal-ensembling mixes chunks, so that what was executed has no "
@@ -107,22 +119,21 @@ def practise(
         raise InputError(f"{checkpoint} has no head that could practise.")
     policy.drawing_head()
     suite = find_suite(config.suite)
-    begun = resume and (config.out / CONFIG).exists()
-    hard = read_config(config.out)["practise"]["failures"] if begun else None
+    weights = checkpoint_weights(checkpoint)
+    hard = kept_failures(config.out) if resume and (config.out / CONFIG).exists() else None
     if hard is None:
         hard = first_failures(policy, suite, config)
-    update = METHODS[method][0](policy, settings)
-    rounds = partial(practice_rounds, policy, suite, config, settings.randomness, hard)
-    if method == "dpo":  # it learns from what the policy did before it learnt
-        once = next(rounds(0))
-        batches: Callable[[int], Iterator[Practice]] = lambda start: repeat(once)  # noqa: E731
-    else:
-        batches = rounds
+    update = METHODS[method][0](policy, settings, partial(practise_round, suite, config, hard))
+
+    def turns(start: int) -> Iterator[Turn]:
+        return repeat(Turn(config.starts * config.episodes))
+
     description = {
         "policy": describe_policy(policy.config),
         "practise": {
             "method": method,
             "initial": str(checkpoint),
+            "initial_sha256": weights,
             "settings": asdict(settings),
             "failures": hard,
             **{
@@ -134,14 +145,37 @@ def practise(
     }
     return train(
         update,
-        batches,
+        turns,
         config=TrainConfig(
-            minutes=config.minutes, precision="fp32", warmup=0.02, log_every=1, seed=config.seed
+            minutes=config.minutes,
+            learning_rate=settings.learning_rate,
+            gradient_clip=settings.gradient_clip,
+            precision="fp32",
+            warmup=0.0,
+            log_every=1,
+            seed=config.seed,
         ),
         folder=config.out,
         description=description,
         resume=resume,
     )
+
+
+def checkpoint_weights(folder: Path) -> str:
+    """Return the SHA-256 of a checkpoint's weights: what practice began with."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def kept_failures(out: Path) -> list[list[str | int]]:
+    """Return what `first_failures` found when the run in a folder began.
+
+    Raises:
+        InputError: If it is no run of practice.
+    """
+    found = read_config(out).get("practise", {})
+    if "failures" not in found:
+        raise InputError(f"{out} holds a run that is no practice; name another folder.")
+    return list(found["failures"])
 
 
 def first_failures(
@@ -163,39 +197,47 @@ def first_failures(
     return failed
 
 
-def practice_rounds(
-    policy: FramePolicy,
+def practise_round(
     suite: Suite,
     config: PractiseConfig,
-    randomness: float,
     hard: Sequence[Sequence[Any]],
-    start: int,
-) -> Iterator[Practice]:
-    """Let the policy, as it is by then, practise round after round; round i begins at ``start``."""
+    policy: FramePolicy,
+    number: int,
+    randomness: float,
+) -> Practice:
+    """Let a policy do a round of episodes; its number decides the starts and what is drawn.
+
+    Args:
+        suite: The family of tasks.
+        config: What is practised.
+        hard: Starts, task and seed, from which every other episode is; with none, none is.
+        policy: The policy as it is.
+        number: Of the round.
+        randomness: How random chunks are drawn.
+    """
     tasks = suite.select_tasks(config.tasks)
-    for number in count(start):
-        draw = np.random.default_rng([config.seed, number])
-        chosen = [
-            hard[int(draw.integers(len(hard)))]
-            if hard and place % 2 == 0
-            else (tasks[int(draw.integers(len(tasks)))], int(draw.integers(TRAINING_SEEDS)))
-            for place in range(config.starts)
-        ]
-        starts, groups = [], []
-        for group, (task, seed) in enumerate(chosen):
-            told = suite.instructions(task)
-            sentences = (told.canonical, *told.training)
-            sentence = sentences[int(draw.integers(len(sentences)))]
-            starts += [Start(task, seed, sentence)] * config.episodes
-            groups += [group] * config.episodes
-        actor = PractisingActor(policy, randomness=randomness, seed=config.seed + 1000 * number)
-        outcomes = _run(actor, policy.cameras, suite, starts, config)
-        yield actor.practice(
-            [one.success for one in outcomes],
-            [one.steps for one in outcomes],
-            groups,
-            executed=config.execution.steps,
-        )
+    seeds = TRAINING_SEEDS if suite.last_seed is None else suite.last_seed + 1
+    draw = np.random.default_rng([config.seed, number])
+    starts, groups = [], []
+    for group in range(config.starts):
+        if hard and group % 2 == 0:
+            task, seed = hard[int(draw.integers(len(hard)))]
+        else:
+            task = tasks[int(draw.integers(len(tasks)))]
+            seed = int(draw.integers(min(TRAINING_SEEDS, seeds)))
+        told = suite.instructions(task)
+        sentences = (told.canonical, *told.training)
+        sentence = sentences[int(draw.integers(len(sentences)))]
+        starts += [Start(task, seed, sentence)] * config.episodes
+        groups += [group] * config.episodes
+    actor = PractisingActor(policy, randomness=randomness, seed=config.seed + 1000 * number)
+    outcomes = _run(actor, policy.cameras, suite, starts, config)
+    return actor.practice(
+        [one.success for one in outcomes],
+        [one.steps for one in outcomes],
+        groups,
+        executed=config.execution.steps,
+    )
 
 
 def _run(

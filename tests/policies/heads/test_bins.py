@@ -53,14 +53,20 @@ def test_the_probabilities_of_all_chunks_sum_to_one() -> None:
     feature = torch.randn(1, 1, 2).expand(9, 1, 2)
     mask = torch.ones(9, 1, dtype=torch.bool)
     with torch.no_grad():
-        found = head.log_prob(feature, every, history_mask=mask, randomness=0.7)
+        both = torch.ones(9, 2, dtype=torch.bool)
+        told = {"history_mask": mask, "randomness": 0.7}
+        found = head.log_prob(feature, every, executed=both, **told)
+        first = head.log_prob(feature, every, executed=both & torch.tensor([True, False]), **told)
         chunk, tokens = head.draw(
             feature[:1].expand(3000, 1, 2),
             history_mask=mask[:1].expand(3000, 1),
             seed=torch.arange(3000),
             randomness=0.7,
         )
-    probability = found.sum(dim=1).exp()
+    probability = found.exp()
+    # Of the first action alone: what any second one adds up to.
+    marginal = probability.view(3, 3).sum(dim=1)
+    torch.testing.assert_close(first.exp().view(3, 3)[:, 0], marginal)
     assert probability.sum().item() == pytest.approx(1, abs=1e-5)
     drawn = torch.bincount(3 * tokens[:, 0] + tokens[:, 1], minlength=9) / 3000
     torch.testing.assert_close(drawn, probability, atol=0.03, rtol=0)

@@ -62,6 +62,9 @@ class BinsHead(FrameHead, DrawingHead):
     Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
 
+    randomness = 1.0
+    """The temperature: 1 draws as often as the network says."""
+
     def __init__(self, dim: int, *, config: BinsHeadConfig, horizon: int, action_dim: int) -> None:
         super().__init__()
         self.config = config
@@ -113,9 +116,16 @@ class BinsHead(FrameHead, DrawingHead):
         return chunk.clamp(-1, 1), tokens
 
     def log_prob(
-        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
-    ) -> Float[Tensor, "batch horizon"]:
-        """Return the log-probability of every action's tokens, given those before it."""
-        logits = self.decoder(feature[:, -1], trace) / randomness
-        found = logits.log_softmax(dim=-1).gather(-1, trace[..., None])[..., 0]
-        return rearrange(found, "n (h a) -> n h a", h=self.horizon).sum(dim=-1)
+        self,
+        feature: Features,
+        sample: Tensor,
+        *,
+        history_mask: FrameMask,
+        executed: RowMask,
+        randomness: float,
+    ) -> Float[Tensor, " batch"]:
+        """Return the log-probability of the executed actions' tokens, which come first."""
+        logits = self.decoder(feature[:, -1], sample) / randomness
+        found = logits.log_softmax(dim=-1).gather(-1, sample[..., None])[..., 0]
+        every = rearrange(found, "n (h a) -> n h a", h=self.horizon).sum(dim=-1)
+        return (every * executed).sum(dim=-1)

@@ -132,16 +132,15 @@ def _check_draw(head: DrawingHead, feature: Tensor, history_mask: Tensor) -> Non
     """What a row draws depends on its seed alone, and its probability has a gradient."""
     seed, draw = torch.tensor([3, 1, 4, 1]), partial(head.draw, randomness=0.5)
     with torch.no_grad():
-        chunk, trace = draw(feature, seed=seed, history_mask=history_mask)
+        chunk, sample = draw(feature, seed=seed, history_mask=history_mask)
         alone, _ = draw(feature[2:3], seed=seed[2:3], history_mask=history_mask[2:3])
         other, _ = draw(feature, seed=seed + 1, history_mask=history_mask)
     assert chunk.abs().max() <= 1, f"a drawn action of {chunk.abs().max()} is not in [-1, 1]"
     _same(alone, chunk[2:3], "what a row draws depends on the rows beside it")
     assert not torch.equal(other, chunk), "another seed draws the same"
-    found = head.log_prob(feature, trace, history_mask=history_mask, randomness=0.5)
-    assert found.shape == chunk.shape[:2], (
-        f"log-probabilities have the shape {tuple(found.shape)}, not {tuple(chunk.shape[:2])}"
-    )
+    told = {"history_mask": history_mask, "executed": torch.ones(chunk.shape[:2]).bool()}
+    found = head.log_prob(feature, sample, randomness=0.5, **told)
+    assert found.shape == seed.shape, f"log-probabilities have the shape {tuple(found.shape)}"
     assert found.isfinite().all(), "a log-probability is not finite"
     head.zero_grad()
     found.sum().backward()

@@ -53,12 +53,15 @@ class ActionHead(nn.Module, ABC):
 
 
 class DrawingHead(ActionHead):
-    """A head that can draw chunks at random and say how probable each action was.
+    """A head that can draw chunks at random and say how probable what was executed of them was.
 
     Learning by doing needs it (:mod:`eyehand.rl.practice`): imitation and acting do not. How random
     the draws are is told with every call, since it is no part of the network: the standard
     deviation of a Gaussian, the noise level of a flow, the temperature of tokens.
     """
+
+    randomness: ClassVar[float]
+    """How random draws are where nothing else is said: a little, so that most still succeed."""
 
     @abstractmethod
     def draw(
@@ -73,14 +76,30 @@ class DrawingHead(ActionHead):
             randomness: How random, above 0.
 
         Returns:
-            The chunk, in [-1, 1]; and its trace, from which `log_prob` is computed: one row each.
+            The chunk, in [-1, 1]; and the sample that it was made from, which `log_prob` reads: one
+            row each.
         """
 
     @abstractmethod
     def log_prob(
-        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
-    ) -> Float[Tensor, "batch horizon"]:
-        """Return the log-probability of every action of the chunks that `draw` drew."""
+        self,
+        feature: Features,
+        sample: Tensor,
+        *,
+        history_mask: FrameMask,
+        executed: RowMask,
+        randomness: float,
+    ) -> Float[Tensor, " batch"]:
+        """Return the log-probability of what was executed of the chunks that `draw` drew.
+
+        Args:
+            feature: As `draw` read it.
+            sample: As `draw` returned it.
+            history_mask: As `draw` read it.
+            executed: Which actions of each chunk were executed: the others count for nothing, but
+                where they had an influence on those that were.
+            randomness: As `draw` was told.
+        """
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,14 @@ class FlowHeadConfig(ActionHeadConfig):
 class FlowHead(FrameHead, DrawingHead):
     """Velocity of a chunk, given a frame's feature.
 
-    What is drawn at random is a path with noise at every step (`noisy_step`): its trace is its
+    What is drawn at random is a path with noise at every step (`noisy_step`): the sample is its
     points, and its probability that of all its steps. The first point counts as given.
 
     Arguments are those of `ActionHeadConfig.build`, and the config itself.
     """
+
+    randomness = 0.5
+    """The noise level of `noisy_step`."""
 
     def __init__(self, dim: int, *, config: FlowHeadConfig, horizon: int, action_dim: int) -> None:
         super().__init__()
@@ -98,14 +101,25 @@ class FlowHead(FrameHead, DrawingHead):
         return points[-1].clamp(-1, 1), torch.stack(points, dim=1)
 
     def log_prob(
-        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
-    ) -> Float[Tensor, "batch horizon"]:
-        """Return the log-density of the steps to every action, given the first point."""
-        row, total = feature[:, -1], trace.new_zeros(len(trace), self.horizon)
+        self,
+        feature: Features,
+        sample: Tensor,
+        *,
+        history_mask: FrameMask,
+        executed: RowMask,
+        randomness: float,
+    ) -> Float[Tensor, " batch"]:
+        """Return the log-density of all steps, given the first point.
+
+        The network reads all actions of a point, so those that are not executed have an influence
+        on the others: they count, but in the last step, after which there is none.
+        """
+        row, total = feature[:, -1], sample.new_zeros(len(sample))
         for step in range(self.steps):
-            mean, deviation = self._step(row, trace[:, step], step, randomness)
-            following = trace[:, step + 1]
-            total = total + gaussian_log_prob(following, mean, deviation=deviation).sum(dim=-1)
+            mean, deviation = self._step(row, sample[:, step], step, randomness)
+            every = gaussian_log_prob(sample[:, step + 1], mean, deviation=deviation).sum(dim=-1)
+            is_last = step == self.steps - 1
+            total = total + (every * executed if is_last else every).sum(dim=-1)
         return total
 
     def _step(

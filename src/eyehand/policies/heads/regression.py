@@ -25,6 +25,7 @@ from eyehand.policies.heads.contract import (
     Features,
     FrameMask,
     Memory,
+    RowMask,
     Seeds,
 )
 
@@ -161,6 +162,9 @@ class RegressionHead(DrawingHead):
     """From a frame's memory to what ``to_action`` reads."""
     to_action: RegressionOutput
 
+    randomness = 0.1
+    """A tenth of the largest action: the standard deviation of every number."""
+
     def __init__(self, dim: int, *, config: RegressionConfig, **chunk: int) -> None:
         super().__init__()
         self.config = config
@@ -196,11 +200,18 @@ class RegressionHead(DrawingHead):
         return drawn.clamp(-1, 1), drawn
 
     def log_prob(
-        self, feature: Features, trace: Tensor, *, history_mask: FrameMask, randomness: float
-    ) -> Float[Tensor, "batch horizon"]:
-        """Return the log-density of every action before it was clipped."""
+        self,
+        feature: Features,
+        sample: Tensor,
+        *,
+        history_mask: FrameMask,
+        executed: RowMask,
+        randomness: float,
+    ) -> Float[Tensor, " batch"]:
+        """Return the log-density of the executed actions before they were clipped."""
         mean = self._mean(feature, history_mask)
-        return gaussian_log_prob(trace, mean, deviation=randomness).sum(dim=-1)
+        every = gaussian_log_prob(sample, mean, deviation=randomness).sum(dim=-1)
+        return (every * executed).sum(dim=-1)
 
     def _mean(self, feature: Features, history_mask: FrameMask) -> Chunk:
         """Return what the head says at the last frame, unclipped."""
