@@ -40,6 +40,11 @@ def test_the_suite_is_described_whole(suite: Suite, address: str) -> None:
     assert remote_suite(address) is suite  # asked once
 
 
+def test_lengths_and_the_last_start_state_are_told(liar: Callable[..., str]) -> None:
+    told = find_suite(liar({"limits": {"two-ways": 20}, "last_seed": 1_000_049}))
+    assert (told.limit("two-ways"), told.last_seed) == (20, 1_000_049)
+
+
 def test_episodes_are_the_same_bit_for_bit(suite: Suite) -> None:
     there, here = (one.make("two-ways", cameras={"top": 16}) for one in (suite, TWO_WAYS))
     seen, want = there.reset(seed=3)[0], here.reset(seed=3)[0]
@@ -146,6 +151,8 @@ def test_a_description_of_a_wrong_kind_is_said_in_one_sentence(
         ({"max_steps": 10**9}, "'max_steps', a number from 1 to 1000000. Got 1000000000"),
         ({"action": []}, "'action', a list of names with units"),
         ({"scenes": [["reach"]]}, "'scenes', lists of tasks"),
+        ({"limits": {"other": 5}}, "'limits', lengths of episodes by name of group"),
+        ({"last_seed": "49"}, "'last_seed', a seed. Got '49'"),
         ({"sentences": {"two-ways": [[], [], []]}}, "'sentences'"),
         ({"sentences": {"two-ways": [["go", "stop"], [], []]}}, "'sentences'"),
     ],

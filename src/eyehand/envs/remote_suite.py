@@ -30,7 +30,7 @@ from eyehand.envs.instructions import Instructions
 from eyehand.envs.robot_env import Picture, Quality, RobotEnv
 from eyehand.envs.suite import Quantity, Suite
 from eyehand.envs.wire_connection import WireConnection
-from eyehand.types import InputError
+from eyehand.types import LARGEST_SEED, InputError
 
 MESSAGE_BYTES = 2**26
 """Longest message of a simulator, bytes: room for several large pictures."""
@@ -249,8 +249,9 @@ def describe_suite(suite: Suite) -> dict[str, Any]:
         "action": [[one.name, one.unit] for one in suite.action],
         "fps": suite.fps,
         "max_steps": suite.max_steps,
+        "limits": dict(suite.limits),
         "scenes": [list(scene) for scene in suite.scenes],
-    }
+    } | ({} if suite.last_seed is None else {"last_seed": suite.last_seed})
 
 
 def _told(told: Instructions) -> tuple[tuple[str, ...], ...]:
@@ -299,6 +300,20 @@ def _described(simulator: WireConnection) -> Suite:
         fps=field("fps", f"a number from 1 to {MOST_NUMBERS}", _is_count(MOST_NUMBERS)),
         max_steps=field("max_steps", f"a number from 1 to {MOST_STEPS}", _is_count(MOST_STEPS)),
         make=partial(RemoteEnv, address=simulator.address),
+        limits=field(
+            "limits",
+            "lengths of episodes by name of group",
+            lambda it: (
+                isinstance(it, dict)
+                and set(it) <= set(groups)
+                and all(map(_is_count(MOST_STEPS), it.values()))
+            ),
+        ),
+        last_seed=(
+            field("last_seed", "a seed", _is_count(LARGEST_SEED))
+            if "last_seed" in simulator.first
+            else None
+        ),
         scenes=tuple(
             tuple(scene)
             for scene in field(
