@@ -58,13 +58,12 @@ def page(found: dict[str, Results], losses: dict[str, float], minutes: float) ->
 <!-- Written by benchmarks/history.py. -->
 
 BC-Z on the fifty tasks of Meta-World before corrections, whose features of all frames are computed
-once. Each head is trained on them for {minutes:g} minutes
-with {torch.get_num_threads()} thread(s), on windows of {HISTORY} frames that lie
-{EXECUTED} steps apart (the head without history on the last of them), and begins as the policy's
-own head. `successes more` are of {EPISODES * 50:,} episodes, and p is the exact sign-flip test by
-seed, not corrected for the number of tests. {EPISODES} episodes a task, seeds from {FIRST:,},
-looked at once; in brackets 95 % intervals of one training. The loss is that of the last steps of
-training.
+once. Each head is trained on them for {minutes:g} minutes with {torch.get_num_threads()} thread(s),
+on windows of {HISTORY} frames that lie {EXECUTED} steps apart (the head without history on the last
+of them), and begins as the policy's own head. `successes more` are of {EPISODES * 50:,} episodes,
+and p is the exact sign-flip test by seed, not corrected for the number of tests. {EPISODES}
+episodes a task, seeds from {FIRST:,}, looked at once; in brackets 95 % intervals of one training.
+The loss is that of the last steps of training.
 
 {table}
 

@@ -119,7 +119,8 @@ def bring(scene: Scene, name: str, region: str) -> Float32[np.ndarray, "7"]:
     clear = max(destination.clear, height - scene.hand[2] - way[2])
     yaw = scene.yaw if destination.yaw is None else destination.yaw  # it may turn in the hand
     ahead = scene.hand + AHEAD * way / max(float(np.hypot(*way[:2])), AHEAD)
-    free = scene.hand[2] > scene.height_on_the_way(ahead, but=name) + below + ABOVE / 2
+    near = scene.height_on_the_way(ahead, but=name) + below + ABOVE / 2
+    free = bool(scene.hand[2] > near)
     return put(scene, yaw, way, clear=clear, free=free)
 
 

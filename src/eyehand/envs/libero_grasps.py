@@ -26,6 +26,8 @@ PALM, WRIST = (0.11, 0.038), 0.06
 metres."""
 PALM_BEGINS, WRIST_BEGINS = 0.024, 0.124
 """How far above the place of a grasp they begin, metres."""
+REACHED = 0.25
+"""Level distance from a thing within which a hand that holds it somewhere could touch, metres."""
 SLOPE = 4.0
 """How much higher the hand stays for every metre to the side."""
 WALL, RIM = 0.003, 0.01
@@ -104,7 +106,7 @@ def top_grasp(
                 place + turned @ middle,
                 yaws,
                 width,
-                others,
+                near_points(others, place),
             )
     # The rim alone: a handle may stick out below it.
     ring = points[sign * points[:, up] > high - 0.015]
@@ -126,14 +128,18 @@ def top_grasp(
         yaw = yaw_along(inward)
         forward = float(np.sign(hand_turned(yaw, np.pi / 2).as_matrix()[:, 2] @ inward))
         return Grasp(outermost.place, yaw, outermost.width, tilt=forward * LEANING)
+    ways = [np.zeros(3)] if way is None else [np.zeros(3), way]
+    around = [near_points(others, place + step) for step in ways]
 
     def cost(grasp: Grasp) -> float:
         distance = float(np.hypot(*(grasp.place - scene.hand)[:2]))
         if distance < 2 * NEAR and scene.firm:
             return distance - 1.0
         turn = 0.05 * float(_angle(grasp.yaw, scene.yaw))
-        ways = [np.zeros(3)] if way is None else [np.zeros(3), way]
-        blocked = [_blocked(replace(grasp, place=grasp.place + step), others) for step in ways]
+        blocked = [
+            _blocked(replace(grasp, place=grasp.place + step), points)
+            for step, points in zip(ways, around, strict=True)
+        ]
         stretched = float(np.linalg.norm(grasp.place + ways[-1] - scene.base))
         return distance + turn + stretched + 20 * sum(blocked) + 0.3 * sum(map(bool, blocked))
 
@@ -185,6 +191,13 @@ def _narrow_grasp(
         if np.linalg.norm(nearest.place - scene.hand) < 2 * NEAR:
             return nearest
     return min(grasps, key=lambda grasp: _blocked(grasp, others))
+
+
+def near_points(
+    points: Float[np.ndarray, "point 3"], place: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "near 3"]:
+    """Return the points that a hand at a thing could touch, for `_blocked` to look at."""
+    return points[np.hypot(*(points - place)[:, :2].T) < REACHED]
 
 
 def _angle(one: Any, other: float) -> Any:
