@@ -33,7 +33,13 @@ class StatePolicy(FramePolicy):
 
     def __init__(self, head: HeadConfig) -> None:
         config = FramePolicyConfig(
-            image_size=16, state_dim=2, action_dim=1, gripper=0, horizon=2, head=head
+            image_size=16,
+            state_dim=2,
+            action_dim=1,
+            gripper=0,
+            horizon=2,
+            head=head,
+            history=2 if head.needs_history else 1,
         )
         super().__init__(config, statistics=blank_statistics(state_dim=2, action_dim=1))
         self.head = self.build_head(2)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import repeat
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -88,7 +87,10 @@ def test_a_pull_towards_the_first_policy_holds_it_near(
     assert apart[1] < 0.5 * apart[0]
 
 
-def test_several_processes_are_refused(make_policy: Make, practise_once: Make) -> None:
+def test_several_processes_are_refused(
+    make_policy: Make, practise_once: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     update = GRPO(make_policy(), ChunkConfig(), practise_once)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
     with pytest.raises(InputError, match="learning by doing takes one process; this run has 2"):
-        update.prepare(SimpleNamespace(num_processes=2), Turn(1))  # type: ignore[arg-type]
+        update.prepare(Accelerator(cpu=True), Turn(1))

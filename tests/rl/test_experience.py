@@ -86,7 +86,7 @@ def test_what_cannot_be_collected_is_refused_in_a_sentence() -> None:
         Collector([gymnasium.make("FrozenLake-v1")], seed=0)
     with pytest.raises(InputError, match="must have the same spaces"):
         Collector([MAKERS["discrete"](), MAKERS["numbers"]()], seed=0)
-    with pytest.raises(InputError, match="DQN learns discrete actions, and these are numbers"):
+    with pytest.raises(InputError, match="DQN needs actions that are discrete; these are numbers"):
         check_actions(MAKERS["numbers"]().action_space, algorithm="DQN", discrete=True)
     assert check_actions(MAKERS["numbers"]().action_space, algorithm="SAC", discrete=False) == 1
     assert check_actions(MAKERS["discrete"]().action_space, algorithm="DQN", discrete=True) == 2

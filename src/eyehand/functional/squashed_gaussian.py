@@ -19,8 +19,8 @@ def sample_squashed(
     .. math:: \log p(a) = \sum_i \log N(u_i) - \log(1 - \tanh^2 u_i)
 
     The gradient of both flows into mean and deviation (reparameterisation). What people get wrong:
-    :math:`\log(1 - \tanh^2 u)` is -inf in float32 from :math:`|u| = 9.02` on; here it is computed as
-    :math:`2 (\log 2 - u - \mathrm{softplus}(-2u))`, which is right for all u.
+    :math:`\log(1 - \tanh^2 u)` is -inf in float32 from :math:`|u| = 9.02` on; here it is
+    computed as :math:`2 (\log 2 - u - \mathrm{softplus}(-2u))`, which is right for all u.
 
     Args:
         mean: Of u.
