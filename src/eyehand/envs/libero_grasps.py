@@ -36,7 +36,7 @@ LEANING, HANDLE_LEANING = 0.75, 1.0
 """How far the hand points forward from below before an oven, rad, so that the palm stays outside:
 at a rim, and at a handle."""
 STANDS_OUT = 0.008
-"""How far beyond the rim all is a handle, metres."""
+"""What is further outside a rim than this is a handle, metres."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ def top_grasp(
 def _handle_grasp(
     points: Float[np.ndarray, "point 3"],
     middle: Float[np.ndarray, "3"],
-    wide: float,
+    width: float,
     inward: Float[np.ndarray, "3"],
 ) -> Grasp | None:
     """Return the grasp at a handle that stands out where the hand comes from, if there is one."""
-    handle = points[np.hypot(*(points - middle)[:, :2].T) > wide / 2 + STANDS_OUT]
+    handle = points[np.hypot(*(points - middle)[:, :2].T) > width / 2 + STANDS_OUT]
     if len(handle) == 0:
         return None
     place = (handle.max(axis=0) + handle.min(axis=0)) / 2
@@ -178,7 +178,8 @@ def _narrow_grasp(
     is seized beside its middle where the palm would touch a neighbour there.
     """
     best = int((width + 0.01 * _angle(yaws, scene.yaw)).argmin())
-    spare = float(width[(best + 18) % 36]) / 2 - 2 * NEAR  # a fingertip is one of them wide
+    # Fingers that are 3 cm from the end still hold it.
+    spare = float(width[(best + 18) % 36]) / 2 - 2 * NEAR
     grasps = []
     for number in (best, *np.flatnonzero(width < width[best] + 0.004)[::4]):
         along = np.array([np.cos(yaws[number]), np.sin(yaws[number]), 0.0])
