@@ -25,15 +25,13 @@ import gymnasium
 import numpy as np
 import torch
 from scipy.stats import t
+from torch import Tensor
 
+from eyehand.envs.gymnasium_environments import GymnasiumEnvironments
 from eyehand.files import replace_text
+from eyehand.rl.experience import measure
 from eyehand.rl.registry import find_algorithm
-from eyehand.runs.environment_run import (
-    EnvironmentRun,
-    learn_environment,
-    make_environment,
-    returns_of,
-)
+from eyehand.runs.environment_run import MEASURED_FROM, EnvironmentRun, learn_environment
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "gymnasium_returns.md"
 SEEDS, EPISODES = range(5), 20
@@ -97,7 +95,8 @@ def ours(case: Case, seed: int, out: Path) -> dict[str, Any]:
         resume=(out / "run").exists(),
         threads=1,
     )
-    return {"returns": found["returns"], "seconds": found["seconds"]}
+    returns = [one["return"] for one in found["episodes"]]
+    return {"returns": returns, "seconds": found["seconds"]}
 
 
 def theirs(case: Case, seed: int, out: Path) -> dict[str, Any]:
@@ -105,7 +104,6 @@ def theirs(case: Case, seed: int, out: Path) -> dict[str, Any]:
     import stable_baselines3
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    low, high = bounds(case.environment)
     made = [partial(make_scaled, case.environment) for _ in range(case.environments)]
     model = getattr(stable_baselines3, case.algorithm.upper())(
         "MlpPolicy", DummyVecEnv(made), seed=seed, device="cpu", **their_settings(case)
@@ -114,22 +112,17 @@ def theirs(case: Case, seed: int, out: Path) -> dict[str, Any]:
     model.learn(case.steps)
     seconds = time.perf_counter() - start
 
-    def act(observation: np.ndarray) -> Any:
-        action = model.predict(observation, deterministic=True)[0]
-        return action if low is None else low + (np.clip(action, -1, 1) + 1) / 2 * (high - low)
+    def act(observation: Tensor) -> Tensor:
+        return torch.as_tensor(model.predict(observation.numpy(), deterministic=True)[0])
 
-    return {"returns": returns_of(act, case.environment, EPISODES), "seconds": seconds}
-
-
-def bounds(environment: str) -> tuple[Any, Any]:
-    """Return the lowest and the highest action, where actions are numbers."""
-    space = make_environment(environment).action_space
-    return (space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else (None, None)
+    seeds = range(MEASURED_FROM, MEASURED_FROM + EPISODES)
+    episodes = measure(act, GymnasiumEnvironments.make(case.environment, 1), seeds)
+    return {"returns": [one["return"] for one in episodes], "seconds": seconds}
 
 
 def make_scaled(environment: str) -> Any:
     """Return an environment whose actions are in [-1, 1], as our algorithms see every one."""
-    made = make_environment(environment)
+    made = gymnasium.make(environment)
     if isinstance(made.action_space, gymnasium.spaces.Box):
         return gymnasium.wrappers.RescaleAction(made, np.float32(-1), np.float32(1))
     return made
@@ -181,7 +174,7 @@ def their_settings(case: Case) -> dict[str, Any]:
         return common
     from stable_baselines3.common.noise import NormalActionNoise
 
-    dim = int(np.prod(make_environment(case.environment).action_space.shape or ()))
+    dim = int(np.prod(gymnasium.make(case.environment).action_space.shape or ()))
     return common | {"action_noise": NormalActionNoise(np.zeros(dim), np.full(dim, 0.1))}
 
 

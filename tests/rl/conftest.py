@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from eyehand.envs.grid_world import GridWorld
+from eyehand.envs.gymnasium_environments import GymnasiumEnvironments
 from eyehand.functional.bellman import action_values
 from eyehand.functional.decision_process import DecisionProcess
 from eyehand.policies.frame_policy import FramePolicy, FramePolicyConfig
@@ -137,7 +138,8 @@ def update_maker() -> Callable[..., Any]:
 
     def make(algorithm: Any, config: Any, *, discrete: bool) -> Any:
         torch.manual_seed(0)
-        return algorithm([Copy(discrete=discrete) for _ in range(4)], config, seed=1)
+        worlds = GymnasiumEnvironments([Copy(discrete=discrete) for _ in range(4)])
+        return algorithm(worlds, config, seed=1)
 
     return make
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from eyehand.rl.experience import Act, Collector, check_actions, mean_or_nothing
+from eyehand.envs.gymnasium_environments import GymnasiumEnvironments
+from eyehand.rl.experience import Act, Collector, check_actions, means_of, measure
 from eyehand.types import InputError
 
 MAKERS = {
@@ -17,7 +18,7 @@ MAKERS = {
 
 
 def collector(kind: str, count: int = 2) -> Collector:
-    return Collector([MAKERS[kind]() for _ in range(count)], seed=3)
+    return Collector(GymnasiumEnvironments([MAKERS[kind]() for _ in range(count)]), seed=3)
 
 
 def drawn(kind: str, seed: int) -> Act:
@@ -49,7 +50,7 @@ def test_what_is_recorded_is_what_the_environments_did(kind: str) -> None:
         np.testing.assert_array_equal(experience.next_observation[step, 0], observation)
         assert bool(experience.terminated[step, 0]) == terminated
         if terminated or truncated:
-            assert any(one == pytest.approx(total) for one in finished)
+            assert any(one["return"] == pytest.approx(total) for one in finished)
             break
 
 
@@ -65,7 +66,8 @@ def test_a_restored_collector_goes_on_to_the_bit(kind: str) -> None:
 
 
 def test_an_episode_that_is_cut_short_did_not_end() -> None:
-    made = Collector([gymnasium.make("Pendulum-v1", max_episode_steps=5)], seed=0)
+    short = GymnasiumEnvironments([gymnasium.make("Pendulum-v1", max_episode_steps=5)])
+    made = Collector(short, seed=0)
     experience, finished = made.collect(drawn("numbers", 0), 11)
     assert experience.truncated[:, 0].nonzero()[:, 0].tolist() == [4, 9]
     assert not experience.terminated.any()
@@ -75,17 +77,7 @@ def test_an_episode_that_is_cut_short_did_not_end() -> None:
     assert torch.equal(experience.next_observation[3, 0], experience.observation[4, 0])
 
 
-def test_numbers_fill_the_range_of_the_box() -> None:
-    made = collector("numbers", 1)
-    edge = made.as_environments(torch.tensor([[-1.0], [1.0], [7.0]]))
-    np.testing.assert_allclose(edge[:, 0], [-2, 2, 2])
-
-
 def test_what_cannot_be_collected_is_refused_in_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"observations must be a Box of numbers\. Got Discrete"):
-        Collector([gymnasium.make("FrozenLake-v1")], seed=0)
-    with pytest.raises(InputError, match="must have the same spaces"):
-        Collector([MAKERS["discrete"](), MAKERS["numbers"]()], seed=0)
     with pytest.raises(InputError, match="DQN needs actions that are discrete; these are numbers"):
         check_actions(MAKERS["numbers"]().action_space, algorithm="DQN", discrete=True)
     assert check_actions(MAKERS["numbers"]().action_space, algorithm="SAC", discrete=False) == 1
@@ -93,4 +85,16 @@ def test_what_cannot_be_collected_is_refused_in_a_sentence() -> None:
 
 
 def test_nothing_is_logged_where_no_episode_ended() -> None:
-    assert mean_or_nothing("return", []) == {}
+    assert means_of([]) == {}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_measured_episodes_do_not_depend_on_how_many_run_at_a_time(count: int) -> None:
+    def act(observation: torch.Tensor) -> torch.Tensor:
+        return (observation[:, 2] > 0).long()
+
+    made = GymnasiumEnvironments.make("CartPole-v1", count)
+    found = measure(act, made, range(5))
+    alone = [measure(act, GymnasiumEnvironments.make("CartPole-v1", 1), [n])[0] for n in range(5)]
+    assert found == alone
+    assert len({one["return"] for one in found}) > 1

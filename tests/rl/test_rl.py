@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from eyehand.envs.gymnasium_environments import GymnasiumEnvironments
 from eyehand.functional.returns import gae
 from eyehand.rl.dqn import DQN, DQNConfig
 from eyehand.rl.experience import Experience, Turn
@@ -85,7 +86,7 @@ def test_a_step_of_ppo_is_theirs(name: str) -> None:
         entropy_weight=0.01,
     )  # fmt: skip
     torch.manual_seed(0)
-    ours = PPO([gymnasium.make(name)], config)
+    ours = PPO(GymnasiumEnvironments.make(name, 1), config)
     ours.prepare(Accelerator(cpu=True), Turn(1))
     theirs: Any = THEIRS(
         "MlpPolicy", gymnasium.make(name), learning_rate=RATE, n_steps=STEPS, batch_size=STEPS,
@@ -130,7 +131,7 @@ def test_a_step_of_dqn_is_theirs(dims: tuple[int, ...]) -> None:
 
     config = DQNConfig(dims=dims, double=False, learning_rate=RATE, minibatch=STEPS)
     torch.manual_seed(0)
-    ours = DQN([gymnasium.make("CartPole-v1")], config)
+    ours = DQN(GymnasiumEnvironments.make("CartPole-v1", 1), config)
     ours.prepare(Accelerator(cpu=True), Turn(1))
     theirs: Any = THEIRS(
         "MlpPolicy", gymnasium.make("CartPole-v1"), learning_rate=RATE, batch_size=STEPS,
@@ -155,7 +156,7 @@ def test_two_steps_of_td3_are_theirs() -> None:
 
     config = TD3Config(dims=(32, 32), learning_rate=RATE, target_noise=0.0, minibatch=STEPS)
     torch.manual_seed(0)
-    ours = TD3([gymnasium.make("Pendulum-v1")], config)
+    ours = TD3(GymnasiumEnvironments.make("Pendulum-v1", 1), config)
     ours.prepare(Accelerator(cpu=True), Turn(1))
     theirs: Any = THEIRS(
         "MlpPolicy", gymnasium.make("Pendulum-v1"), learning_rate=RATE, batch_size=STEPS,

@@ -25,10 +25,11 @@ def learn(out: Path, run: EnvironmentRun = SMALL, *, resume: bool = False) -> di
 def test_results_say_what_was_measured(tmp_path: Path) -> None:
     found = learn(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == found
-    low, high = found["interval"]
-    assert len(found["returns"]) == 3
-    assert low <= found["mean_return"] <= high
-    assert found["mean_return"] == pytest.approx(np.mean(found["returns"]))
+    low, high = found["return"]["interval"]
+    returns = [one["return"] for one in found["episodes"]]
+    assert len(returns) == 3
+    assert low <= found["return"]["mean"] <= high
+    assert found["return"]["mean"] == pytest.approx(np.mean(returns))
     assert found["environment_steps"] == 256
 
 

@@ -5,6 +5,7 @@ Run:
     eyehand practise CHECKPOINT --method ppo --tasks all --minutes 180 --out outputs/practised
     eyehand practise ppo --environment CartPole-v1 --out outputs/cart-pole
     eyehand practise sac --environment HalfCheetah-v5 --steps 300000 --out outputs/half-cheetah
+    eyehand practise ppo --environment rough-ground --steps 10000000 --out outputs/walker
 
 A policy is a folder of a checkpoint or the name of a released one; ways to practise are grpo, ppo
 and dpo. Algorithms in an environment are a2c, ddpg, dqn, ppo, reinforce, sac and td3.
@@ -21,7 +22,7 @@ from rich.console import Console
 from eyehand.functional.names import unknown_name
 from eyehand.policies.registry import find_checkpoint
 from eyehand.rl.registry import ALGORITHMS, find_algorithm
-from eyehand.runs.environment_run import EnvironmentRun, learn_environment
+from eyehand.runs.environment_run import WORLDS, EnvironmentRun, learn_environment
 from eyehand.runs.practise import METHODS, PractiseConfig, practise
 from eyehand.types import InputError
 
@@ -38,6 +39,11 @@ class EnvironmentArguments:
     """Threads of torch; left out, one."""
     resume: bool = False
     """Continue from the last checkpoint in the folder."""
+
+
+@dataclass(frozen=True)
+class NoWorld:
+    """A Gymnasium environment has no fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +102,12 @@ def _value_of(flag: str, words: Sequence[str]) -> str | None:
 
 def _learn_in_environment(name: str, rest: Sequence[str]) -> None:
     _, config_type = find_algorithm(name)
+    _, world_type = WORLDS.get(_value_of("--environment", rest) or "", (None, NoWorld))
 
     def start(
-        wanted: Annotated[EnvironmentArguments, tyro.conf.arg(name="")], algorithm: Any
+        wanted: Annotated[EnvironmentArguments, tyro.conf.arg(name="")],
+        algorithm: Any,
+        world: Any,
     ) -> None:
         """Learn and measure."""
         found = learn_environment(
@@ -106,16 +115,17 @@ def _learn_in_environment(name: str, rest: Sequence[str]) -> None:
             wanted.run,
             algorithm,
             wanted.out,
+            world=world,
             resume=wanted.resume,
             threads=wanted.threads,
         )
-        low, high = found["interval"]
+        low, high = found["return"]["interval"]
         Console(highlight=False, soft_wrap=True).print(
-            f"{name} in {wanted.run.environment}: a mean return of {found['mean_return']:,.1f} "
+            f"{name} in {wanted.run.environment}: a mean return of {found['return']['mean']:,.1f} "
             f"(95 % interval {low:,.1f} to {high:,.1f}, {wanted.run.episodes} episodes) after "
             f"{found['environment_steps']:,} steps in {found['seconds'] / 60:.1f} minutes; "
             f"{wanted.out / 'results.json'}"
         )
 
-    start.__annotations__["algorithm"] = config_type
+    start.__annotations__ |= {"algorithm": config_type, "world": world_type}
     tyro.cli(start, args=rest, prog=f"eyehand practise {name}", description=__doc__)

@@ -10,9 +10,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 
 from eyehand.envs.robot_env import Chained, Landmarks, RobotEnv
 from eyehand.envs.suite import Suite
+from eyehand.types import Environments
 
 STEPS = 6
 """Length of the short episodes that are run."""
@@ -54,6 +56,50 @@ def check_env(
         solved = _end(env, solve, max_steps)
         assert solved, "the expert did not solve the task, so the start after it is not checked."
         assert _same(first, _episode(env, seeds[0])), "a solved episode changes the next one."
+
+
+def check_environments(make: Callable[[], Environments], *, steps: int = 20) -> None:
+    """Raise ``AssertionError`` with a sentence if environments side by side break their contract.
+
+    Checked are: sizes, and that all is finite; the same seed begins the same episode, other seeds
+    others; after half of the steps new environments with the state of the old ones go on as these
+    do, to the bit; and no episode both ended and was cut short.
+
+    Args:
+        make: Makes the environments, two or more.
+        steps: How many to take in all, at least 2.
+    """
+    one, other = make(), make()
+    count = len(one)
+    seen, again = (np.stack([made.begin(e, e) for e in range(count)]) for made in (one, other))
+    assert count > 1, "two environments or more are needed to check them."
+    assert _same([seen], [again]), "the same seed begins two different episodes."
+    assert not _same([seen[0]], [seen[1]]), "two seeds begin the same episode."
+    random = np.random.default_rng(0)
+    for step in range(steps):
+        if isinstance(one.action_space, gymnasium.spaces.Discrete):
+            actions = torch.from_numpy(random.integers(one.action_space.n, size=count))
+        else:
+            dim = int(np.prod(one.action_space.shape))
+            actions = torch.from_numpy(random.uniform(-1.5, 1.5, (count, dim)).astype(np.float32))
+        if step == steps // 2:
+            other = make()
+            shown = other.load_state_dict(one.state_dict())
+            assert _same([shown], [seen]), "what is restored is not what was seen."
+        found = one.step(actions)
+        if step >= steps // 2:
+            assert _same(found, other.step(actions)), "what was restored goes on in another way."
+        seen, reward, terminated, truncated = found
+        assert seen.shape == (count, one.observation_dim), f"observations have shape {seen.shape}."
+        assert np.isfinite(seen).all(), "an observation is not finite."
+        assert np.isfinite(reward).all(), "a reward is not finite."
+        assert not (terminated & truncated).any(), "an episode both ended and was cut short."
+        assert one.outcome(0) == one.outcome(0), "an outcome changes while nothing happens."
+        for e in (terminated | truncated).nonzero()[0]:
+            seen[e] = one.begin(int(e), 100 + step)
+            if step >= steps // 2:
+                other.begin(int(e), 100 + step)
+    one.close()
 
 
 def check_robot_env(

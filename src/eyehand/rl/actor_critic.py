@@ -23,7 +23,7 @@ class ActorCritic(nn.Module):
 
     Args:
         observation_dim: Numbers in an observation.
-        action_space: Discrete, or a Box; see `eyehand.rl.experience.Collector`.
+        action_space: Discrete, or a Box; see `eyehand.types.Environments`.
         dims: Widths of the hidden layers of both networks.
         normalize: Whether observations are normalised by the mean and deviation of those seen.
 

@@ -11,8 +11,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import gymnasium
-import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
@@ -22,7 +20,7 @@ from eyehand.nn.perceptron import Perceptron
 from eyehand.rl.experience import Experience, check_actions
 from eyehand.rl.off_policy import OffPolicy, OffPolicyConfig, soft_update
 from eyehand.training.learner import Learner
-from eyehand.types import check_ranges
+from eyehand.types import Environments, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,15 +100,15 @@ class DQN(OffPolicy):
 
     def __init__(
         self,
-        environments: Sequence[gymnasium.Env[np.ndarray, object]],
+        environments: Environments,
         config: DQNConfig,
         *,
         seed: int = 0,
     ) -> None:
         super().__init__(environments, config, seed=seed)
-        self.actions = check_actions(self.collector.action_space, algorithm="DQN", discrete=True)
+        self.actions = check_actions(environments.action_space, algorithm="DQN", discrete=True)
         self.network = QNetwork(
-            self.collector.observation_dim, self.actions, config.dims, dueling=config.dueling
+            environments.observation_dim, self.actions, config.dims, dueling=config.dueling
         )
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)

@@ -1,12 +1,7 @@
-"""Experience: what environments did while an actor acted in them, and a collector that makes it.
+"""Experience: what environments did while an actor acted in them, and a collector that makes it."""
 
-A collector can be saved and restored in the middle of episodes, for any environment whose episode
-depends on its seed and its actions alone: it keeps these, and does the actions again.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,7 +10,7 @@ from accelerate import Accelerator
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from eyehand.types import InputError
+from eyehand.types import Environments, InputError
 
 Act = Callable[[Float32[Tensor, "env observation"]], Tensor]
 """Returns an action for every environment: numbers, of which [-1, 1] spans the environment's range
@@ -62,132 +57,79 @@ class Collector:
     """Environments in which an actor acts, episode after episode.
 
     Args:
-        environments: With a Box of numbers as observation, and a bounded Box or discrete actions.
+        environments: Where to act.
         seed: Episode k of environment e has the seed ``seed + e + k * len(environments)``.
-
-    Raises:
-        InputError: If spaces are others, or two environments differ in them.
     """
 
-    def __init__(self, environments: Sequence[gymnasium.Env[np.ndarray, object]], *, seed: int):
-        self.environments, self.seed = list(environments), seed
-        self.action_space = self.environments[0].action_space
-        self.observation_dim = _dim(self.environments[0])
-        for one in self.environments:
-            if (one.action_space, _dim(one)) != (self.action_space, self.observation_dim):
-                raise InputError("all environments of a collector must have the same spaces.")
-        self.episode = [0] * len(self.environments)
+    def __init__(self, environments: Environments, *, seed: int) -> None:
+        self.environments, self.seed = environments, seed
+        self.episode = [0] * len(environments)
         """Number of the episode that each environment is in."""
-        self.actions: list[list[np.ndarray]] = [[] for _ in self.environments]
-        """Actions since its beginning, as each environment takes them."""
-        self.total = [0.0] * len(self.environments)
-        """Sum of rewards since its beginning."""
-        self.observation = np.stack([self._begin(e) for e in range(len(self.environments))])
+        self.total = [0.0] * len(environments)
+        """Sum of its rewards so far."""
+        self.length = [0] * len(environments)
+        """Steps of it so far."""
+        self.observation = np.stack([self._begin(e) for e in range(len(environments))])
 
-    def collect(self, act: Act, steps: int) -> tuple[Experience, list[float]]:
+    def collect(self, act: Act, steps: int) -> tuple[Experience, list[dict[str, float]]]:
         """Let an actor do ``steps`` steps in every environment.
 
         Returns:
-            What happened, with the shapes [steps, environments, ...]; and the sums of rewards of
-            the episodes that ended meanwhile.
+            What happened, with the shapes [steps, environments, ...]; and of every episode that
+            ended meanwhile its ``return``, the sum of rewards, and what else it came to.
 
         Raises:
             InputError: If a reward is no finite number.
         """
-        count, rows, finished = len(self.environments), [], []
+        rows, finished = [], []
         for _ in range(steps):
-            before = self.observation.copy()
+            before = self.observation
             with torch.no_grad():
-                actions = act(torch.from_numpy(before))
-            after, numbers = np.empty_like(before), np.zeros((3, count), np.float32)
-            for e, action in enumerate(self.as_environments(actions)):
-                found, *rest, _ = self.environments[e].step(action)
-                self.actions[e].append(action)
-                after[e], numbers[:, e] = _flat(found), rest
-                if not np.isfinite(numbers[0, e]):
+                actions = act(torch.from_numpy(before)).cpu()
+            after, reward, terminated, truncated = self.environments.step(actions)
+            rows.append((before, actions, reward, after, terminated, truncated & ~terminated))
+            self.observation = after.copy()
+            for e, ended in enumerate(terminated | truncated):
+                self.length[e] += 1
+                if not np.isfinite(reward[e]):
                     raise InputError(
-                        f"an environment's reward was {numbers[0, e]} in step "
-                        f"{len(self.actions[e])} of an episode; it must be a finite number."
+                        f"an environment's reward was {reward[e]} in step {self.length[e]} of an "
+                        "episode; it must be a finite number."
                     )
-                self.total[e] += float(numbers[0, e])
-                self.observation[e] = after[e]
-                if numbers[1:, e].any():
-                    finished.append(self.total[e])
+                self.total[e] += float(reward[e])
+                if ended:
+                    finished.append({"return": self.total[e], **self.environments.outcome(e)})
                     self.episode[e] += 1
                     self.observation[e] = self._begin(e)
-            rows.append((before, actions.cpu(), numbers, after))
-        befores, taken, numbers, afters = zip(*rows, strict=True)
-        reward, terminated, truncated = torch.from_numpy(np.stack(numbers)).unbind(dim=1)
-        return Experience(
-            torch.from_numpy(np.stack(befores)),
-            torch.stack(taken),
-            reward,
-            torch.from_numpy(np.stack(afters)),
-            terminated.bool(),
-            truncated.bool() & ~terminated.bool(),
-        ), finished
+        columns = [[torch.as_tensor(one) for one in column] for column in zip(*rows, strict=True)]
+        return Experience(*map(torch.stack, columns)), finished
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what `load_state_dict` needs to go on in the middle of the episodes."""
-        shape = self.action_space.shape or ()
-        actions = np.zeros((len(self.actions), max(map(len, self.actions)), *shape))
-        for e, own in enumerate(self.actions):
-            if own:
-                actions[e, : len(own)] = own
-        return {
+        own = {f"environments/{name}": t for name, t in self.environments.state_dict().items()}
+        return own | {
             "episode": torch.tensor(self.episode),
-            "length": torch.tensor([len(own) for own in self.actions]),
-            "actions": torch.from_numpy(actions),
+            "total": torch.tensor(self.total, dtype=torch.float64),
+            "length": torch.tensor(self.length),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Begin the episodes of `state_dict` again, and do their actions again."""
-        self.episode = state["episode"].tolist()
-        discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
-        for e, length in enumerate(state["length"].tolist()):
-            self.observation[e] = self._begin(e)
-            for action in state["actions"][e, :length].numpy():
-                taken: Any = np.int64(action) if discrete else action.astype(np.float32)
-                found, reward, *_ = self.environments[e].step(taken)
-                self.actions[e].append(taken)
-                self.observation[e] = _flat(found)
-                self.total[e] += float(np.float32(reward))
+        """Restore what `state_dict` returned."""
+        self.episode, self.length = state["episode"].tolist(), state["length"].tolist()
+        self.total = state["total"].tolist()
+        title = "environments/"
+        self.observation = self.environments.load_state_dict(
+            {n.removeprefix(title): t for n, t in state.items() if n.startswith(title)}
+        )
 
     def close(self) -> None:
         """Close the environments."""
-        for one in self.environments:
-            one.close()
+        self.environments.close()
 
     def _begin(self, e: int) -> Float32[np.ndarray, " observation"]:
         """Begin the present episode of an environment; return its first observation."""
-        self.actions[e], self.total[e] = [], 0.0
-        seed = self.seed + e + self.episode[e] * len(self.environments)
-        return _flat(self.environments[e].reset(seed=seed)[0])
-
-    def as_environments(self, actions: Tensor) -> np.ndarray:
-        """Return actions as the environments take them: a Box has its own range."""
-        space = self.action_space
-        if isinstance(space, gymnasium.spaces.Discrete):
-            return actions.cpu().numpy() + space.start
-        assert isinstance(space, gymnasium.spaces.Box)
-        share = (actions.cpu().numpy().clip(-1, 1) + 1) / 2
-        scaled = space.low.ravel() + share * (space.high - space.low).ravel()
-        return scaled.reshape(-1, *space.shape).astype(np.float32)
-
-
-def _flat(observation: object) -> Float32[np.ndarray, " observation"]:
-    return np.asarray(observation, np.float32).ravel()
-
-
-def _dim(environment: gymnasium.Env[np.ndarray, object]) -> int:
-    """Return the numbers of an observation, after a look at both spaces."""
-    space, actions = environment.observation_space, environment.action_space
-    if not isinstance(space, gymnasium.spaces.Box):
-        raise InputError(f"observations must be a Box of numbers. Got {space}.")
-    bounded = isinstance(actions, gymnasium.spaces.Box) and actions.is_bounded()
-    if not bounded and not isinstance(actions, gymnasium.spaces.Discrete):
-        raise InputError(f"actions must be a bounded Box or discrete. Got {actions}.")
-    return int(np.prod(space.shape))
+        self.total[e], self.length[e] = 0.0, 0
+        return self.environments.begin(e, self.seed + e + self.episode[e] * len(self.environments))
 
 
 def check_actions(space: gymnasium.Space[object], *, algorithm: str, discrete: bool) -> int:
@@ -227,14 +169,43 @@ def check_widths(name: str, widths: Sequence[int]) -> None:
         raise InputError(f"{name} must name the width of one hidden layer or more; got none.")
 
 
-def mean_or_nothing(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Return the mean under a name to log, or nothing where no episode ended.
+def means_of(episodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of everything that episodes came to; nothing where none ended.
 
     Example:
-        >>> mean_or_nothing("return", [1.0, 3.0]), mean_or_nothing("return", [])
+        >>> means_of([{"return": 1.0}, {"return": 3.0}]), means_of([])
         ({'return': 2.0}, {})
     """
-    return {name: float(np.mean(values))} if values else {}
+    names = episodes[0] if episodes else ()
+    return {name: float(np.mean([one[name] for one in episodes])) for name in names}
+
+
+def measure(act: Act, environments: Environments, seeds: Sequence[int]) -> list[dict[str, float]]:
+    """Let an actor do one episode from every seed; return what each came to, as `Collector` does.
+
+    Args:
+        act: Returns the actions that the actor takes for the best.
+        environments: Where to act.
+        seeds: Of the episodes.
+    """
+    came_to: dict[int, dict[str, float]] = {}
+    count, left = len(environments), list(range(len(seeds)))[::-1]
+    number = [left.pop() if left else -1 for _ in range(count)]
+    total = [0.0] * count
+    seen = np.stack([environments.begin(e, seeds[max(number[e], 0)]) for e in range(count)])
+    while len(came_to) < len(seeds):
+        with torch.no_grad():
+            actions = act(torch.from_numpy(seen)).cpu()
+        seen, reward, terminated, truncated = environments.step(actions)
+        for e in range(count):
+            total[e] += float(reward[e])
+            if not (terminated[e] or truncated[e]):
+                continue
+            if number[e] >= 0:
+                came_to[number[e]] = {"return": total[e], **environments.outcome(e)}
+            number[e], total[e] = left.pop() if left else -1, 0.0
+            seen[e] = environments.begin(e, seeds[max(number[e], 0)])
+    return [came_to[one] for one in range(len(seeds))]
 
 
 @dataclass(frozen=True)

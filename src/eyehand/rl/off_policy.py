@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -18,12 +17,12 @@ from eyehand.rl.experience import (
     Experience,
     check_one_process,
     check_widths,
-    mean_or_nothing,
+    means_of,
 )
 from eyehand.rl.replay_buffer import ReplayBuffer
 from eyehand.training.config import TrainBatch
 from eyehand.training.update import Update
-from eyehand.types import InputError, check_ranges
+from eyehand.types import Environments, InputError, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +74,9 @@ class OffPolicy(Update):
     """Act, keep, `learn`: one step of the training loop.
 
     Args:
-        environments: See `eyehand.rl.experience.Collector`.
+        environments: Where to act.
         config: How experience is made, kept and used.
         seed: Of the environments' episodes.
-
-    Raises:
-        InputError: If the environments' spaces are others than a collector takes.
     """
 
     published = "policy/weights/"
@@ -89,7 +85,7 @@ class OffPolicy(Update):
 
     def __init__(
         self,
-        environments: Sequence[gymnasium.Env[np.ndarray, object]],
+        environments: Environments,
         config: OffPolicyConfig,
         *,
         seed: int = 0,
@@ -130,7 +126,7 @@ class OffPolicy(Update):
                     found.setdefault(name, []).append(float(value))
                 self.gradients += 1
         means = {name: float(np.mean(values or [0.0])) for name, values in found.items()}
-        return {**means, **mean_or_nothing("return", finished)}
+        return {**means, **means_of(finished)}
 
     def _learn_once(self) -> Mapping[str, Tensor | float]:
         return self.learn(self.buffer.draw(self.config.minibatch).to(self.device))

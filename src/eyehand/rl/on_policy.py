@@ -1,12 +1,10 @@
 """What REINFORCE, A2C and PPO share: act for some steps, judge every action, learn, forget."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
-import numpy as np
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Float32
@@ -19,12 +17,12 @@ from eyehand.rl.experience import (
     Experience,
     check_one_process,
     check_widths,
-    mean_or_nothing,
+    means_of,
 )
 from eyehand.training.config import TrainBatch
 from eyehand.training.learner import Learner
 from eyehand.training.update import Update
-from eyehand.types import check_ranges
+from eyehand.types import Environments, check_ranges
 
 LARGEST_REWARD = 10.0
 """Scaled rewards are clipped to it."""
@@ -101,19 +99,16 @@ class OnPolicy(Update):
     """Act, judge, `learn`: one step of the training loop.
 
     Args:
-        environments: See `Collector`.
+        environments: Where to act.
         config: How experience is made and judged.
         seed: Of the environments' episodes.
-
-    Raises:
-        InputError: If the environments' spaces are others than a collector takes.
     """
 
     published = "weights/"
 
     def __init__(
         self,
-        environments: Sequence[gymnasium.Env[np.ndarray, object]],
+        environments: Environments,
         config: OnPolicyConfig,
         *,
         seed: int = 0,
@@ -121,8 +116,8 @@ class OnPolicy(Update):
         self.config = config
         self.collector = Collector(environments, seed=seed)
         self.network = ActorCritic(
-            self.collector.observation_dim,
-            self.collector.action_space,
+            environments.observation_dim,
+            environments.action_space,
             dims=config.dims,
             normalize=config.normalize_observations,
         )
@@ -147,7 +142,7 @@ class OnPolicy(Update):
         found = self.learn(self.judge(experience))
         if self.network.seen is not None:  # afterwards: until then the policy is the one that acted
             self.network.seen.update(experience.observation.flatten(0, 1))
-        return {**found, **mean_or_nothing("return", finished)}
+        return {**found, **means_of(finished)}
 
     @abstractmethod
     def learn(self, rollout: Rollout) -> Mapping[str, Tensor | float]:

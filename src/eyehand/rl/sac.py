@@ -9,7 +9,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
@@ -20,7 +19,7 @@ from eyehand.nn.perceptron import Perceptron
 from eyehand.rl.experience import Experience, check_actions
 from eyehand.rl.off_policy import Critic, OffPolicy, OffPolicyConfig, soft_update, uniform_actions
 from eyehand.training.learner import Learner
-from eyehand.types import check_ranges
+from eyehand.types import Environments, check_ranges
 
 LOWEST, HIGHEST = -20.0, 2.0
 """Of the logarithm of the deviation."""
@@ -90,13 +89,13 @@ class SAC(OffPolicy):
 
     def __init__(
         self,
-        environments: Sequence[gymnasium.Env[np.ndarray, object]],
+        environments: Environments,
         config: SACConfig,
         *,
         seed: int = 0,
     ) -> None:
         super().__init__(environments, config, seed=seed)
-        space, dim = self.collector.action_space, self.collector.observation_dim
+        space, dim = environments.action_space, environments.observation_dim
         self.action_dim = check_actions(space, algorithm="SAC", discrete=False)
         self.policy = SquashedPolicy(dim, self.action_dim, config.dims)
         self.critic = Critic(dim, self.action_dim, config.dims, networks=config.critics)

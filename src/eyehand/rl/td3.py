@@ -6,11 +6,9 @@ moves at every second gradient. Each is a field of the config.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import gymnasium
-import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
@@ -25,7 +23,7 @@ from eyehand.rl.off_policy import (
     uniform_actions,
 )
 from eyehand.training.learner import Learner
-from eyehand.types import check_ranges
+from eyehand.types import Environments, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +66,13 @@ class TD3(OffPolicy):
 
     def __init__(
         self,
-        environments: Sequence[gymnasium.Env[np.ndarray, object]],
+        environments: Environments,
         config: TD3Config,
         *,
         seed: int = 0,
     ) -> None:
         super().__init__(environments, config, seed=seed)
-        space, dim = self.collector.action_space, self.collector.observation_dim
+        space, dim = environments.action_space, environments.observation_dim
         name = type(self).__name__
         self.action_dim = check_actions(space, algorithm=name, discrete=False)
         self.policy = Deterministic(dim, self.action_dim, config.dims)

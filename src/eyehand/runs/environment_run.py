@@ -1,27 +1,30 @@
-"""One run of an algorithm in a Gymnasium environment: learn by doing, then measure."""
+"""One run of an algorithm in a Gymnasium environment or a world of ours: learn, then measure."""
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
-from jaxtyping import Float32
 from scipy.stats import t
 
+from eyehand.envs.gymnasium_environments import GymnasiumEnvironments
+from eyehand.envs.rough_ground import RoughGround, RoughGroundConfig
 from eyehand.files import replace_text
 from eyehand.functional.start_seed import start_seed
-from eyehand.rl.experience import Turn
+from eyehand.rl.experience import Turn, measure
 from eyehand.rl.off_policy import OffPolicyConfig
 from eyehand.rl.registry import find_algorithm
 from eyehand.training.config import TrainConfig
 from eyehand.training.loop import train
-from eyehand.types import LARGEST_SEED, InputError, check_ranges
+from eyehand.types import LARGEST_SEED, Environments, check_ranges
 
+WORLDS: dict[str, tuple[Any, Any]] = {"rough-ground": (RoughGround, RoughGroundConfig)}
+"""Name of a world of ours to its environments and their config."""
 MEASURED_FROM = 2_000_000_000
 """First seed of the episodes that are measured; those that are learnt from have smaller ones."""
 
@@ -31,7 +34,7 @@ class EnvironmentRun:
     """What is learnt, how long, and how it is measured."""
 
     environment: str
-    """Id of a Gymnasium environment, such as CartPole-v1."""
+    """Id of a Gymnasium environment, such as CartPole-v1, or rough-ground."""
     steps: int = 100_000
     """Steps of all environments together."""
     environments: int | None = None
@@ -57,9 +60,25 @@ class EnvironmentRun:
 
 
 def learn_environment(
-    name: str, run: EnvironmentRun, config: Any, out: Path, *, resume: bool, threads: int | None
+    name: str,
+    run: EnvironmentRun,
+    config: Any,
+    out: Path,
+    *,
+    world: Any = None,
+    resume: bool,
+    threads: int | None,
 ) -> dict[str, Any]:
     """Learn by the algorithm called ``name``, measure, write ``results.json``; return its content.
+
+    Args:
+        name: Of the algorithm.
+        run: What is learnt, how long, and how it is measured.
+        config: Of the algorithm.
+        out: Folder of checkpoints and results.
+        world: Config of a world of `WORLDS`; left out, as it comes.
+        resume: Go on from the latest checkpoint in ``out``.
+        threads: Of torch; left out, one.
 
     Raises:
         InputError: If algorithm or environment do not exist or do not fit each other, or ``out``
@@ -70,14 +89,20 @@ def learn_environment(
     replays = isinstance(config, OffPolicyConfig)
     count = run.environments or (1 if replays else 8)
     final = run.final_learning_rate
-    environments = [make_environment(run.environment) for _ in range(count)]
+    environments = make_environments(run.environment, count, world, learning=True)
     update = algorithm(environments, config, seed=start_seed(name, run.seed) % MEASURED_FROM // 2)
     each = config.steps * count
 
     def turns(start: int) -> Iterator[Turn]:
-        while True:
-            yield Turn(each)
+        return repeat(Turn(each))
 
+    description: dict[str, Any] = {
+        "algorithm": {"name": name, **asdict(config)},
+        "environment": run.environment,
+        "environments": count,
+    }
+    if run.environment in WORLDS:
+        description["world"] = asdict(environments.config)
     trained = train(
         update,
         turns,
@@ -91,27 +116,17 @@ def learn_environment(
             threads=threads or 1,  # networks are small: a second thread costs more than it does
         ),
         folder=out,
-        description={
-            "algorithm": {"name": name, **asdict(config)},
-            "environment": run.environment,
-            "environments": count,
-        },
+        description=description,
         resume=resume,
     )
     update.collector.close()
-
-    @torch.no_grad()
-    def act(observation: Float32[np.ndarray, "1 observation"]) -> np.ndarray:
-        seen = torch.from_numpy(observation).to(update.device)
-        return np.asarray(update.collector.as_environments(update.best(seen)))
-
-    returns = returns_of(act, run.environment, run.episodes)
-    half = t.ppf(0.975, len(returns) - 1) * np.std(returns, ddof=1) / math.sqrt(len(returns))
-    mean = float(np.mean(returns))
+    seeds = range(MEASURED_FROM, MEASURED_FROM + run.episodes)
+    measured = make_environments(run.environment, min(count, run.episodes), world)
+    episodes = measure(lambda seen: update.best(seen.to(update.device)), measured, seeds)
+    measured.close()
     results = {
-        "mean_return": mean,
-        "interval": [mean - float(half), mean + float(half)],
-        "returns": returns,
+        **{title: mean_and_interval([one[title] for one in episodes]) for title in episodes[0]},
+        "episodes": episodes,
         "environment_steps": trained.steps * each,
         "seconds": trained.seconds,
     }
@@ -119,38 +134,34 @@ def learn_environment(
     return results
 
 
-def make_environment(name: str) -> gymnasium.Env[np.ndarray, Any]:
-    """Return a Gymnasium environment.
-
-    Raises:
-        InputError: If there is none of this name, or a package of it is missing.
-    """
-    try:
-        return gymnasium.make(name)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise InputError(f"the environment {name!r} cannot be made: {error}") from error
-
-
-def returns_of(
-    act: Callable[[Float32[np.ndarray, "1 observation"]], np.ndarray],
-    environment: str,
-    episodes: int,
-) -> list[float]:
-    """Return the sums of rewards of episodes, whose seeds begin at `MEASURED_FROM`.
+def make_environments(
+    name: str, count: int, world: Any = None, *, learning: bool = False
+) -> Environments:
+    """Return environments side by side.
 
     Args:
-        act: Observation in, actions of the environment out, with one row each.
-        environment: Its id.
-        episodes: How many.
+        name: Of a world of `WORLDS`, or the id of a Gymnasium environment.
+        count: How many.
+        world: Config of a world; left out, as it comes.
+        learning: Whether a world may begin easy.
+
+    Raises:
+        InputError: If there is none of this name, or an algorithm could not act in it.
     """
-    made, returns = make_environment(environment), []
-    for number in range(episodes):
-        observation, total, over = made.reset(seed=MEASURED_FROM + number)[0], 0.0, False
-        while not over:
-            action = act(np.asarray(observation, np.float32).ravel()[None])[0]
-            observation, reward, terminated, truncated, _ = made.step(action)
-            total += float(reward)
-            over = terminated or truncated
-        returns.append(total)
-    made.close()
-    return returns
+    if name in WORLDS:
+        kind, config = WORLDS[name]
+        made: Environments = kind(config() if world is None else world, count, learning=learning)
+        return made
+    return GymnasiumEnvironments.make(name, count)
+
+
+def mean_and_interval(values: Sequence[float]) -> dict[str, float | list[float]]:
+    """Return the mean of independent episodes, with its 95 % interval by Student's t.
+
+    Example:
+        >>> mean_and_interval([1.0, 1.0])
+        {'mean': 1.0, 'interval': [1.0, 1.0]}
+    """
+    mean, count = float(np.mean(values)), len(values)
+    half = float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count))
+    return {"mean": mean, "interval": [mean - half, mean + half]}
