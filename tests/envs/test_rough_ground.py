@@ -109,8 +109,8 @@ def test_a_late_motor_does_what_was_asked_before() -> None:
     moved = {}
     for delay in (0, 2):
         config = RoughGroundConfig(
-            roughness=0.0, randomize=True, friction=(1.0, 1.0), mass=(1.0, 1.0), strength=(1.0, 1.0),
-            delay=(delay, delay),
+            roughness=0.0, randomize=True, delay=(delay, delay),
+            friction=(1.0, 1.0), mass=(1.0, 1.0), strength=(1.0, 1.0),
         )  # fmt: skip
         world = RoughGround(config, 1)
         world.begin(0, 0)

@@ -7,12 +7,14 @@ import pytest
 
 from eyehand.envs.check import check_environments
 from eyehand.envs.gymnasium_environments import GymnasiumEnvironments
+from eyehand.envs.mazes import Mazes, MazesConfig
 from eyehand.envs.rough_ground import RoughGround, RoughGroundConfig
 from eyehand.types import Environments
 
 KINDS: dict[str, Callable[[], Environments]] = {
     "CartPole-v1": partial(GymnasiumEnvironments.make, "CartPole-v1", 3),
     "Pendulum-v1": partial(GymnasiumEnvironments.make, "Pendulum-v1", 2),
+    "mazes": partial(Mazes, MazesConfig(seconds=3.0), 2),
     "rough-ground": partial(RoughGround, RoughGroundConfig(seconds=0.4, randomize=True), 2),
     "rough-ground-learning": partial(RoughGround, RoughGroundConfig(seconds=0.4), 2, learning=True),
 }

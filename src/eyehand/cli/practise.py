@@ -115,7 +115,7 @@ def _learn_in_environment(name: str, rest: Sequence[str]) -> None:
             wanted.run,
             algorithm,
             wanted.out,
-            world=world,
+            world=None if isinstance(world, NoWorld) else world,
             resume=wanted.resume,
             threads=wanted.threads,
         )

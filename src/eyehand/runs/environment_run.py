@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from pathlib import Path
@@ -12,18 +12,24 @@ import numpy as np
 import torch
 from scipy.stats import t
 
+from eyehand.checksums import load_tensors
 from eyehand.envs.gymnasium_environments import GymnasiumEnvironments
+from eyehand.envs.mazes import Mazes, MazesConfig
 from eyehand.envs.rough_ground import RoughGround, RoughGroundConfig
 from eyehand.files import replace_text
 from eyehand.functional.start_seed import start_seed
-from eyehand.rl.experience import Turn, measure
+from eyehand.models.checkpoint import WEIGHTS, read_config
+from eyehand.rl.experience import Act, Turn, measure
 from eyehand.rl.off_policy import OffPolicyConfig
 from eyehand.rl.registry import find_algorithm
 from eyehand.training.config import TrainConfig
 from eyehand.training.loop import train
-from eyehand.types import LARGEST_SEED, Environments, check_ranges
+from eyehand.types import LARGEST_SEED, Environments, InputError, check_ranges
 
-WORLDS: dict[str, tuple[Any, Any]] = {"rough-ground": (RoughGround, RoughGroundConfig)}
+WORLDS: dict[str, tuple[Any, Any]] = {
+    "mazes": (Mazes, MazesConfig),
+    "rough-ground": (RoughGround, RoughGroundConfig),
+}
 """Name of a world of ours to its environments and their config."""
 MEASURED_FROM = 2_000_000_000
 """First seed of the episodes that are measured; those that are learnt from have smaller ones."""
@@ -34,7 +40,7 @@ class EnvironmentRun:
     """What is learnt, how long, and how it is measured."""
 
     environment: str
-    """Id of a Gymnasium environment, such as CartPole-v1, or rough-ground."""
+    """Id of a Gymnasium environment, such as CartPole-v1, or mazes or rough-ground."""
     steps: int = 100_000
     """Steps of all environments together."""
     environments: int | None = None
@@ -89,6 +95,8 @@ def learn_environment(
     replays = isinstance(config, OffPolicyConfig)
     count = run.environments or (1 if replays else 8)
     final = run.final_learning_rate
+    if world is None and run.environment in WORLDS:
+        world = WORLDS[run.environment][1]()
     environments = make_environments(run.environment, count, world, learning=True)
     update = algorithm(environments, config, seed=start_seed(name, run.seed) % MEASURED_FROM // 2)
     each = config.steps * count
@@ -101,8 +109,8 @@ def learn_environment(
         "environment": run.environment,
         "environments": count,
     }
-    if run.environment in WORLDS:
-        description["world"] = asdict(environments.config)
+    if world is not None:
+        description["world"] = asdict(world)
     trained = train(
         update,
         turns,
@@ -132,6 +140,32 @@ def learn_environment(
     }
     replace_text(out / "results.json", json.dumps(results, indent=1) + "\n")
     return results
+
+
+def load_environment_policy(folder: Path) -> Act:
+    """Return the policy that a run left: its best actions for what is seen.
+
+    Raises:
+        InputError: If the folder holds no such run.
+    """
+    described = read_config(folder)
+    if "algorithm" not in described:
+        raise InputError(f"{folder} holds no run of an algorithm in an environment.")
+    settings = dict(described["algorithm"])
+    algorithm, config = find_algorithm(settings.pop("name"))
+    kinds = WORLDS.get(described["environment"])
+    world = None if kinds is None else kinds[1](**_tuples(described["world"]))
+    environments = make_environments(described["environment"], 1, world)
+    update = algorithm(environments, config(**_tuples(settings)))
+    title = update.published.removesuffix("weights/").removesuffix("/")
+    update.learners[title].network.load_state_dict(load_tensors(folder / WEIGHTS))
+    act: Act = update.best
+    return act
+
+
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as a config takes them: JSON has lists where it has tuples."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
 
 
 def make_environments(

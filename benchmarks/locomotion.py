@@ -1,0 +1,209 @@
+"""A legged robot on ground that it never saw, and what its policy is worth in other worlds.
+
+    python -m benchmarks.locomotion --out outputs/locomotion
+
+Three policies learn by PPO, each in so many steps: on flat ground, on rough ground, and on rough
+ground with a robot that varies. They, and a robot that stands still, are measured on the same 100
+unseen grounds, in worlds that are as in training and in worlds that are not. What is done is kept
+in the folder, and skipped by the next call. Writes docs/benchmarks/locomotion.md and its film.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from scipy.stats import binomtest
+from torch import Tensor
+
+from eyehand.envs.rough_ground import LEG, REPEAT, TIMESTEP, RoughGround, RoughGroundConfig
+from eyehand.evaluation.film import write_film
+from eyehand.files import replace_text
+from eyehand.rl.experience import Act, measure
+from eyehand.rl.ppo import PPOConfig
+from eyehand.runs.environment_run import (
+    EnvironmentRun,
+    learn_environment,
+    load_environment_policy,
+)
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "locomotion.md"
+FIRST, EPISODES = 2_100_000, 100
+"""First seed of the grounds that are measured, and how many there are."""
+STEPS, ROBOTS = 6_000_000, 64
+PPO = PPOConfig(steps=32, epochs=5, minibatch=512, learning_rate=3e-4, normalize_observations=True)
+ROUGH = RoughGroundConfig()
+TRAININGS = {
+    "rough": ROUGH,
+    "flat": replace(ROUGH, roughness=0.0),
+    "rough, varied robot": replace(ROUGH, randomize=True),
+}
+"""Name of a policy to the world it learns in."""
+MEASURED = replace(ROUGH, speed=(0.5, 0.5))
+
+
+def shifted(**changed: Any) -> RoughGroundConfig:
+    """Return rough ground with a robot that is another one, always alike."""
+    alike: dict[str, Any] = {"friction": (1.0, 1.0), "mass": (1.0, 1.0), "strength": (1.0, 1.0), "delay": (0, 0)}
+    return replace(MEASURED, randomize=True, **(alike | changed))
+
+
+WORLDS = {
+    "flat": replace(MEASURED, roughness=0.0),
+    "rough": MEASURED,
+    "rougher (35 %)": replace(MEASURED, roughness=0.35),
+    "slippery (friction 0.4)": shifted(friction=(0.4, 0.4)),
+    "heavy (1.5 times)": shifted(mass=(1.5, 1.5)),
+    "weak motors (0.5 times)": shifted(strength=(0.5, 0.5)),
+    "late motors (2 actions, 80 ms)": shifted(delay=(2, 2)),
+}
+"""Name of a world to its config; all after the second are outside of what the policies saw."""
+
+
+def stand_still(observation: Tensor) -> Tensor:
+    """Return the action that holds the stance."""
+    return torch.zeros(len(observation), 8)
+
+
+def learnt(name: str, out: Path) -> dict[str, Any]:
+    """Let a policy learn, unless it has; return what its run says of itself."""
+    folder = out / name.replace(", ", "-").replace(" ", "-")
+    results = folder / "results.json"
+    if not results.exists():
+        learn_environment(
+            "ppo",
+            EnvironmentRun(environment="rough-ground", steps=STEPS, environments=ROBOTS),
+            PPO,
+            folder,
+            world=TRAININGS[name],
+            resume=folder.exists(),
+            threads=None,
+        )
+    return {"folder": folder, **json.loads(results.read_text())}
+
+
+def measured(name: str, act: Act, out: Path) -> dict[str, list[dict[str, float]]]:
+    """Return the episodes of a policy in every world, unless they are kept."""
+    kept = out / f"episodes-{name.replace(', ', '-').replace(' ', '-')}.json"
+    if not kept.exists():
+        seeds = range(FIRST, FIRST + EPISODES)
+        found = {
+            title: measure(act, RoughGround(world, 50), seeds) for title, world in WORLDS.items()
+        }
+        replace_text(kept, json.dumps(found) + "\n")
+    episodes: dict[str, list[dict[str, float]]] = json.loads(kept.read_text())
+    return episodes
+
+
+def film(act: Act, file: Path, *, seed: int) -> None:
+    """Film one episode, from the side."""
+    world = RoughGround(MEASURED, 1)
+    write_film(pictures(act, world, seed), file, fps=round(1 / (TIMESTEP * REPEAT)))
+
+
+def pictures(act: Act, world: RoughGround, seed: int) -> Iterator[UInt8[np.ndarray, "y x 3"]]:
+    """Yield a picture of every step of an episode."""
+    seen, over, renderer = world.begin(0, seed)[None], False, None
+    while not over:
+        model, data = world.picture(0)
+        renderer = renderer or mujoco.Renderer(model, 320, 480)
+        camera = mujoco.MjvCamera()
+        camera.lookat, camera.distance = data.qpos[:3], 4.5
+        camera.azimuth, camera.elevation = 60, -25
+        renderer.update_scene(data, camera)
+        yield renderer.render()
+        with torch.no_grad():
+            action = act(torch.from_numpy(seen))
+        seen, _, terminated, truncated = world.step(action)
+        over = bool(terminated[0] or truncated[0])
+
+
+def share(episodes: list[dict[str, float]]) -> str:
+    """Return the share of episodes that succeeded, with its interval."""
+    won = int(sum(one["success"] for one in episodes))
+    low, high = binomtest(won, len(episodes)).proportion_ci(method="wilson")
+    return f"{won} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def page(
+    found: dict[str, dict[str, list[dict[str, float]]]], runs: dict[str, dict[str, Any]]
+) -> str:
+    """Return the page."""
+    names = list(found)
+    table = "\n".join(
+        f"| {title} | " + " | ".join(share(found[name][title]) for name in names) + " |"
+        for title in WORLDS
+    )
+    distances = "\n".join(
+        f"| {title} | "
+        + " | ".join(f"{np.mean([one['share'] for one in found[n][title]]):.2f}" for n in names)
+        + " |"
+        for title in WORLDS
+    )
+    minutes = "\n".join(
+        f"- {name}: {run['environment_steps']:,} steps in {run['seconds'] / 60:.0f} minutes on "
+        "one core"
+        for name, run in runs.items()
+    )
+    head = f"| world | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}"
+    settings = ", ".join(f"{name} {value}" for name, value in asdict(PPO).items())
+    return f"""# A legged robot on ground it never saw
+
+<!-- Written by `python -m benchmarks.locomotion`. -->
+
+Gymnasium's Ant (9 kg here, motors that hold angles) is told a direction and a speed of 0.5 m/s for
+10 seconds. The ground rises and falls by 25 % of a leg ({ROUGH.roughness * LEG:.2f} m) within a
+metre, on average over the ground. An episode is a success if the robot comes 70 % of the wanted
+distance or more in the wanted direction, and its torso never touches the ground. Of 100 grounds
+(seeds {FIRST:,} to {FIRST + EPISODES - 1:,}, looked at once; those of learning begin elsewhere),
+with the 95 % interval by Wilson; one training each:
+
+{head}
+{table}
+
+The mean share of the wanted distance:
+
+{head}
+{distances}
+
+What learnt, and how long:
+
+{minutes}
+
+The varied robot has in every episode another friction ({ROUGH.friction[0]} to
+{ROUGH.friction[1]}), mass ({ROUGH.mass[0]} to {ROUGH.mass[1]} times), strength of the motors
+({ROUGH.strength[0]} to {ROUGH.strength[1]} times) and delay (0 or 1 action of 40 ms). The last
+four worlds lie outside of these ranges. Wanted speeds are 0.3 to 0.8 m/s in learning, in any
+direction; roughness begins at 0 and grows for every place of a robot with its success. The policy
+feels the ground's height at 25 places around it, without noise.
+
+PPO: {settings}; {ROBOTS} robots.
+
+```bash
+python -m benchmarks.locomotion --out outputs/locomotion
+```
+"""
+
+
+def main() -> None:
+    """Learn and measure what is not kept yet, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    wanted = parser.parse_args()
+    torch.set_num_threads(1)
+    runs = {name: learnt(name, wanted.out) for name in TRAININGS}
+    acts: dict[str, Act] = {"stands still": stand_still}
+    acts |= {name: load_environment_policy(run["folder"]) for name, run in runs.items()}
+    found = {name: measured(name, act, wanted.out) for name, act in acts.items()}
+    film(acts["rough"], wanted.out / "rough.mp4", seed=FIRST)
+    replace_text(PAGE, page(found, runs))
+
+
+if __name__ == "__main__":
+    main()
