@@ -50,8 +50,9 @@ MEASURED = replace(ROUGH, speed=(0.5, 0.5))
 
 def shifted(**changed: Any) -> RoughGroundConfig:
     """Return rough ground with a robot that is another one, always alike."""
-    alike: dict[str, Any] = {"friction": (1.0, 1.0), "mass": (1.0, 1.0), "strength": (1.0, 1.0), "delay": (0, 0)}
-    return replace(MEASURED, randomize=True, **(alike | changed))
+    one = (1.0, 1.0)
+    robot: dict[str, Any] = {"friction": one, "mass": one, "strength": one, "delay": (0, 0)}
+    return replace(MEASURED, randomize=True, **(robot | changed))
 
 
 WORLDS = {
