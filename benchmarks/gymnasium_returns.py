@@ -95,8 +95,7 @@ def ours(case: Case, seed: int, out: Path) -> dict[str, Any]:
         resume=(out / "run").exists(),
         threads=1,
     )
-    returns = [one["return"] for one in found["episodes"]]
-    return {"returns": returns, "seconds": found["seconds"]}
+    return {"episodes": found["episodes"], "seconds": found["seconds"]}
 
 
 def theirs(case: Case, seed: int, out: Path) -> dict[str, Any]:
@@ -117,7 +116,7 @@ def theirs(case: Case, seed: int, out: Path) -> dict[str, Any]:
 
     seeds = range(MEASURED_FROM, MEASURED_FROM + EPISODES)
     episodes = measure(act, GymnasiumEnvironments.make(case.environment, 1), seeds)
-    return {"returns": [one["return"] for one in episodes], "seconds": seconds}
+    return {"episodes": episodes, "seconds": seconds}
 
 
 def make_scaled(environment: str) -> Any:
@@ -189,16 +188,17 @@ def run(side: str, case: Case, seed: int, folder: Path) -> None:
         replace_text(kept, json.dumps(found) + "\n")
 
 
-def mean_of_seeds(found: list[dict[str, Any]]) -> str:
-    """Return the mean over trainings, with its 95 % interval by Student's t."""
-    means = [float(np.mean(one["returns"])) for one in found]
+def mean_of_seeds(found: list[dict[str, Any]], name: str, digits: int = 0) -> str:
+    """Return the mean over trainings of what episodes came to, with its interval."""
+    means = [float(np.mean([episode[name] for episode in one["episodes"]])) for one in found]
     half = t.ppf(0.975, len(means) - 1) * np.std(means, ddof=1) / math.sqrt(len(means))
-    return f"{np.mean(means):,.0f} ({np.mean(means) - half:,.0f} to {np.mean(means) + half:,.0f})"
+    low, mean, high = (np.mean(means) + part for part in (-half, 0.0, half))
+    return f"{mean:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def page(folder: Path) -> str:
     """Return the page of what is kept."""
-    rows = []
+    rows, distances = [], []
     for case in CASES:
         found = {
             side: [
@@ -211,13 +211,17 @@ def page(folder: Path) -> str:
             side: case.steps * len(own) / sum(one["seconds"] for one in own)
             for side, own in found.items()
         }
+        title = f"| {case.algorithm} | {case.environment} | {case.steps:,} "
+        returns = [mean_of_seeds(own, "return") for own in found.values()]
+        if "x_position" in found["ours"][0]["episodes"][0]:
+            metres = [mean_of_seeds(own, "x_position", digits=1) for own in found.values()]
+            distances.append(title + f"| {' | '.join(metres)} |")
         rows.append(
-            f"| {case.algorithm} | {case.environment} | {case.steps:,} "
-            f"| {mean_of_seeds(found['ours'])} | {mean_of_seeds(found['theirs'])} "
+            title + f"| {' | '.join(returns)} "
             f"| {speed['ours']:,.0f} | {speed['theirs']:,.0f} "
             f"| {speed['ours'] / speed['theirs']:.2f} |"
         )
-    table = "\n".join(rows)
+    table, ran = "\n".join(rows), "\n".join(distances)
     settings = "\n".join(
         f"- {case.algorithm}, {case.environment}: {case.environments} environments, "
         + ", ".join(f"{name} {value}" for name, value in case.settings.items())
@@ -236,6 +240,12 @@ second count acting and learning. Stable-Baselines3 {version("stable-baselines3"
 | algorithm | environment | steps | return, ours | return, SB3 | steps/s, ours | SB3 | ratio |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {table}
+
+How far the robots ran in an episode (HalfCheetah: 50 seconds), metres:
+
+| algorithm | environment | steps | ours | SB3 |
+| --- | --- | --- | --- | --- |
+{ran}
 
 Settings, where they differ from our defaults; SB3 is told the same numbers, and numbers as actions
 are in [-1, 1] for both:
@@ -259,8 +269,8 @@ def main() -> None:
     wanted = parser.parse_args()
     jobs: list[Callable[[], None]] = [
         partial(run, side, case, seed, wanted.out)
-        for case in CASES
         for seed in SEEDS
+        for case in CASES
         for side in ("ours", "theirs")
     ]
     with ProcessPoolExecutor(wanted.workers, mp_context=get_context("spawn")) as pool:

@@ -26,6 +26,15 @@ def test_each_is_stepped_with_its_own_action() -> None:
     assert made.outcome(0) == {}
 
 
+def test_a_robot_that_runs_says_how_far_it_came() -> None:
+    made = GymnasiumEnvironments.make("HalfCheetah-v5", 1)
+    made.begin(0, 0)
+    for _ in range(5):
+        made.step(torch.ones(1, 6))
+    data = made.environments[0].unwrapped.data
+    assert made.outcome(0) == {"x_position": data.qpos[0]}
+
+
 def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match="'CartPol-v1' cannot be made"):
         GymnasiumEnvironments.make("CartPol-v1", 1)

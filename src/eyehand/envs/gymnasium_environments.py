@@ -34,6 +34,7 @@ class GymnasiumEnvironments:
             if (one.action_space, _dim(one)) != (self.action_space, self.observation_dim):
                 raise InputError("environments side by side must have the same spaces.")
         self._seed = [0] * len(self)
+        self._info: list[dict[str, Any]] = [{} for _ in self.environments]
         self._actions: list[list[np.ndarray]] = [[] for _ in self.environments]
         """Actions since the beginning of each episode, as the environments take them."""
 
@@ -72,9 +73,8 @@ class GymnasiumEnvironments:
         reward = np.empty(len(self), np.float32)
         terminated, truncated = np.empty((2, len(self)), bool)
         for which, action in enumerate(self.scaled(actions)):
-            found, reward[which], terminated[which], truncated[which], _ = self.environments[
-                which
-            ].step(action)
+            found, *numbers, self._info[which] = self.environments[which].step(action)
+            reward[which], terminated[which], truncated[which] = numbers
             seen[which] = _flat(found)
             self._actions[which].append(action)
         return seen, reward, terminated, truncated
@@ -89,8 +89,9 @@ class GymnasiumEnvironments:
         return np.asarray(scaled.reshape(-1, *space.shape), np.float32)
 
     def outcome(self, which: int) -> Mapping[str, float]:
-        """Return nothing: Gymnasium knows an episode's return alone."""
-        return {}
+        """Return ``x_position``, m, where the environment says how far its robot came."""
+        info = self._info[which]
+        return {"x_position": float(info["x_position"])} if "x_position" in info else {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the seeds of the episodes and their actions so far."""
