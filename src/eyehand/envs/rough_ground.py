@@ -343,6 +343,9 @@ def ant() -> mujoco.MjModel:
     floor.type, floor.hfieldname, floor.size = mujoco.mjtGeom.mjGEOM_HFIELD, "ground", [0, 0, 0]
     for geom in spec.geoms:
         geom.density = DENSITY
+    squares = spec.texture("texplane")  # black and white ones flicker where they are small
+    squares.rgb1, squares.rgb2 = [0.50, 0.54, 0.50], [0.42, 0.46, 0.42]
+    spec.material("MatPlane").reflectance = 0.0
     spec.body("torso").add_site(name="torso", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.3, 0, 0])
     spec.add_sensor(
         name="torso",
