@@ -80,7 +80,7 @@ def practise_once(policy: StatePolicy, number: int, randomness: float = 0.3) -> 
         )
     near = ((action[:, 0, 0] - 0.5 * state[:, 0]).abs() < 0.2).tolist()
     groups = [row // EPISODES for row in range(len(state))]
-    return actor.practice(near, [2] * len(near), groups, executed=2)
+    return actor.practice(near, [2] * len(near), groups, terminated=near, executed=2)
 
 
 @pytest.fixture(name="make_policy")

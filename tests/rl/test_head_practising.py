@@ -1,4 +1,4 @@
-"""What all ways to practise share is tested through them; here, how random a head draws."""
+"""What ways to teach a head share is tested through them; here, how random it draws."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from eyehand.policies.heads.bins import BinsHeadConfig
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HeadConfig
-from eyehand.rl.practising import Practising, PractisingConfig
+from eyehand.rl.head_practising import HeadPractising, HeadPractisingConfig
 from eyehand.types import InputError
 
 
@@ -23,14 +23,14 @@ from eyehand.types import InputError
 def test_a_head_says_how_random_it_draws_unless_it_is_told(
     head: HeadConfig, wanted: float | None, used: float, make_policy: Callable[..., Any]
 ) -> None:
-    class Still(Practising):
+    class Still(HeadPractising):
         def step(self, batch: Any) -> dict[str, float]:
             return {"loss": 0.0}
 
-    made = Still(make_policy(head), PractisingConfig(randomness=wanted), lambda *_: None)
+    made = Still(make_policy(head), HeadPractisingConfig(randomness=wanted), lambda *_: None)
     assert made.randomness == used
 
 
 def test_no_randomness_is_none() -> None:
-    with pytest.raises(InputError, match=r"PractisingConfig\.randomness"):
-        PractisingConfig(randomness=0.0)
+    with pytest.raises(InputError, match=r"HeadPractisingConfig\.randomness"):
+        HeadPractisingConfig(randomness=0.0)
