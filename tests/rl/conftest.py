@@ -31,6 +31,8 @@ STARTS, EPISODES = 16, 8
 class StatePolicy(FramePolicy):
     """Its features are the states."""
 
+    eye_name, looks = "head", "saliency"
+
     def __init__(self, head: HeadConfig) -> None:
         config = FramePolicyConfig(
             image_size=16,
