@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from eyehand.envs.execution import Execution
@@ -120,6 +121,7 @@ def practise(
     if not isinstance(loaded, FramePolicy):
         raise InputError(f"{checkpoint} has no head that could practise.")
     algorithm = METHODS[method][0]
+    torch.manual_seed(config.seed)  # decides how values and corrections begin
     policy = algorithm.policy_of(loaded, settings, executed=config.execution.steps)
     suite = find_suite(config.suite)
     weights = checkpoint_weights(checkpoint)
