@@ -77,6 +77,8 @@ def test_what_was_learnt_is_not_lost(
     assert practise("") == 0
     assert practise("") == 2
     assert "--resume" in capsys.readouterr().err
+    assert practise("--method ppo --resume") == 2
+    assert "method" in capsys.readouterr().err  # another run is not gone on with
     assert practise("--resume") == 0
     assert "as it is" not in capsys.readouterr().out  # the first try is not repeated
 

@@ -126,6 +126,7 @@ def practise(
     suite = find_suite(config.suite)
     weights = checkpoint_weights(checkpoint)
     hard = kept_failures(config.out) if resume and (config.out / CONFIG).exists() else None
+    config.out.mkdir(parents=True, exist_ok=True)  # what cannot be made is known before the work
     if hard is None:
         hard = first_failures(policy, suite, config)
     update = algorithm(policy, settings, partial(practise_round, suite, config, hard))
