@@ -32,6 +32,8 @@ STARTS, EPISODES = 16, 8
 class StatePolicy(FramePolicy):
     """Its features are the states."""
 
+    eye_name, looks = "head", "saliency"
+
     def __init__(self, head: HeadConfig) -> None:
         config = FramePolicyConfig(
             image_size=16,
@@ -81,7 +83,7 @@ def practise_once(policy: StatePolicy, number: int, randomness: float = 0.3) -> 
         )
     near = ((action[:, 0, 0] - 0.5 * state[:, 0]).abs() < 0.2).tolist()
     groups = [row // EPISODES for row in range(len(state))]
-    return actor.practice(near, [2] * len(near), groups, executed=2)
+    return actor.practice(near, [2] * len(near), groups, terminated=near, executed=2)
 
 
 @pytest.fixture(name="make_policy")

@@ -60,7 +60,7 @@ def test_robots_are_kept_apart_and_padding_is_nobody(policy: Any) -> None:
     for robots in ([0, 1, -1], [1, 0], [1]):
         actor.reset([])
         actor.act(see(robots))
-    practice = actor.practice([True, False], [3, 6], [4, 4], executed=2)
+    practice = actor.practice([True, False], [3, 6], [4, 4], terminated=[True, False], executed=2)
     assert practice.episode.tolist() == [0, 0, 1, 1, 1]
     assert practice.last.tolist() == [False, True, False, False, True]
     assert practice.executed.tolist() == [
@@ -85,4 +85,4 @@ def test_what_is_drawn_does_not_depend_on_who_is_beside(policy: Any) -> None:
 def test_a_head_without_probabilities_cannot_practise(make_policy: Callable[..., Any]) -> None:
     policy = make_policy(DiffusionHeadConfig(dim=8, depth=1))
     with pytest.raises(InputError, match="'diffusion' cannot say how probable an action is"):
-        PractisingActor(policy, randomness=0.3, seed=0)
+        PractisingActor(policy, randomness=0.3, seed=0).act(see([0]))

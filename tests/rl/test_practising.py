@@ -1,36 +1,45 @@
-"""What all ways to practise share is tested through them; here, how random a head draws."""
+"""What ways to practise share is tested through them; here, rounds and their numbers."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from eyehand.policies.heads.bins import BinsHeadConfig
-from eyehand.policies.heads.mlp import MLPHeadConfig
-from eyehand.policies.heads.registry import HeadConfig
 from eyehand.rl.practising import Practising, PractisingConfig
 from eyehand.types import InputError
 
 
-@pytest.mark.parametrize(
-    ("head", "wanted", "used"),
-    [
-        (MLPHeadConfig(dims=(8,)), None, 0.1),
-        (MLPHeadConfig(dims=(8,)), 0.3, 0.3),
-        (BinsHeadConfig(bins=8, dim=8, depth=1, heads=2, head_dim=4), None, 1.0),
-    ],
-)
-def test_a_head_says_how_random_it_draws_unless_it_is_told(
-    head: HeadConfig, wanted: float | None, used: float, make_policy: Callable[..., Any]
+class Still(Practising):
+    """Practises, and learns nothing."""
+
+    learners = {}  # noqa: RUF012  (nothing learns)
+
+    @classmethod
+    def policy_of(cls, policy: Any, config: Any, *, executed: int) -> Any:
+        return policy
+
+    def step(self, batch: Any) -> dict[str, float]:
+        return {"loss": 0.0}
+
+
+def test_rounds_are_counted_and_go_on_where_they_were(
+    make_policy: Callable[..., Any], practise_once: Callable[..., Any]
 ) -> None:
-    class Still(Practising):
-        def step(self, batch: Any) -> dict[str, float]:
-            return {"loss": 0.0}
+    told: list[tuple[int, float]] = []
 
-    made = Still(make_policy(head), PractisingConfig(randomness=wanted), lambda *_: None)
-    assert made.randomness == used
+    def practise(policy: Any, number: int, randomness: float) -> Any:
+        told.append((number, randomness))
+        return practise_once(policy, number, randomness)
+
+    one, other = (Still(make_policy(), PractisingConfig(), practise) for _ in range(2))
+    one.next_round(0.3)
+    one.next_round(0.1)
+    other.load_state_dict(one.state_dict())
+    other.next_round(0.2)
+    assert told == [(0, 0.3), (1, 0.1), (2, 0.2)]
 
 
-def test_no_randomness_is_none() -> None:
-    with pytest.raises(InputError, match=r"PractisingConfig\.randomness"):
-        PractisingConfig(randomness=0.0)
+@pytest.mark.parametrize("wrong", [{"learning_rate": 2.0}, {"gradient_clip": float("nan")}])
+def test_a_number_out_of_its_range_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=rf"PractisingConfig\.{next(iter(wrong))} must be"):
+        PractisingConfig(**wrong)

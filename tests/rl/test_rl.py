@@ -15,6 +15,7 @@ from eyehand.rl.dqn import DQN, DQNConfig
 from eyehand.rl.experience import Experience, Turn
 from eyehand.rl.on_policy import Rollout
 from eyehand.rl.ppo import PPO, PPOConfig
+from eyehand.rl.sac import SAC, SACConfig
 from eyehand.rl.td3 import TD3, TD3Config
 
 STEPS, RATE = 64, 1e-2
@@ -181,6 +182,56 @@ def test_two_steps_of_td3_are_theirs() -> None:
     assert_same(ours.target_critic, theirs.critic_target)
 
 
+def test_a_step_of_sac_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses, weights, targets and the temperature, where both draw the same noise."""
+    from stable_baselines3 import SAC as THEIRS
+
+    config = SACConfig(
+        dims=(32, 32), learning_rate=RATE, minibatch=STEPS, temperature=0.3, follow=0.1
+    )
+    torch.manual_seed(0)
+    ours = SAC(GymnasiumEnvironments.make("Pendulum-v1", 1), config)
+    ours.prepare(Accelerator(cpu=True), Turn(1))
+    theirs: Any = THEIRS(
+        "MlpPolicy", gymnasium.make("Pendulum-v1"), learning_rate=RATE, batch_size=STEPS,
+        ent_coef="auto_0.3", tau=0.1, policy_kwargs={"net_arch": [32, 32]}, device="cpu",
+    )  # fmt: skip
+    actor = theirs.actor
+    copied(ours.policy.trunk, actor.latent_pi)
+    heads = (actor.mu, actor.log_std)  # of two layers of theirs ours is one
+    with torch.no_grad():
+        for weight in ours.target_critic.parameters():
+            weight.mul_(0.7)
+        for name in ("weight", "bias"):
+            for half, head in zip(getattr(ours.policy.to_both, name).chunk(2), heads, strict=True):
+                getattr(head, name).copy_(half)
+    copied(ours.critic, theirs.critic)
+    copied(ours.target_critic, theirs.critic_target)
+    draw = torch.Generator().manual_seed(2)
+    part = experience(3, 2 * torch.rand(STEPS, 1, generator=draw) - 1)
+    noise = torch.randn(STEPS, 1, generator=draw)
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: noise)
+    monkeypatch.setattr("torch.distributions.normal._standard_normal", lambda *_, **__: noise)
+    theirs.replay_buffer, logged = _Fixed(part), _Kept()
+    theirs._logger = logged
+    theirs.train(gradient_steps=1, batch_size=STEPS)
+    found = ours.learn(part)
+    own = {"critic_loss": "loss", "actor_loss": "policy", "ent_coef": "temperature"}
+    for their_name, name in own.items():
+        torch.testing.assert_close(
+            float(found[name]), float(logged.values[f"train/{their_name}"]), rtol=1e-5, atol=1e-5
+        )
+    assert_same(ours.policy.trunk, actor.latent_pi)
+    for name in ("weight", "bias"):
+        both = torch.cat([getattr(head, name) for head in heads])
+        torch.testing.assert_close(getattr(ours.policy.to_both, name), both, rtol=1e-5, atol=1e-5)
+    assert_same(ours.critic, theirs.critic)
+    assert_same(ours.target_critic, theirs.critic_target)
+    moved = ours.temperature.log.detach()
+    assert abs(float(moved) - np.log(0.3)) > 1e-3
+    torch.testing.assert_close(moved, theirs.log_ent_coef.detach(), rtol=1e-5, atol=1e-5)
+
+
 class _Fixed:
     """A replay buffer of theirs that draws the same experience each time."""
 
@@ -203,3 +254,13 @@ class _Silent:
     """A logger of theirs that says nothing."""
 
     def record(self, *_: object, **__: object) -> None: ...
+
+
+class _Kept:
+    """A logger of theirs that keeps the last values."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def record(self, name: str, value: object, **_: object) -> None:
+        self.values[name] = value

@@ -3,12 +3,13 @@
 Run:
     eyehand practise mt50 --tasks disassemble,soccer --minutes 60 --out outputs/practised
     eyehand practise CHECKPOINT --method ppo --tasks all --minutes 180 --out outputs/practised
+    eyehand practise CHECKPOINT --method residual_sac --tasks soccer --out outputs/corrected
     eyehand practise ppo --environment CartPole-v1 --out outputs/cart-pole
     eyehand practise sac --environment HalfCheetah-v5 --steps 300000 --out outputs/half-cheetah
     eyehand practise ppo --environment rough-ground --steps 10000000 --out outputs/walker
 
-A policy is a folder of a checkpoint or the name of a released one; ways to practise are grpo, ppo
-and dpo. Algorithms in an environment are a2c, ddpg, dqn, ppo, reinforce, sac and td3.
+A policy is a folder of a checkpoint or the name of a released one; ways to practise are grpo, ppo,
+dpo and residual_sac. Algorithms in an environment are a2c, ddpg, dqn, ppo, reinforce, sac and td3.
 """
 
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class PolicyArguments:
     run: Annotated[PractiseConfig, tyro.conf.arg(name="")]
     """What is practised, and how long."""
     method: str = "grpo"
-    """How it learns: grpo, ppo or dpo."""
+    """How it learns: grpo, ppo, dpo or residual_sac."""
     resume: bool = False
     """Continue from the last checkpoint in the folder."""
 

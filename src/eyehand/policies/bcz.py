@@ -89,8 +89,8 @@ class BCZ(FramePolicy):
     """
 
     Config: ClassVar[type[BCZConfig]] = BCZConfig
-    eye_name: ClassVar[str] = "encoder"
-    looks: ClassVar[str] = "saliency"
+    eye_name = "encoder"
+    looks = "saliency"
     config: BCZConfig
 
     def __init__(self, config: BCZConfig, *, statistics: Mapping[str, Statistics]) -> None:

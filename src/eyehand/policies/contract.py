@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from eyehand.policies.heads.limits import WIDEST
@@ -76,6 +76,10 @@ class PolicyConfig:
                 f"got {self.gripper}."
             )
 
+    def description(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return asdict(self)
+
     @classmethod
     def upgrade(cls, description: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that a checkpoint of an older version describes, in today's terms."""
@@ -119,9 +123,9 @@ class Stages(NamedTuple):
 class PolicyModule(nn.Module, ABC):
     """A network that is an `Actor` and `Trainable` (:mod:`eyehand.types`) and knows its config."""
 
-    eye_name: ClassVar[str]
+    eye_name: str
     """Name of the submodule that takes the pictures."""
-    looks: ClassVar[str]
+    looks: str
     """By what `look` tells where it looks: attention or saliency."""
     config: PolicyConfig
     units: Normalization
@@ -162,6 +166,40 @@ class PolicyModule(nn.Module, ABC):
     @abstractmethod
     def stages(self) -> Stages:
         """Return the parts whose time is told apart."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Chunks that were drawn at random, a row each, and what learning from them reads."""
+
+    feature: Float[Tensor, "row history dim"]
+    """What they were drawn from."""
+    history_mask: Bool[Tensor, "row history"]
+    """False where a frame was padding."""
+    sample: Tensor
+    """What was drawn, a row each; what it means is the policy's affair."""
+
+
+class DrawingPolicy(PolicyModule):
+    """A policy that can act not always alike, and remembers what it drew: it can practise."""
+
+    @abstractmethod
+    def draw(
+        self, observation: Observation, *, seed: Int64[Tensor, " row"], randomness: float
+    ) -> tuple[ActionChunk, Drawn]:
+        """Draw the next actions of every robot at random.
+
+        Args:
+            observation: As of `act`.
+            seed: Decides what a row draws, whatever rows are beside it.
+            randomness: How random.
+
+        Returns:
+            The actions, in the environment's units; and what learning from them reads.
+
+        Raises:
+            InputError: If the policy cannot draw.
+        """
 
 
 @contextmanager

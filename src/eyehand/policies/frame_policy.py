@@ -12,8 +12,8 @@ from torch import Tensor
 
 from eyehand.functional.names import unknown_name
 from eyehand.models.vision.patch_encoder import STRIDES
-from eyehand.policies.contract import PolicyConfig, PolicyModule, evaluation_mode
-from eyehand.policies.heads.contract import ActionHead, DrawingHead
+from eyehand.policies.contract import DrawingPolicy, Drawn, PolicyConfig, evaluation_mode
+from eyehand.policies.heads.contract import ActionHead, Chunk, DrawingHead
 from eyehand.policies.heads.limits import WIDEST
 from eyehand.policies.heads.mlp import MLPHeadConfig
 from eyehand.policies.heads.registry import HEADS, HeadConfig, check_head_fits
@@ -28,18 +28,6 @@ MOST_WEIGHT = 1e6
 """Of a loss beside another one."""
 FEATURE = "feature"
 """Entry of ``Batch.extra`` for features that were computed before: then the head alone learns."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Chunks that were drawn at random, a row each, and all that their probability depends on."""
-
-    feature: Float[Tensor, "row history dim"]
-    """What the head read."""
-    history_mask: Bool[Tensor, "row history"]
-    """False where a frame was padding."""
-    sample: Tensor
-    """As `DrawingHead.draw` returned it."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ class FramePolicyConfig(PolicyConfig):
         return replace(self, head=head, history=history)
 
 
-class FramePolicy(PolicyModule):
+class FramePolicy(DrawingPolicy):
     """A feature of every frame, a memory of the last ones, and a head that acts on them.
 
     The features of the last ``history`` frames are kept per robot, and the head reads them anew at
@@ -212,14 +200,20 @@ class FramePolicy(PolicyModule):
         self, observation: Observation, *, generator: torch.Generator | None = None
     ) -> ActionChunk:
         """Return the next actions of every robot, in the environment's units."""
+        return self.units.restore_action(self.plan(observation, generator=generator)[1])
+
+    @torch.inference_mode()
+    def plan(
+        self, observation: Observation, *, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "row dim"], Chunk]:
+        """Return the feature of the present frame, and the next actions in [-1, 1]."""
         with evaluation_mode(self):
             feature, _ = self._features(
                 observation.image, observation.state, observation.instruction, apart=True
             )
             window, mask = self._memory.remember(feature, observation.env_ids)
             seed = row_seeds(observation.state, generator)
-            action = self.head.act(window, history_mask=mask, seed=seed)
-        return self.units.restore_action(action)
+            return feature, self.head.act(window, history_mask=mask, seed=seed)
 
     @torch.inference_mode()
     def draw(
@@ -230,7 +224,7 @@ class FramePolicy(PolicyModule):
         Args:
             observation: As of `act`.
             seed: Decides what a row draws.
-            randomness: How random, above 0; see `DrawingHead`.
+            randomness: How random, above 0, and what the sample is; see `DrawingHead`.
 
         Raises:
             InputError: If the head cannot say how probable an action is.
@@ -265,7 +259,8 @@ class FramePolicy(PolicyModule):
         if not isinstance(self.head, DrawingHead):
             raise InputError(
                 f"the head {self.config.head.name!r} cannot say how probable an action is, so it "
-                "cannot practise. Heads that can: mlp, mlp_history, lstm, gpt, flow, bins."
+                "cannot learn by doing. Heads that can: mlp, mlp_history, lstm, gpt, flow, bins; "
+                "residual SAC corrects the actions of any."
             )
         return self.head
 

@@ -6,7 +6,6 @@ parameters are not stored but loaded from where they came).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from eyehand.types import InputError, Statistics
 
 POLICIES = {
     "bcz": "eyehand.policies.bcz:BCZ",
+    "residual": "eyehand.policies.residual:ResidualPolicy",
     "roboflamingo": "eyehand.policies.roboflamingo:RoboFlamingo",
 }
 """Name of a policy to the class that builds it; the class names its config as ``Config``."""
@@ -79,7 +79,7 @@ def describe_policy(config: PolicyConfig) -> dict[str, Any]:
         >>> describe_policy(BCZConfig())["name"]
         'bcz'
     """
-    return {"name": config.name, **asdict(config)}
+    return {"name": config.name, **config.description()}
 
 
 def restore_config(description: Mapping[str, Any]) -> PolicyConfig:

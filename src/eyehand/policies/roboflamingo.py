@@ -184,8 +184,8 @@ class RoboFlamingo(FramePolicy):
     """
 
     Config: ClassVar[type[RoboFlamingoConfig]] = RoboFlamingoConfig
-    eye_name: ClassVar[str] = "vision"
-    looks: ClassVar[str] = "attention"
+    eye_name = "vision"
+    looks = "attention"
     config: RoboFlamingoConfig
     places: Tensor
 

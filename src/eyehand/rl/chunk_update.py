@@ -9,15 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eyehand.functional.policy_loss import clipped_surrogate, share_clipped
-from eyehand.policies.frame_policy import FramePolicy
+from eyehand.rl.head_practising import HeadPractising, HeadPractisingConfig
 from eyehand.rl.practice import Practice
-from eyehand.rl.practising import Practise, Practising, PractisingConfig
 from eyehand.training.config import TrainBatch
 from eyehand.types import check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChunkConfig(PractisingConfig):
+class ChunkConfig(HeadPractisingConfig):
     """How a policy's head learns from rounds of practice."""
 
     epochs: int = 4
@@ -45,7 +44,7 @@ class ChunkConfig(PractisingConfig):
         )
 
 
-class ChunkUpdate(Practising):
+class ChunkUpdate(HeadPractising):
     r"""Practise, judge every chunk, then pass over all of them several times.
 
     The probability of a chunk is that of its executed actions together. The divergence from the
@@ -62,17 +61,12 @@ class ChunkUpdate(Practising):
         InputError: If the head cannot say how probable an action is.
     """
 
-    def __init__(self, policy: FramePolicy, config: ChunkConfig, practise: Practise) -> None:
-        super().__init__(policy, config, practise)
-        self.config = config
-        self.rounds = 0
-        """Rounds done."""
+    config: ChunkConfig
 
     def step(self, batch: TrainBatch) -> Mapping[str, Tensor | float]:
         """Do a round of practice and learn from it."""
         config = self.config
-        practice = self.practise(self.policy, self.rounds, self.randomness).to(self.device)
-        self.rounds += 1
+        practice = self.next_round(self.randomness)
         advantage, used, found = self.judge(practice)
         success = float(practice.success.float().mean())
         if not used.any():  # every start was always solved, or never: it tells nothing
@@ -120,12 +114,3 @@ class ChunkUpdate(Practising):
             "divergence": divergence.detach(),
             "clipped": share_clipped(log_prob.detach(), old, **limits),
         }
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return copies of everything that decides the next steps."""
-        return super().state_dict() | {"rounds": torch.tensor(self.rounds)}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state_dict` returned."""
-        super().load_state_dict(state)
-        self.rounds = int(state["rounds"])

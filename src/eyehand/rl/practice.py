@@ -1,7 +1,7 @@
 """Practice: whole episodes of a policy that draws its chunks, and what a learner reads of them.
 
-Only the head learns. What it reads, the features of the frames, is kept with every chunk: so a
-learner can pass over the same episodes several times without a picture.
+What reads the frames does not learn. The features that it makes of them are kept with every chunk:
+so a learner can pass over the same episodes several times without a picture.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from eyehand.functional.start_seed import start_seed
-from eyehand.policies.frame_policy import Drawn, FramePolicy
+from eyehand.policies.contract import DrawingPolicy, Drawn
 from eyehand.types import ActionChunk, Observation
 
 
@@ -30,6 +30,8 @@ class Practice:
     """Number of the row's episode; rows of an episode stand together, in their order."""
     success: Bool[Tensor, " episode"]
     """Whether each episode ended well."""
+    terminated: Bool[Tensor, " episode"]
+    """Whether the task was over, solved or failed; where not, the time was."""
     group: Int64[Tensor, " episode"]
     """Number of each episode's start state."""
 
@@ -75,7 +77,7 @@ class Practice:
         return cls(drawn, **{name: state[name] for name in _COLUMNS})
 
 
-_COLUMNS = ("executed", "episode", "success", "group")
+_COLUMNS = ("executed", "episode", "success", "terminated", "group")
 
 
 def _each(change: Callable[[Tensor], Tensor], drawn: Drawn) -> Drawn:
@@ -90,17 +92,13 @@ class PractisingActor:
     """A policy that draws its chunks, and remembers them for every robot.
 
     Args:
-        policy: Its head must be a `DrawingHead`.
-        randomness: As of `DrawingHead.draw`.
+        policy: What acts.
+        randomness: As of `DrawingPolicy.draw`.
         seed: With a robot's number and that of its chunk it decides what is drawn: so episodes do
             not depend on how many run at a time.
-
-    Raises:
-        InputError: If the head cannot say how probable an action is.
     """
 
-    def __init__(self, policy: FramePolicy, *, randomness: float, seed: int) -> None:
-        policy.drawing_head()
+    def __init__(self, policy: DrawingPolicy, *, randomness: float, seed: int) -> None:
         self.policy, self.randomness, self.seed = policy, randomness, seed
         self.drawn: dict[int, list[Drawn]] = {}
         """What each robot drew in its episode, a chunk an entry."""
@@ -138,6 +136,7 @@ class PractisingActor:
         steps: Sequence[int],
         groups: Sequence[int],
         *,
+        terminated: Sequence[bool],
         executed: int,
     ) -> Practice:
         """Return what was done in episodes that have ended, one of each robot 0, 1, ...
@@ -146,6 +145,7 @@ class PractisingActor:
             success: Whether each ended well.
             steps: How many actions each had.
             groups: Number of each one's start state.
+            terminated: Whether each one's task was over; where not, the time was.
             executed: Actions executed of every chunk but an episode's last.
         """
         chunks = [self.drawn[number] for number in range(len(success))]
@@ -163,5 +163,6 @@ class PractisingActor:
             executed=horizon < count[:, None],
             episode=torch.arange(len(chunks)).repeat_interleave(lengths),
             success=torch.tensor(list(success)),
+            terminated=torch.tensor(list(terminated)),
             group=torch.tensor(list(groups)),
         )

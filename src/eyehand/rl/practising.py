@@ -1,23 +1,23 @@
-"""What all ways to practise share: the policy that learns, the one it began as, and the rounds."""
+"""What ways to practise share: a policy that acts in rounds, of which the next one learns."""
 
-import copy
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float
 from torch import Tensor
 
+from eyehand.policies.contract import DrawingPolicy
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.rl.experience import check_one_process
 from eyehand.rl.practice import Practice
 from eyehand.training.config import TrainBatch
-from eyehand.training.learner import Learner
 from eyehand.training.update import Update
 from eyehand.types import check_ranges
 
-Practise = Callable[[FramePolicy, int, float], Practice]
+Practise = Callable[[Any, int, float], Practice]
 """Lets a policy practise: the policy as it is, the number of the round, and how random it draws."""
 
 
@@ -29,8 +29,6 @@ class PractisingConfig:
         InputError: If a number is out of its range.
     """
 
-    randomness: float | None = None
-    """How random chunks are drawn; left out, as the head says (`DrawingHead.randomness`)."""
     learning_rate: float = 1e-4
     """Peak rate of Adam."""
     gradient_clip: float = 1.0
@@ -41,75 +39,62 @@ class PractisingConfig:
         check_ranges(
             self,
             prefix=f"{type(self).__name__}.",
-            randomness=(1e-6, 100),
             learning_rate=(0, 1),
             gradient_clip=(0, 10**6),
         )
 
 
 class Practising(Update):
-    """A policy whose head learns; its trunk stays as it is.
+    """A policy that practises, of which a part learns.
 
-    Nothing is dropped out: the probability of what was drawn must be that of what is learnt.
+    Nothing is dropped out: what is learnt must be what acted.
 
     Args:
-        policy: The policy as it begins.
+        policy: The policy that practises, as `policy_of` returned it.
         config: How it learns.
         practise: Makes a round of practice.
-
-    Raises:
-        InputError: If the head cannot say how probable an action is.
     """
 
     published = "policy/weights/"
 
-    def __init__(self, policy: FramePolicy, config: PractisingConfig, practise: Practise) -> None:
-        head = policy.drawing_head()
-        self.policy, self.practise = policy.eval(), practise
-        self.randomness = head.randomness if config.randomness is None else config.randomness
-        self.first = copy.deepcopy(policy).requires_grad_(False)
-        """The policy as practice began."""
-        optimizer = torch.optim.Adam(policy.head.parameters(), lr=config.learning_rate)
-        self.learner = Learner(
-            policy, optimizer, method="log_prob", gradient_clip=config.gradient_clip
-        )
-        self.learners = {"policy": self.learner}
+    def __init__(self, policy: DrawingPolicy, config: PractisingConfig, practise: Practise) -> None:
+        self.policy, self.config, self.practise = policy.eval(), config, practise
+        self.rounds = 0
+        """Rounds done."""
         self.device = torch.device("cpu")
 
+    @classmethod
+    @abstractmethod
+    def policy_of(cls, policy: FramePolicy, config: Any, *, executed: int) -> DrawingPolicy:
+        """Return the policy that practises, in place of the one that was loaded.
+
+        Args:
+            policy: What was loaded.
+            config: How it will learn.
+            executed: Actions executed of every chunk.
+
+        Raises:
+            InputError: If it cannot practise so.
+        """
+
     def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
-        """Move to the device; the trunk gets no gradient."""
+        """Move to the device; what does not learn gets no gradient."""
         check_one_process(accelerator)
         for learner in self.learners.values():
             learner.prepare(accelerator, unused=True)
         self.device = accelerator.device
-        self.first.to(self.device)
 
-    def learnt(self, practice: Practice) -> Float[Tensor, " row"]:
-        """Return log-probabilities under the policy that learns, with a gradient."""
-        # cuDNN's recurrent networks go backward in training mode only.
-        with torch.backends.cudnn.flags(enabled=False):
-            return practice.log_prob(self.learner, self.randomness)
-
-    @torch.no_grad()
-    def known(self, policy: FramePolicy, practice: Practice, *, rows: int) -> Float[Tensor, " row"]:
-        """Return log-probabilities under a policy, without a gradient, so many rows at a time."""
-        parts = torch.arange(len(practice), device=practice.episode.device).split(rows)
-        found = [practice.rows(part).log_prob(policy.log_prob, self.randomness) for part in parts]
-        return torch.cat(found)
-
-    def move(self, loss: Tensor) -> float:
-        """Move the weights along the gradient of a loss; return the gradient's norm."""
-        self.learner.zero_grad()
-        self.learner.backward(loss)
-        return self.learner.step()
+    def next_round(self, randomness: float) -> Practice:
+        """Practise by the policy as it is."""
+        practice = self.practise(self.policy, self.rounds, randomness)
+        self.rounds += 1
+        return practice.to(self.device)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of everything that decides the next steps."""
-        first = {f"first/{n}": t.clone() for n, t in self.first.head.state_dict().items()}
-        return super().state_dict() | first
+        return super().state_dict() | {"rounds": torch.tensor(self.rounds)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
-        own = {n.removeprefix("first/"): t for n, t in state.items() if n.startswith("first/")}
-        self.first.head.load_state_dict(own)
+        self.rounds = int(state["rounds"])

@@ -6,7 +6,7 @@ actions of n numbers.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +15,11 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from eyehand.functional.squashed_gaussian import sample_squashed
-from eyehand.nn.perceptron import Perceptron
+from eyehand.nn.perceptron import GaussianPerceptron
 from eyehand.rl.experience import Experience, check_actions
 from eyehand.rl.off_policy import Critic, OffPolicy, OffPolicyConfig, soft_update, uniform_actions
 from eyehand.training.learner import Learner
 from eyehand.types import Environments, check_ranges
-
-LOWEST, HIGHEST = -20.0, 2.0
-"""Of the logarithm of the deviation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,28 +35,6 @@ class SACConfig(OffPolicyConfig):
         """Check that every number is in its range."""
         super().__post_init__()
         check_ranges(self, prefix="SACConfig.", critics=(1, 100), temperature=(1e-9, 10**6))
-
-
-class SquashedPolicy(nn.Module):
-    """Observation in; mean and logarithm of the deviation, before the squashing, out.
-
-    Args:
-        observation_dim: Numbers in an observation.
-        action_dim: Numbers in an action.
-        dims: Widths of the hidden layers.
-    """
-
-    def __init__(self, observation_dim: int, action_dim: int, dims: Sequence[int]) -> None:
-        super().__init__()
-        self.trunk = Perceptron(observation_dim, dims)
-        self.to_both = nn.Linear(dims[-1], 2 * action_dim)
-
-    def forward(
-        self, observation: Float32[Tensor, "step observation"]
-    ) -> tuple[Float[Tensor, "step action"], Float[Tensor, "step action"]]:
-        """Return mean and logarithm of the deviation."""
-        mean, log_std = self.to_both(self.trunk(observation)).chunk(2, dim=-1)
-        return mean, log_std.clamp(LOWEST, HIGHEST)
 
 
 class Temperature(nn.Module):
@@ -97,7 +72,7 @@ class SAC(OffPolicy):
         super().__init__(environments, config, seed=seed)
         space, dim = environments.action_space, environments.observation_dim
         self.action_dim = check_actions(space, algorithm="SAC", discrete=False)
-        self.policy = SquashedPolicy(dim, self.action_dim, config.dims)
+        self.policy = GaussianPerceptron(dim, self.action_dim, config.dims)
         self.critic = Critic(dim, self.action_dim, config.dims, networks=config.critics)
         self.temperature = Temperature(config.temperature)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -126,38 +101,88 @@ class SAC(OffPolicy):
 
     def learn(self, part: Experience) -> Mapping[str, Tensor | float]:
         """Move the values towards their targets, the policy uphill, and the temperature."""
-        policy, critic, temperature = self.learners.values()
-        wanted = self.wanted(part)
-        values = critic(part.observation, part.action)
-        loss = 0.5 * (values - wanted).square().mean(dim=1).sum()
-        critic.zero_grad()
-        critic.backward(loss)
-        norm = critic.step()
-        action, log_prob = sample_squashed(*policy(part.observation))
-        weight = self.temperature().exp().detach()
-        best = self.critic(part.observation, action).min(dim=0).values
-        uphill = (weight * log_prob - best).mean()
-        policy.zero_grad()
-        policy.backward(uphill)  # the critic's own gradients are forgotten before its next step
-        policy.step()
-        entropy = -log_prob.detach().mean()
-        temperature.zero_grad()
-        temperature.backward(temperature() * (entropy + self.action_dim))
-        temperature.step()
+        found = soft_step(part, self.wanted(part), **self.learners)
         soft_update(self.target_critic, self.critic, share=self.config.follow)
-        return {
-            "loss": loss.detach(),
-            "value": values.detach().mean(),
-            "policy": uphill.detach(),
-            "entropy": entropy,
-            "temperature": weight,
-            "gradient_norm": norm,
-        }
+        return found
 
-    @torch.no_grad()
     def wanted(self, part: Experience) -> Float[Tensor, " step"]:
-        """Return what the values should be: where a task ended, nothing follows."""
-        action, log_prob = sample_squashed(*self.policy(part.next_observation))
-        following = self.target_critic(part.next_observation, action).min(dim=0).values
-        following = following - self.temperature().exp() * log_prob
-        return part.reward + self.config.discount * following.masked_fill(part.terminated, 0)
+        """Return what the values should be."""
+        return soft_target(
+            part,
+            self.policy,
+            self.target_critic,
+            weight=self.temperature().exp(),
+            discount=self.config.discount,
+        )
+
+
+@torch.no_grad()
+def soft_target(
+    part: Experience,
+    policy: Callable[..., tuple[Tensor, Tensor]],
+    target_critic: Callable[..., Tensor],
+    *,
+    weight: Float[Tensor, ""] | float,
+    discount: float,
+) -> Float[Tensor, " step"]:
+    r"""Return what the values should be: where a task ended, nothing follows.
+
+    .. math:: y = r + \gamma (\min_i Q_{\bar w_i}(s', a') - \alpha \log \pi(a' \mid s')),
+              \quad a' \sim \pi(\cdot \mid s')
+
+    Args:
+        part: Steps that any policy did.
+        policy: From observations to mean and logarithm of the deviation, before the squashing.
+        target_critic: From observations and actions to the values of several networks.
+        weight: :math:`\alpha`; with 0 the entropy of later steps is worth nothing.
+        discount: Weight of the future per step.
+    """
+    action, log_prob = sample_squashed(*policy(part.next_observation))
+    following = target_critic(part.next_observation, action).min(dim=0).values - weight * log_prob
+    return part.reward + discount * following.masked_fill(part.terminated, 0)
+
+
+def soft_step(
+    part: Experience,
+    wanted: Float[Tensor, " step"],
+    *,
+    policy: Learner,
+    critic: Learner,
+    temperature: Learner,
+) -> Mapping[str, Tensor | float]:
+    """Move the values towards their targets, the policy uphill, and the temperature.
+
+    Args:
+        part: Steps that any policy did.
+        wanted: What their values should be.
+        policy: Called with observations it returns mean and logarithm of the deviation.
+        critic: Called with observations and actions it returns the values of several networks.
+        temperature: Called it returns the logarithm of the entropy's weight.
+
+    Returns:
+        What to log.
+    """
+    values = critic(part.observation, part.action)
+    loss = 0.5 * (values - wanted).square().mean(dim=1).sum()
+    critic.zero_grad()
+    critic.backward(loss)
+    norm = critic.step()
+    action, log_prob = sample_squashed(*policy(part.observation))
+    weight = temperature().exp().detach()
+    best = critic.network(part.observation, action).min(dim=0).values
+    uphill = (weight * log_prob - best).mean()
+    policy.zero_grad()
+    policy.backward(uphill)  # the critic's own gradients are forgotten before its next step
+    policy.step()
+    entropy = -log_prob.detach().mean()
+    temperature.zero_grad()
+    temperature.backward(temperature() * (entropy + action.shape[-1]))
+    temperature.step()
+    return {
+        "loss": loss.detach(),
+        "value": values.detach().mean(),
+        "policy": uphill.detach(),
+        "entropy": entropy,
+        "temperature": weight,
+        "gradient_norm": norm,
+    }

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from eyehand.functional.policy_loss import preference_loss
 from eyehand.policies.frame_policy import FramePolicy
+from eyehand.rl.head_practising import HeadPractising, HeadPractisingConfig
 from eyehand.rl.practice import Practice
-from eyehand.rl.practising import Practise, Practising, PractisingConfig
+from eyehand.rl.practising import Practise
 from eyehand.training.config import TrainBatch
 from eyehand.types import InputError, check_ranges
 
@@ -26,7 +27,7 @@ ROWS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryDPOConfig(PractisingConfig):
+class TrajectoryDPOConfig(HeadPractisingConfig):
     """How pairs are learnt from."""
 
     beta: float = 0.1
@@ -42,7 +43,7 @@ class TrajectoryDPOConfig(PractisingConfig):
         check_ranges(self, prefix="TrajectoryDPOConfig.", beta=(1e-6, 1000), pairs=(1, 10**6))
 
 
-class TrajectoryDPO(Practising):
+class TrajectoryDPO(HeadPractising):
     """Practise once, then learn from pairs of episodes, drawn at random.
 
     Args:
@@ -54,11 +55,12 @@ class TrajectoryDPO(Practising):
         InputError: If the head cannot say how probable an action is.
     """
 
+    config: TrajectoryDPOConfig
+
     def __init__(
         self, policy: FramePolicy, config: TrajectoryDPOConfig, practise: Practise
     ) -> None:
         super().__init__(policy, config, practise)
-        self.config = config
         self.practice: Practice | None = None
         """What was practised."""
         self.before: Float[Tensor, " row"] | None = None
@@ -71,7 +73,7 @@ class TrajectoryDPO(Practising):
             InputError: If no start was both solved and failed.
         """
         if self.practice is None:
-            self.practice = self.practise(self.policy, 0, self.randomness)
+            self.practice = self.next_round(self.randomness)
         practice = self.practice.to(self.device)
         good, bad = pairs_of(practice)
         if len(good) == 0:

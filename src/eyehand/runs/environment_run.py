@@ -121,7 +121,9 @@ def learn_environment(
             learning_rate=config.learning_rate,
             final_learning_rate=(0.999 if replays else 0.0) if final is None else final,
             precision="fp32",
-            threads=threads or 1,  # networks are small: a second thread costs more than it does
+            threads=1
+            if threads is None
+            else threads,  # networks are small: a second thread costs more than it does
         ),
         folder=out,
         description=description,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from eyehand.envs.execution import Execution
@@ -22,6 +23,7 @@ from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
 from eyehand.files import check_place
 from eyehand.models.checkpoint import CONFIG, WEIGHTS, read_config
+from eyehand.policies.contract import DrawingPolicy
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.policies.registry import describe_policy, load_policy
 from eyehand.rl.chunk_ppo import ChunkPPO, ChunkPPOConfig
@@ -30,6 +32,7 @@ from eyehand.rl.experience import Turn
 from eyehand.rl.grpo import GRPO
 from eyehand.rl.practice import Practice, PractisingActor
 from eyehand.rl.practising import Practising, PractisingConfig
+from eyehand.rl.residual_sac import ResidualSAC, ResidualSACConfig
 from eyehand.rl.trajectory_dpo import TrajectoryDPO, TrajectoryDPOConfig
 from eyehand.training.checkpoint import check_out
 from eyehand.training.config import TrainConfig, TrainResult
@@ -40,6 +43,7 @@ METHODS: dict[str, tuple[type[Practising], type[PractisingConfig]]] = {
     "grpo": (GRPO, ChunkConfig),
     "ppo": (ChunkPPO, ChunkPPOConfig),
     "dpo": (TrajectoryDPO, TrajectoryDPOConfig),
+    "residual_sac": (ResidualSAC, ResidualSACConfig),
 }
 """Name of a way to practise to its update and the update's config."""
 TRAINING_SEEDS = 10_000
@@ -109,21 +113,23 @@ def practise(
         resume: Go on from the latest checkpoint in ``config.out``.
 
     Raises:
-        InputError: If the policy cannot say how probable its actions are, or ``config.out`` holds
-            another run.
+        InputError: If the policy cannot practise in this way, or ``config.out`` holds another run.
     """
     check_place(config.out, folder=True)
     check_out(config.out, resume=resume)
-    policy = load_policy(checkpoint)
-    if not isinstance(policy, FramePolicy):
+    loaded = load_policy(checkpoint)
+    if not isinstance(loaded, FramePolicy):
         raise InputError(f"{checkpoint} has no head that could practise.")
-    policy.drawing_head()
+    algorithm = METHODS[method][0]
+    torch.manual_seed(config.seed)  # decides how values and corrections begin
+    policy = algorithm.policy_of(loaded, settings, executed=config.execution.steps)
     suite = find_suite(config.suite)
     weights = checkpoint_weights(checkpoint)
     hard = kept_failures(config.out) if resume and (config.out / CONFIG).exists() else None
+    config.out.mkdir(parents=True, exist_ok=True)  # what cannot be made is known before the work
     if hard is None:
         hard = first_failures(policy, suite, config)
-    update = METHODS[method][0](policy, settings, partial(practise_round, suite, config, hard))
+    update = algorithm(policy, settings, partial(practise_round, suite, config, hard))
 
     def turns(start: int) -> Iterator[Turn]:
         return repeat(Turn(config.starts * config.episodes))
@@ -179,7 +185,7 @@ def kept_failures(out: Path) -> list[list[str | int]]:
 
 
 def first_failures(
-    policy: FramePolicy, suite: Suite, config: PractiseConfig
+    policy: DrawingPolicy, suite: Suite, config: PractiseConfig
 ) -> list[list[str | int]]:
     """Return the starts, task and seed, from which the policy fails as it is."""
     starts = [
@@ -201,7 +207,7 @@ def practise_round(
     suite: Suite,
     config: PractiseConfig,
     hard: Sequence[Sequence[Any]],
-    policy: FramePolicy,
+    policy: DrawingPolicy,
     number: int,
     randomness: float,
 ) -> Practice:
@@ -213,7 +219,7 @@ def practise_round(
         hard: Starts, task and seed, from which every other episode is; with none, none is.
         policy: The policy as it is.
         number: Of the round.
-        randomness: How random chunks are drawn.
+        randomness: How random chunks are drawn, as of `DrawingPolicy.draw`.
     """
     tasks = suite.select_tasks(config.tasks)
     seeds = TRAINING_SEEDS if suite.last_seed is None else suite.last_seed + 1
@@ -236,6 +242,7 @@ def practise_round(
         [one.success for one in outcomes],
         [one.steps for one in outcomes],
         groups,
+        terminated=[one.terminated for one in outcomes],
         executed=config.execution.steps,
     )
 
