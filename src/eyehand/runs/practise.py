@@ -7,7 +7,7 @@ training (0 to 9,999).
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import repeat
@@ -21,6 +21,7 @@ from rich.console import Console
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
+from eyehand.evaluation.protocol import progress_bar
 from eyehand.files import check_place
 from eyehand.models.checkpoint import CONFIG, WEIGHTS, read_config
 from eyehand.policies.contract import DrawingPolicy
@@ -193,7 +194,15 @@ def first_failures(
         for task in suite.select_tasks(config.tasks)
         for seed in range(config.candidates)
     ]
-    outcomes = _run(policy, policy.cameras, suite, starts, config)
+    with progress_bar() as progress:
+        bar, won = progress.add_task("first try", total=len(starts), rate=""), 0
+
+        def on_outcome(outcome: Outcome) -> None:
+            nonlocal won
+            won += outcome.success
+            progress.update(bar, advance=1, rate=f"{won} succeeded")
+
+        outcomes = _run(policy, policy.cameras, suite, starts, config, on_outcome)
     failed: list[list[str | int]] = [
         [one.start.task, one.start.seed] for one in outcomes if not one.success
     ]
@@ -253,6 +262,7 @@ def _run(
     suite: Suite,
     starts: Sequence[Start],
     config: PractiseConfig,
+    on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Run one episode from every start."""
     return rollout(
@@ -262,4 +272,5 @@ def _run(
         execution=config.execution,
         cameras=cameras,
         workers=config.workers,
+        on_outcome=on_outcome,
     )
