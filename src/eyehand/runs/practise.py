@@ -68,6 +68,9 @@ class PractiseConfig:
     """How chunks of actions are executed."""
     workers: int = 2
     """Simulator processes."""
+    ray: str | None = None
+    """Run the simulators in a Ray cluster: auto takes that of RAY_ADDRESS or starts one on this
+    machine, HOST:PORT names one. Results are the same (docs/ray.md)."""
     seed: int = 0
     """Decides which starts come, and what is drawn."""
 
@@ -139,7 +142,7 @@ def practise(
             **{
                 name: value
                 for name, value in asdict(config).items()
-                if name not in ("out", "minutes", "workers")
+                if name not in ("out", "minutes", "workers", "ray")
             },
         },
     }
@@ -255,4 +258,5 @@ def _run(
         execution=config.execution,
         cameras=cameras,
         workers=config.workers,
+        ray=config.ray,
     )
