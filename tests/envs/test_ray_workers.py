@@ -1,9 +1,11 @@
 """One cluster of this machine serves all tests; who simulates, and who dies, may change nothing."""
 
+import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from eyehand.collection import record as recording
-from eyehand.collection.record import RecordConfig, record
 from eyehand.envs.execution import Execution
 from eyehand.envs.ray_workers import RayExecutor, RayVectorEnv, connect
 from eyehand.envs.rollout import Outcome, Start, rollout, rollout_chains
@@ -26,13 +26,14 @@ from eyehand.envs.two_ways import CAMERA, TASK, TWO_WAYS
 from eyehand.types import InputError, Observation
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
+NEEDS_RAY = 'needs Ray: pip install "eyehand[ray]"'
 STARTS = [Start(TASK, seed, "Go to the green disc") for seed in (3, 1, 4, 1, 5, 9)]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster that starts by itself, whose processes can import the stand-ins by name."""
-    pytest.importorskip("ray", reason='needs Ray: pip install "eyehand[ray]"')
+    pytest.importorskip("ray", reason=NEEDS_RAY)
     path = os.pathsep.join([str(STAND_INS), os.environ.get("PYTHONPATH", "")])
     with patch.dict(os.environ, {"PYTHONPATH": path}):
         os.environ.pop("RAY_ADDRESS", None)
@@ -50,33 +51,14 @@ def kill_worker(doing: str) -> bool:
     return False
 
 
-class Wanderer:
-    """Random weights that react to the picture, the state and their own memory."""
-
-    def __init__(self, before_acting: Callable[[int], object] = lambda call: None) -> None:
-        random = torch.Generator().manual_seed(0)
-        self.weights = torch.randn(16 * 16 * 3 + 2 + 1, 4 * 2, generator=random)
-        self.before_acting, self.calls, self.memory = before_acting, 0, dict[int, int]()
-
-    def reset(self, env_ids: Sequence[int]) -> None:
-        self.memory |= dict.fromkeys(env_ids, 0)
-
-    def act(self, observation: Observation, *, generator: object = None) -> Tensor:
-        self.calls += 1
-        self.before_acting(self.calls)
-        for env_id in observation.env_ids:
-            self.memory[env_id] = self.memory.get(env_id, 0) + 1
-        told = torch.tensor([[self.memory[env_id]] for env_id in observation.env_ids])
-        seen = observation.image[CAMERA].flatten(1).float() / 255
-        features = torch.cat([seen, observation.state, told], 1)
-        return (
-            (features @ self.weights / 50 + torch.tensor([0.0, 1.0] * 4))
-            .tanh()
-            .unflatten(1, (4, 2))
-        )
+@pytest.fixture
+def slow_ways(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module with a policy, and with what is killed in the middle."""
+    monkeypatch.syspath_prepend(str(STAND_INS))
+    return __import__("slow_ways")
 
 
-def outcomes_of(policy: Wanderer, *, ray: str | None, workers: int = 2) -> list[Outcome]:
+def outcomes_of(policy: Any, *, ray: str | None, workers: int = 2) -> list[Outcome]:
     return rollout(
         policy, TWO_WAYS, STARTS, execution=Execution(steps=4), cameras={CAMERA: 16},
         workers=workers, environments=4, ray=ray,
@@ -95,14 +77,21 @@ def assert_same(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> None:
 def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with patch.dict(os.environ), pytest.raises(InputError, match=r'--ray.*"eyehand\[ray\]"'):
-        outcomes_of(Wanderer(), ray="auto")
+        connect("auto", 2)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nobody", "ray://127.0.0.1:x"])
+def test_an_address_where_no_cluster_is_is_refused_at_once(address: str) -> None:
+    pytest.importorskip("ray", reason=NEEDS_RAY)
+    with patch.dict(os.environ), pytest.raises(InputError, match=f"answers at '{address}'"):
+        connect(address, 2)
 
 
 @pytest.mark.parametrize(
     ("workers", "deaths"), [(1, (4,)), pytest.param(2, (1, 4, 9), marks=pytest.mark.slow)]
 )
 def test_outcomes_are_those_of_local_workers_also_when_actors_die(
-    cluster: Any, workers: int, deaths: Sequence[int]
+    cluster: Any, slow_ways: Any, workers: int, deaths: Sequence[int]
 ) -> None:
     killed = []
 
@@ -110,9 +99,9 @@ def test_outcomes_are_those_of_local_workers_also_when_actors_die(
         if call in deaths:
             killed.append(kill_worker("_Actor"))
 
-    local = outcomes_of(Wanderer(), ray=None, workers=workers)
+    local = outcomes_of(slow_ways.Wanderer(), ray=None, workers=workers)
     assert len({outcome.steps for outcome in local}) > 1
-    assert_same(outcomes_of(Wanderer(kill), ray="auto", workers=workers), local)
+    assert_same(outcomes_of(slow_ways.Wanderer(kill), ray="auto", workers=workers), local)
     assert killed == [True] * len(deaths)
 
 
@@ -166,7 +155,7 @@ def test_failures_are_told(cluster: Any, stand_in: Any) -> None:
 
 def test_a_cluster_that_is_too_small_is_refused(cluster: Any) -> None:
     with pytest.raises(InputError, match=r"--workers 3 needs .* the Ray cluster has 2: choose"):
-        outcomes_of(Wanderer(), ray="auto", workers=3)
+        connect("auto", 3)
 
 
 def test_functions_run_in_the_cluster(cluster: Any, tmp_path: Path) -> None:
@@ -192,24 +181,71 @@ def test_a_function_that_kills_its_process_is_called_three_times(
     assert len(list(tmp_path.iterdir())) == 2 + 3
 
 
-@pytest.mark.slow
-def test_a_data_set_is_the_same(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def settings(name: str, ray: str | None) -> RecordConfig:
-        return RecordConfig(
-            out=tmp_path / name, suite="two-ways", tasks="all", episodes=6, image_size=16, ray=ray
-        )
+def drive_and_kill(
+    work: str, out: Path, process: str, *, kills: int, progress: Callable[[], int]
+) -> dict[str, int]:
+    """Run a driver to its end and kill meanwhile, now and then the driver; return who died."""
+    import ray
 
-    class Threads(ThreadPoolExecutor):
-        def __init__(self, workers: int, context: object, **initializer: object) -> None:
-            super().__init__(1)
+    random, died = np.random.default_rng(0), {"driver": 0, process: 0, "gave up": 0}
+    command = [sys.executable, str(STAND_INS / "slow_ways.py"), work, str(out)]
+    command.append(ray.get_runtime_context().gcs_address)
+    reached = 0
+    while True:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as driver:
+            while driver.poll() is None:
+                left = died["driver"] + died[process] < kills
+                if left and progress() >= reached + 3:
+                    reached = progress()
+                    if random.random() < 0.15:
+                        driver.kill()
+                        died["driver"] += 1
+                    else:
+                        died[process] += kill_worker(process)
+                time.sleep(random.uniform(0.05, 0.5))
+        if driver.returncode == 0:
+            return died
+        died["gave up"] += driver.returncode > 0
 
-    monkeypatch.setattr(recording, "ProcessPoolExecutor", Threads)
-    result = record(settings("local", None))
-    assert record(settings("cluster", "auto")) == result
-    files = [path for path in (tmp_path / "local").rglob("*") if path.is_file()]
+
+def assert_same_files(folder: Path, wanted: Path) -> None:
+    files = [path.relative_to(wanted) for path in wanted.rglob("*") if path.is_file()]
     assert len(files) > 5
-    for file in files:
-        there = tmp_path / "cluster" / file.relative_to(tmp_path / "local")
-        assert there.read_bytes() == file.read_bytes(), file
+    for file in set(files) - {Path(".lock"), Path("meta/recording.json")}:
+        assert (folder / file).read_bytes() == (wanted / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_doubled_by_seventy_kills_of_an_evaluation(
+    cluster: Any, slow_ways: Any, tmp_path: Path
+) -> None:
+    journal = tmp_path / "cluster/episodes.jsonl"
+
+    def progress() -> int:
+        return len(journal.read_bytes().splitlines()) if journal.exists() else 0
+
+    died = drive_and_kill("evaluate", journal.parent, "_Actor", kills=70, progress=progress)
+    assert died["driver"] + died["_Actor"] == 70, died
+    assert died["driver"] > 3
+    wanted = slow_ways.evaluation(tmp_path / "local", "two-ways", None)
+    found = json.loads((journal.parent / "results.json").read_text())
+    assert [tuple(episode) for episode in found["episodes"]] == wanted.episodes
+    lines = [json.loads(line) for line in journal.read_text().splitlines()[1:]]
+    assert sorted(line["seed"] for line in lines) == list(range(1_000_000, 1_001_000))
+    assert_same_files(journal.parent / "actions", tmp_path / "local/actions")
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_doubled_by_thirty_kills_of_a_recording(
+    cluster: Any, slow_ways: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cluster"
+
+    def progress() -> int:
+        return len(list(out.glob(".pending/*"))) + 1000 * len(list(out.glob("data/**/*.parquet")))
+
+    died = drive_and_kill("record", out, "_run", kills=30, progress=progress)
+    assert died["driver"] + died["_run"] == 30, died
+    assert died["driver"] > 1
+    slow_ways.recording(tmp_path / "local", "two-ways", None)
+    assert_same_files(out, tmp_path / "local")

@@ -11,6 +11,7 @@ unless it is asked for, and never without a token. Ray is imported when it is fi
 
 import os
 import secrets
+import socket
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
@@ -49,7 +50,7 @@ def connect(address: str, workers: int) -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(f"--ray needs Ray: {INSTALL_RAY}.") from error
     if not ray.is_initialized():
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -63,12 +64,13 @@ def connect(address: str, workers: int) -> Any:
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
             ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
         else:
+            _check_listener(address)
             try:
                 ray.init(address, **quiet)
-            except (ConnectionError, ValueError, ray.exceptions.RayError) as error:
+            except (ConnectionError, ray.exceptions.RayError) as error:
                 raise InputError(
-                    f"no Ray cluster of this machine answers at {address}, or RAY_AUTH_TOKEN is "
-                    f"not its token: {error!s:.200}"
+                    f"the Ray cluster at {address} does not let this process in; with a token it "
+                    f"needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN: {error!s:.200}"
                 ) from error
     processors = ray.cluster_resources().get("CPU", 0)
     if workers > processors:
@@ -77,6 +79,17 @@ def connect(address: str, workers: int) -> Any:
             f"{processors:g}: choose a smaller number."
         )
     return ray
+
+
+def _check_listener(address: str) -> None:
+    """Raise an `InputError` where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise InputError(
+            f"no Ray cluster answers at {address!r} ({error}): --ray takes auto or HOST:PORT."
+        ) from error
 
 
 class RayVectorEnv(SlotVector):
