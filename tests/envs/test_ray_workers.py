@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,6 +24,10 @@ from eyehand.envs.rollout import Outcome, Start, rollout, rollout_chains
 from eyehand.envs.slots import WorkerDeathError, WorkerError
 from eyehand.envs.suite import find_suite
 from eyehand.envs.two_ways import CAMERA, TASK, TWO_WAYS
+from eyehand.evaluation.chain import evaluate_chains
+from eyehand.evaluation.protocol import EvalConfig, EvaluatedPolicy
+from eyehand.recipes import find_recipe
+from eyehand.runs.compare import CompareConfig, compare
 from eyehand.types import InputError, Observation
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
@@ -78,6 +83,27 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "ray", None)
     with patch.dict(os.environ), pytest.raises(InputError, match=r'--ray.*"eyehand\[ray\]"'):
         connect("auto", 2)
+
+
+def test_whatever_simulates_asks_for_the_cluster(
+    lamps: Any, slow_ways: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    # So many workers fit into no memory here, which nobody asks for where they run elsewhere.
+    many: dict[str, Any] = {"ray": "auto", "workers": 1_000_000}
+    chains = EvalConfig(tmp_path / "chains", "lamps:LAMPS", chains=1, **many)
+    compared = CompareConfig(tmp_path / "compared", suite="two-ways", tasks="all", **many)
+    recipe = find_recipe("bcz-metaworld")
+    recipe = replace(recipe, policy=replace(recipe.policy, cameras=(CAMERA,)))
+    wanderer = EvaluatedPolicy("wanderer", "0", {"top": 4}, words=())
+    for work in (
+        lambda: slow_ways.evaluation(tmp_path / "evaluation", "two-ways", "auto"),
+        lambda: evaluate_chains(slow_ways.Wanderer(), chains, wanderer),
+        lambda: slow_ways.recording(tmp_path / "recording", "two-ways", "auto"),
+        lambda: compare(["policy.head=mlp"], compared, recipe),
+    ):
+        with patch.dict(os.environ), pytest.raises(InputError, match="--ray needs Ray"):
+            work()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nobody", "ray://127.0.0.1:x"])

@@ -1,8 +1,11 @@
 """A policy practises in the simulator: the verb from end to end, resumed, and refused."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -82,3 +85,14 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     assert practise(words) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_cluster_is_asked_for(
+    practise: Callable[[str], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with patch.dict(os.environ):
+        assert practise("--ray auto") == 2
+    assert 'pip install "eyehand[ray]"' in capsys.readouterr().err

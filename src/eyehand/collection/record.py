@@ -150,10 +150,11 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
     pixels = sum(size**2 for size in config.pictures.values())
-    check_memory(  # every worker holds its episode, which is no shorter than a second
-        config.workers * suite.fps * 3 * pixels,
-        f"--image-size {config.image_size} with --workers {config.workers}",
-    )
+    if config.ray is None:  # every worker holds its episode, which is no shorter than a second
+        check_memory(
+            config.workers * suite.fps * 3 * pixels,
+            f"--image-size {config.image_size} with --workers {config.workers}",
+        )
     check_place(config.out, folder=True)
     _check_folder(config)
     with dataset_writer(

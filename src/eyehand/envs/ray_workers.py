@@ -45,7 +45,8 @@ def connect(address: str, workers: int) -> Any:
     Raises:
         InputError: If Ray is not installed, no cluster answers, or it has too few processors.
     """
-    # Ray's own processes read these, and this process reads them when it imports Ray.
+    # Ray's own processes read these, and this process reads them when it imports Ray. The last one
+    # lets workers see the graphics cards, as local ones do.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -122,7 +123,7 @@ class RayVectorEnv(SlotVector):
         address: str,
     ) -> None:
         super().__init__(slots=slots, workers=workers, cameras=cameras)
-        self._ray = connect(address, self.workers)
+        self._ray = connect(address, workers)  # more than slots: later ones may need them
         self.image, self.state = arrays(*_memory(slots, cameras, state_dim), slots)
         actor = self._ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(_Actor)
         self._start = partial(actor.remote, make, slots, cameras, state_dim)
