@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -205,6 +206,48 @@ def test_a_function_that_kills_its_process_is_called_three_times(
         with pytest.raises(BrokenProcessPool):
             dies.result()
     assert len(list(tmp_path.iterdir())) == 2 + 3
+
+
+@pytest.mark.slow
+def test_without_the_token_nobody_gets_in(cluster: Any, tmp_path: Path) -> None:
+    address = cluster.get_runtime_context().gcs_address
+    others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    program = f"from eyehand.envs.ray_workers import connect; connect({address!r}, 1)"
+    for token in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+        tried = subprocess.run(
+            [sys.executable, "-c", program], env={**others, **token, "HOME": str(tmp_path)},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert "does not let this process in" in tried.stderr
+    token = os.environ["RAY_AUTH_TOKEN"]
+    lines = [process.cmdline() for process in psutil.Process().children(recursive=True)]
+    assert token not in str(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "within"), [(signal.SIGINT, 20), (signal.SIGKILL, 180)])
+def test_nothing_is_left_running(how: signal.Signals, within: float, tmp_path: Path) -> None:
+    """Ctrl-C goes to the whole process group, as from a terminal; a kill to the command alone."""
+    pytest.importorskip("ray", reason=NEEDS_RAY)
+    command = [sys.executable, str(STAND_INS / "slow_ways.py"), "evaluate", str(tmp_path), "auto"]
+    others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen(
+        command, env=others, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as driver:
+        journal = tmp_path / "episodes.jsonl"
+        while not (journal.exists() and journal.read_bytes().count(b"\n") > 5):
+            assert driver.poll() is None
+            time.sleep(0.2)
+        started = psutil.Process(driver.pid).children(recursive=True)
+        assert len([one for one in started if one.name().startswith("ray::_Actor")]) == 2
+        if how == signal.SIGINT:
+            os.killpg(driver.pid, how)
+        else:
+            driver.kill()
+        _, errors = driver.communicate(timeout=within)
+    _, left = psutil.wait_procs(started, timeout=within)
+    assert left == []
+    assert errors.count("Traceback") == (1 if how == signal.SIGINT else 0), errors
 
 
 def drive_and_kill(
