@@ -119,6 +119,13 @@ def lamps(monkeypatch: pytest.MonkeyPatch) -> Any:
     return __import__("lamps")
 
 
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A simulator that starts at once, which workers can import by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).with_name("stand_ins")))
+    return __import__("arm").StandIn
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the ten files that took longest, so that whoever made one slow sees it."""
     seconds: dict[str, float] = {}

@@ -42,5 +42,6 @@ def test_what_does_not_fit_is_refused_with_both_numbers(monkeypatch: pytest.Monk
     check_workers(15)
     with pytest.raises(InputError, match=r"--workers 16 needs 3.2 GB"):
         check_workers(16)
+    check_workers(16, elsewhere=True)
     with pytest.raises(InputError, match="--workers must be at least 1; got 0"):
-        check_workers(0)
+        check_workers(0, elsewhere=True)

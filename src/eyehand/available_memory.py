@@ -49,11 +49,15 @@ def check_memory(needed: int | float, subject: str) -> None:
         )
 
 
-def check_workers(workers: int) -> None:
-    """Raise an `InputError` unless this machine can run as many simulator processes."""
+def check_workers(workers: int, *, elsewhere: bool = False) -> None:
+    """Raise an `InputError` unless this machine can run as many simulator processes.
+
+    Those of a cluster (``elsewhere``) need no memory here; they only must be 1 or more.
+    """
     if workers < 1:
         raise InputError(f"--workers must be at least 1; got {workers}.")
-    check_memory(workers * WORKER_BYTES, f"--workers {workers}")
+    if not elsewhere:
+        check_memory(workers * WORKER_BYTES, f"--workers {workers}")
 
 
 def _left_in_groups() -> list[int]:

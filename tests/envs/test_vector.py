@@ -14,61 +14,11 @@ import psutil
 import pytest
 
 from eyehand.envs.metaworld import MetaWorldEnv
-from eyehand.envs.vector import VectorEnv, WorkerDeathError, WorkerError, _Slots
+from eyehand.envs.slots import WorkerDeathError, WorkerError
+from eyehand.envs.vector import VectorEnv
 from eyehand.types import InputError
 
-STAND_IN = '''
-import os, time
-import numpy as np
-from eyehand.types import InputError
-
-class StandIn:
-    """Counts its actions in the state; the task's name is what goes wrong."""
-
-    made = 0
-
-    def __init__(self, task, *, cameras, render_observations):
-        if task == "unknown":
-            raise InputError("no task 'unknown'. Did you mean 'known'?")
-        StandIn.made += 1
-        self.task, self.cameras = task, cameras
-
-    def reset(self, *, seed):
-        self.seed, self.count = seed, 0
-        return self.observe(), {}
-
-    def observe(self):
-        return {"state": np.array([self.seed, self.count, StandIn.made, os.getpid()], np.float32)}
-
-    def pictures(self):
-        return {
-            name: np.full((size, size, 3), number + self.count + self.seed, np.uint8)
-            for number, (name, size) in enumerate(self.cameras.items())
-        }
-
-    def step(self, action):
-        if self.task == "broken":
-            raise ZeroDivisionError("the arm fell off")
-        if self.task == "slow":
-            time.sleep(60)
-        self.count += 1
-        success, crash = bool(action[0] > 0.5), bool(action[0] < -0.5)
-        over = self.count == 5
-        return self.observe(), 0.5 * self.count, success or crash, over, {"success": success}
-
-    def close(self):
-        pass
-'''
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The class above, from a file, because a worker must be able to import it."""
-    folder = tmp_path_factory.mktemp("stand_in")
-    (folder / "stand_in_env.py").write_text(STAND_IN)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        yield __import__("stand_in_env").StandIn
+STAND_IN = (Path(__file__).parents[1] / "stand_ins/arm.py").read_text()
 
 
 def actions(count: int, first: float = 0.0) -> np.ndarray:
@@ -126,29 +76,6 @@ def test_slots_share_workers_and_memory(stand_in: Any) -> None:
         assert vector.state[0, 2] == 3
 
 
-def test_another_task_begins_in_the_world_as_it_is(lamps: Any) -> None:
-    slots = _Slots({"top": bytearray(4 * 4 * 3)}, bytearray(2 * 4), 1, lamps.LampsEnv)
-    before = lamps.LampsEnv.made
-    slots.reset(0, "red", 5)
-    assert slots.step(0, np.ones((1, 2), np.float32)).terminated
-    assert slots.begin_task(0, "blue").steps == 0
-    assert slots.state.tolist() == [[5, 1]]
-    assert not slots.step(0, np.zeros((2, 2), np.float32)).ended
-    assert slots.state.tolist() == [[5, 3]]
-    slots.reset(0, "red", 6)  # the next chain begins with what this slot was made for
-    assert (slots.environments[0].task, slots.state.tolist()) == ("red", [[6, 0]])
-    assert lamps.LampsEnv.made == before + 1
-    slots.reset(0, "blue", 7)
-    assert lamps.LampsEnv.made == before + 2
-
-
-def test_a_task_told_to_what_cannot_be_told_one_is_refused(stand_in: Any) -> None:
-    slots = _Slots({"near": bytearray(4 * 4 * 3)}, bytearray(4 * 4), 1, stand_in)
-    slots.reset(0, "one", 5)
-    with pytest.raises(InputError, match=r"the world of 'one' cannot go on with 'two': its env"):
-        slots.begin_task(0, "two")
-
-
 def test_failures_are_reported_and_leave_nothing(stand_in: Any) -> None:
     vector = VectorEnv(stand_in, slots=2, workers=1, cameras={"near": 4, "far": 6}, state_dim=4)
     pids = [process.pid for process in vector._processes]
@@ -194,7 +121,7 @@ PARENT = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignored"
 from eyehand.envs.vector import VectorEnv
-from stand_in_env import StandIn
+from arm import StandIn
 if __name__ == "__main__":
     with VectorEnv(StandIn, slots=2, workers=2, cameras={"eye": 4}, state_dim=4) as vector:
         print(*[process.pid for process in vector._processes], flush=True)
@@ -215,7 +142,7 @@ def test_nothing_is_left_running(how: signal.Signals, tmp_path: Path, stand_in: 
     """Ctrl-C goes to the whole process group, as from a terminal; a kill to the parent alone, while
     a worker is in the middle of a step of a minute."""
     step = "sleep(2)" if how == signal.SIGINT else "sleep(60)"
-    (tmp_path / "stand_in_env.py").write_text(STAND_IN.replace("sleep(60)", step))
+    (tmp_path / "arm.py").write_text(STAND_IN.replace("sleep(60)", step))
     (tmp_path / "parent.py").write_text(PARENT)
     parent = subprocess.Popen(
         [sys.executable, str(tmp_path / "parent.py")],

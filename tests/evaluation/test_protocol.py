@@ -16,8 +16,8 @@ from eyehand.envs.execution import Execution
 from eyehand.envs.instructions import Instructions
 from eyehand.envs.metaworld import CAMERA, METAWORLD, TASKS, TIERS
 from eyehand.envs.rollout import Outcome, Start
+from eyehand.envs.slots import WorkerDeathError
 from eyehand.envs.two_ways import TWO_WAYS
-from eyehand.envs.vector import WorkerDeathError
 from eyehand.evaluation import protocol
 from eyehand.evaluation.protocol import (
     EvalConfig,

@@ -2,6 +2,7 @@
 
 import sys
 from collections import namedtuple
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,20 @@ def test_a_libero_without_all_tasks_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     (check,) = doctor.CHECKS["libero"]()
     assert not check.passed
     assert check.found.startswith("39 of 40 tasks")
+
+
+def test_what_ray_listens_to_is_said_and_without_it_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "version", lambda _: "2.60.0")
+    (check,) = doctor.CHECKS["ray"]()
+    assert check.passed
+    assert "listens on every network interface" in check.found
+    assert "with a token" in check.found
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    assert main(["doctor", "--only", "ray"]) == 0
+    assert 'pip install "eyehand[ray]"' in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """A policy practises in the simulator: the verb from end to end, resumed, and refused."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -115,7 +117,12 @@ def three_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_without_simulator(
-    actor: Any, cameras: dict[str, int], _: Any, starts: Sequence[Start], config: Any
+    actor: Any,
+    cameras: dict[str, int],
+    _: Any,
+    starts: Sequence[Start],
+    config: Any,
+    __: Any = None,
 ) -> list[Outcome]:
     """Two decisions an episode; it succeeds where it went further right than the one before."""
     size = next(iter(cameras.values()))
@@ -220,3 +227,14 @@ def test_a_killed_run_ends_as_if_it_had_not_been(method: str, learnt: Path, tmp_
     assert run("whole", "twice", "--resume") == 0
     once, twice = (load_policy(tmp_path / out).state_dict() for out in ("once", "twice"))
     assert all(torch.equal(one, twice[name]) for name, one in once.items())
+
+
+def test_a_cluster_is_asked_for(
+    practise: Callable[[str], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with patch.dict(os.environ):
+        assert practise("--ray auto") == 2
+    assert 'pip install "eyehand[ray]"' in capsys.readouterr().err

@@ -19,7 +19,8 @@ class DoctorArguments:
     """What to check."""
 
     only: (
-        Literal["python", "torch", "graphics", "language", "pictures", "libero", "disk"] | None
+        Literal["python", "torch", "graphics", "language", "pictures", "libero", "ray", "disk"]
+        | None
     ) = None
     """One group of checks instead of all."""
 

@@ -26,6 +26,7 @@ from eyehand.collection.episodes import dataset_writer
 from eyehand.data.encoding import EncodedEpisode, encode_episode
 from eyehand.data.paths import inside
 from eyehand.data.writer import DatasetWriter
+from eyehand.envs.ray_workers import RayExecutor
 from eyehand.envs.robot_env import RobotEnv
 from eyehand.envs.suite import Suite, find_suite
 from eyehand.files import PARTIAL, check_place
@@ -57,6 +58,9 @@ class RecordConfig:
     """Seed of the first start state of every task; attempt k has seed + k."""
     workers: int = 2
     """Simulator processes; the data set is the same for any number."""
+    ray: str | None = None
+    """Run the simulators in a Ray cluster: auto takes that of RAY_ADDRESS or starts one on this
+    machine, HOST:PORT names one. The data set is the same (docs/ray.md)."""
     perturbation: float = 0.0
     """Strength of random pushes of the hand, standard deviation per axis in action units. The data
     set keeps the action that the expert wanted, so that it shows how to recover."""
@@ -79,7 +83,7 @@ class RecordConfig:
             perturbation=(0, LARGEST_PUSH),
             seed=(0, TRAINING_SEEDS - 1),
         )
-        check_workers(self.workers)
+        check_workers(self.workers, elsewhere=self.ray is not None)
         suite = find_suite(self.suite)
         suite.check_cameras(self.cameras)
         last = self.seed + self.attempts - 1
@@ -146,10 +150,11 @@ def record(config: RecordConfig, make_policy: Callable[[], Actor] | None = None)
     suite = find_suite(config.suite)
     tasks = suite.select_tasks(config.tasks)
     pixels = sum(size**2 for size in config.pictures.values())
-    check_memory(  # every worker holds its episode, which is no shorter than a second
-        config.workers * suite.fps * 3 * pixels,
-        f"--image-size {config.image_size} with --workers {config.workers}",
-    )
+    if config.ray is None:  # every worker holds its episode, which is no shorter than a second
+        check_memory(
+            config.workers * suite.fps * 3 * pixels,
+            f"--image-size {config.image_size} with --workers {config.workers}",
+        )
     check_place(config.out, folder=True)
     _check_folder(config)
     with dataset_writer(
@@ -230,13 +235,10 @@ def _record_missing(
         TextColumn("{task.fields[rate]:.0f} frames/s, {task.fields[left_out]} left out"),
         TimeRemainingColumn(),
     )
-    context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
     began, frames = time.monotonic(), 0
     with (
         Progress(*columns, console=Console(stderr=True)) as progress,
-        ProcessPoolExecutor(
-            config.workers, context, initializer=_start_worker, initargs=(make_policy,)
-        ) as workers,
+        _start_workers(config, make_policy) as workers,
     ):
         bar = progress.add_task("recording", total=total, rate=0.0, left_out=0)
         try:
@@ -256,6 +258,18 @@ def _record_missing(
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _start_workers(config: RecordConfig, make_policy: Callable[[], Actor] | None) -> Executor:
+    """Return what runs the attempts: processes of this machine, or of a Ray cluster."""
+    if config.ray is not None:
+        return RayExecutor(
+            config.ray, workers=config.workers, initializer=_prepare, initargs=(make_policy,)
+        )
+    context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
+    return ProcessPoolExecutor(
+        config.workers, context, initializer=_start_worker, initargs=(make_policy,)
+    )
 
 
 def _episodes(
@@ -293,10 +307,14 @@ def _episodes(
 
 
 def _fill(states: list[_Progress], config: RecordConfig, workers: Executor) -> None:
-    """Start attempts in the order of tasks, until every worker has one at work and one waiting."""
+    """Start attempts in the order of tasks, until every worker has one at work and one waiting.
+
+    In a cluster none waits: one with more processors than workers would run it at once.
+    """
+    most = config.workers if config.ray else 2 * config.workers
     running = sum(not job.done() for state in states for job in state.jobs)
     for state in states:
-        while running < 2 * config.workers:
+        while running < most:
             # A failed attempt counts until its result is read in order: this keeps the order fixed.
             if state.successes + len(state.jobs) >= config.episodes:
                 break
@@ -334,9 +352,16 @@ def _sentence(suite: Suite, task: str, number: int) -> str:
 
 def _start_worker(make_policy: Callable[[], Actor] | None) -> None:
     """Ignore Ctrl-C, which the parent handles, and end when the parent ends."""
-    global _policy
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _prepare(make_policy)
+
+
+def _prepare(make_policy: Callable[[], Actor] | None) -> None:
+    """Load the policy; what an earlier recording left in this process is forgotten."""
+    global _policy
+    _environments.clear()
+    _policy = None
     if make_policy is not None:
         torch.set_num_threads(1)  # every core is busy with a worker of its own
         _policy = make_policy()

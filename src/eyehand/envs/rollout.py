@@ -20,7 +20,9 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from eyehand.envs.execution import Execution, Plan
+from eyehand.envs.ray_workers import RayVectorEnv
 from eyehand.envs.robot_env import RobotEnv
+from eyehand.envs.slots import SlotVector
 from eyehand.envs.suite import Suite
 from eyehand.envs.vector import VectorEnv
 from eyehand.types import Actor, InputError, Observation
@@ -103,6 +105,7 @@ def rollout(
     transform: Callable[[Observation], Observation] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
     generator: torch.Generator | None = None,
+    ray: str | None = None,
 ) -> list[Outcome]:
     """Run one episode from every start.
 
@@ -120,6 +123,8 @@ def rollout(
         on_outcome: Called after each episode, in the order in which they end.
         generator: Where the policy takes its noise from, so that episodes from one start differ;
             the outcomes then depend on ``workers`` and ``environments``.
+        ray: A Ray cluster for the simulators, as of `eyehand.envs.ray_workers.connect`; None runs
+            them in processes of this machine. The outcomes are the same.
 
     Returns:
         Outcomes in the order of ``starts``, without ``generator`` the same for any ``workers`` and
@@ -148,6 +153,7 @@ def rollout(
         transform=transform,
         on_chain=on_chain,
         generator=generator,
+        ray=ray,
     )
     return [outcome for (outcome,) in outcomes]
 
@@ -166,6 +172,7 @@ def rollout_chains(
     transform: Callable[[Observation], Observation] | None = None,
     on_chain: Callable[[int, Sequence[Outcome]], None] | None = None,
     generator: torch.Generator | None = None,
+    ray: str | None = None,
 ) -> list[list[Outcome]]:
     """Run chains of episodes: what comes next begins where the one before succeeded.
 
@@ -186,6 +193,7 @@ def rollout_chains(
         on_chain: Called after each chain with its place and outcomes, in the order in which chains
             end.
         generator: As of `rollout`.
+        ray: As of `rollout`.
 
     Returns:
         The outcomes of every chain, up to its first failure, in the order of ``chains``.
@@ -203,7 +211,9 @@ def rollout_chains(
     episodes: dict[int, _Episode] = {}
     waiting: deque[int] = deque()
     make = partial(suite.make, **(disturbance or {}))
-    with VectorEnv(
+    start: Callable[..., SlotVector]
+    start = VectorEnv if ray is None else partial(RayVectorEnv, address=ray)
+    with start(
         make, slots=slots, workers=workers, cameras=cameras, state_dim=len(suite.state)
     ) as vector:
 
@@ -256,7 +266,7 @@ def _as_it_is(observation: Observation) -> Observation:
 
 
 def _observe(
-    vector: VectorEnv, group: Sequence[int], episodes: Mapping[int, _Episode]
+    vector: SlotVector, group: Sequence[int], episodes: Mapping[int, _Episode]
 ) -> Observation:
     """Return what the robots in ``group`` see, with padding rows up to ``ROWS``."""
     padding = ROWS - len(group)
@@ -272,7 +282,7 @@ def _observe(
 
 
 def _send(
-    vector: VectorEnv,
+    vector: SlotVector,
     group: Sequence[int],
     episodes: Mapping[int, _Episode],
     chunks: Float[Tensor, "robot horizon action"],

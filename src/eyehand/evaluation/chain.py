@@ -164,6 +164,7 @@ def evaluate_chains(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolic
             cameras=evaluated.cameras,
             workers=config.workers,
             on_chain=on_chain,
+            ray=config.ray,
         )
         told = [chain_records(journal, number, chain) for number, chain in enumerate(chains)]
         results = _results(chains, told, config, evaluated)

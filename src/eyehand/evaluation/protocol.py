@@ -76,6 +76,9 @@ class EvalConfig:
     and above; 0-9,999 are for training and are refused here."""
     workers: int = 2
     """Simulator processes."""
+    ray: str | None = None
+    """Run the simulators in a Ray cluster: auto takes that of RAY_ADDRESS or starts one on this
+    machine, HOST:PORT names one. Results are the same (docs/ray.md)."""
     execution: Execution = field(default_factory=Execution)
     """How chunks of actions are executed."""
     probe: bool = False
@@ -97,7 +100,7 @@ class EvalConfig:
             films=(0, MOST_EPISODES),
             chains=(0, MOST_EPISODES),
         )
-        check_workers(self.workers)
+        check_workers(self.workers, elsewhere=self.ray is not None)
         suite = find_suite(self.suite)
         suite.select_tasks(self.tasks)
         suite.check_chains(self.chains)
@@ -220,6 +223,7 @@ def evaluate(policy: Actor, config: EvalConfig, evaluated: EvaluatedPolicy) -> R
                     disturbance=probe.disturbance,
                     transform=probe.transform,
                     on_outcome=_bookkeeper(journal, name, progress, bar),
+                    ray=config.ray,
                 )
         records = {
             probe.name: [journal.record(probe.name, start) for start in told]

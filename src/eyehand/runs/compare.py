@@ -85,6 +85,10 @@ class CompareConfig:
     single tasks, of which one episode each is run before."""
     workers: int = 2
     """Simulator processes."""
+    ray: str | None = None
+    """Run the simulators in a Ray cluster: auto takes that of RAY_ADDRESS or starts one on this
+    machine, HOST:PORT names one. Trainings stay in
+    this process; more machines train with ``storage`` (docs/ray.md)."""
     trials: int | None = None
     """Trainings of a search; without it, every combination of the given values is trained."""
     prune: bool = False
@@ -120,6 +124,7 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
         seed=config.seed,
         chains=config.chains,
         workers=config.workers,
+        ray=config.ray,
         films=0,
     )
     every = [*chain(*tables.values())]
@@ -144,6 +149,7 @@ def compare(axes: Sequence[str], config: CompareConfig, recipe: TrainingRun) -> 
                 tasks=config.tasks,
                 episodes=config.demonstrations,
                 workers=config.workers,
+                ray=config.ray,
                 perturbation=0.4,
                 cameras=recipe.policy.cameras,
                 image_size=recipe.policy.image_size,

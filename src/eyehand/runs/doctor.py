@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from eyehand.data.fashion_mnist import INSTALL, fashion_mnist_folder
 from eyehand.envs.libero import LIBERO
 from eyehand.envs.libero_files import installed_tasks
 from eyehand.envs.opengl import probe_backends
+from eyehand.envs.ray_workers import INSTALL_RAY
 from eyehand.models.language.pretrained import minilm_folder
 from eyehand.training.profile import OtherPrograms, matrix_multiply_peak, thread_advice
 from eyehand.types import InputError
@@ -113,6 +114,17 @@ def _libero() -> Iterator[Check]:
         yield Check("LIBERO", tasks == len(LIBERO.tasks), found, mend, required=False)
 
 
+def _ray() -> Iterator[Check]:
+    try:
+        found = (
+            f"{version('ray')}; it listens on every network interface, so it runs with --ray only"
+        )
+    except PackageNotFoundError:
+        yield Check("Ray", False, "not installed; --ray needs it", INSTALL_RAY, required=False)
+    else:
+        yield Check("Ray", True, f"{found}, and with a token")
+
+
 def _disk() -> Iterator[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield Check(
@@ -130,6 +142,7 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "language": _language,
     "pictures": _pictures,
     "libero": _libero,
+    "ray": _ray,
     "disk": _disk,
 }
 """Every group of checks, in the order in which they run."""

@@ -73,6 +73,9 @@ class PractiseConfig:
     """How chunks of actions are executed."""
     workers: int = 2
     """Simulator processes."""
+    ray: str | None = None
+    """Run the simulators in a Ray cluster: auto takes that of RAY_ADDRESS or starts one on this
+    machine, HOST:PORT names one. Results are the same (docs/ray.md)."""
     seed: int = 0
     """Decides which starts come, and what is drawn."""
 
@@ -146,7 +149,7 @@ def practise(
             **{
                 name: value
                 for name, value in asdict(config).items()
-                if name not in ("out", "minutes", "workers")
+                if name not in ("out", "minutes", "workers", "ray")
             },
         },
     }
@@ -273,4 +276,5 @@ def _run(
         cameras=cameras,
         workers=config.workers,
         on_outcome=on_outcome,
+        ray=config.ray,
     )
