@@ -27,7 +27,7 @@ def rough_heights(
         >>> heights = rough_heights(
         ...     np.random.default_rng(0), cells=100, spacing=0.1, roughness=0.2
         ... )
-        >>> round(roughness_of(heights, spacing=0.1), 6), heights.min()
+        >>> round(roughness_of(heights, spacing=0.1), 6), float(heights.min())
         (0.2, 0.0)
     """
     heights = np.zeros((cells, cells))
