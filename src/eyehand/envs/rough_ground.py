@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from eyehand.functional.height_field import heights_at, rough_heights
-from eyehand.types import check_ranges
+from eyehand.types import InputError, check_ranges
 
 LEG = 0.85
 """Length of a leg, metres: upper part 0.28, lower part 0.57."""
@@ -36,6 +36,10 @@ STIFFNESS, DAMPING, STRENGTH = 100.0, 6.0, 50.0
 """Of the motors: torque per radian and per radian a second, and the largest torque (N m)."""
 ANKLE, HEIGHT = 0.9, 0.58
 """Angle of the ankles where the robot stands, rad, and the height of its torso then, metres."""
+LATEST = 10
+"""Most actions by which the motors may be late."""
+ENOUGH = 0.7
+"""Share of the wanted distance that is a success."""
 SWING = 0.6
 """Largest angle that an action asks of a joint, measured from where it stands, rad."""
 SCAN = np.stack(np.meshgrid(*[np.linspace(-0.8, 0.8, 5)] * 2), -1).reshape(-1, 2)
@@ -78,20 +82,32 @@ class RoughGroundConfig:
             self,
             prefix="RoughGroundConfig.",
             roughness=(0, 1),
-            speed=(0, 3),
+            speed=(0.1, 3),
             seconds=(0.2, 1000),
             friction=(0.01, 10),
             mass=(0.1, 10),
             strength=(0.1, 10),
-            delay=(0, 10),
+            delay=(0, LATEST),
         )
+        for name in ("speed", "friction", "mass", "strength", "delay"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise InputError(
+                    f"RoughGroundConfig.{name} must be the lowest, then the highest; got {low}, "
+                    f"{high}."
+                )
+        if max(self.speed) * self.seconds > CELLS * SPACING / 2:
+            raise InputError(
+                f"RoughGroundConfig.speed times seconds must be at most {CELLS * SPACING / 2:g} m, "
+                f"where the ground ends; got {max(self.speed) * self.seconds:g}."
+            )
 
 
 class RoughGround:
     """Robots side by side, each on its own ground; see `eyehand.types.Environments`.
 
     What a robot feels, all of it in its own frame (ahead, left, up): its height above the ground,
-    which way is down, its velocity and turning, the joints' angles and velocities, the last action,
+    which way is up, its velocity and turning, the joints' angles and velocities, the last action,
     the wanted velocity, and the ground's height at 25 places around it. An episode ends when the
     torso touches the ground or lies on its back.
 
@@ -122,10 +138,10 @@ class RoughGround:
             "level": np.full(count, 0.0 if self._curriculum else 1.0),
             "length": np.zeros(count, np.int64),
             "wanted": np.zeros((count, 2)),
-            "action": np.zeros((count, 11, joints)),
+            "action": np.zeros((count, 1 + LATEST, joints)),
             "delay": np.zeros(count, np.int64),
             "begun": np.zeros(count, bool),
-            "touched": np.zeros(count, bool),
+            "fallen": np.zeros(count, bool),
         }
         """All that changes, with one row a robot; actions are the last ones, newest first."""
         self._ground = np.zeros((count, CELLS, CELLS))
@@ -151,7 +167,7 @@ class RoughGround:
         data.qpos[3:7] = math.cos(turned / 2), 0, 0, math.sin(turned / 2)
         data.qpos[7:] += random.uniform(-0.1, 0.1, model.nu)
         mujoco.mj_getState(model, data, held["physics"][which], STATE)
-        for name in ("length", "action", "touched"):
+        for name in ("length", "action", "fallen"):
             held[name][which] = 0
         return self._feel(slice(which, which + 1))[0]
 
@@ -177,9 +193,10 @@ class RoughGround:
         )
         held["physics"] = states[:, -1].copy()
         held["length"] += 1
-        held["touched"] |= (sensors[:, :, self._torso] > 0).any(axis=1)
+        touched = (sensors[:, :, self._torso] > 0).any(axis=1)
         turned_over = _up(self._rotation(slice(None)))[:, 2] < 0.2
-        terminated = held["touched"] | turned_over
+        held["fallen"] = held["fallen"] | touched | turned_over
+        terminated = held["fallen"].copy()
         truncated = (held["length"] >= self.steps) & ~terminated
         return self._feel(slice(None)), self._reward(terminated), terminated, truncated
 
@@ -188,15 +205,15 @@ class RoughGround:
 
         Returns:
             ``share``: distance along the wanted direction over the wanted distance of a whole
-            episode; ``success``: whether it is at least 0.7 and the episode was not ended early;
+            episode; ``success``: whether it is at least `ENOUGH` and the robot did not fall;
             ``level``: share of the roughness that its ground had.
         """
         held = self._held
-        whole = held["length"][which] >= self.steps and not held["touched"][which]
+        whole = held["length"][which] >= self.steps and not held["fallen"][which]
         share = self._share(which)
         return {
             "share": share,
-            "success": float(whole and share >= 0.7),
+            "success": float(whole and share >= ENOUGH),
             "level": float(held["level"][which]),
         }
 
@@ -225,7 +242,7 @@ class RoughGround:
     def _change_level(self, which: int) -> None:
         """Make the ground rougher after a good episode, smoother after a bad one."""
         share, level = self._share(which), self._held["level"]
-        if share >= 0.7 and not self._held["touched"][which]:
+        if share >= ENOUGH and not self._held["fallen"][which]:
             # Those that mastered all of it see every roughness (Rudin et al., 2022).
             ready = level[which] >= 1
             random = np.random.default_rng([self._held["seed"][which], 2])
@@ -256,6 +273,8 @@ class RoughGround:
         model.actuator_gainprm[:, 0] = strength * STIFFNESS
         model.actuator_biasprm[:, 1] = -strength * STIFFNESS
         model.actuator_forcerange[:] = strength * self._base.actuator_forcerange
+        if config.randomize:  # what follows from masses: how stiff contacts are
+            mujoco.mj_setConst(model, self._data[0])
 
     def _share(self, which: int) -> float:
         """Return the distance along the wanted direction over the wanted one."""
@@ -331,7 +350,7 @@ def ant() -> mujoco.MjModel:
     spec = mujoco.MjSpec.from_string(path.read_text())
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    side = CELLS * SPACING / 2
+    side = (CELLS - 1) * SPACING / 2
     spec.add_hfield(
         name="ground",
         nrow=CELLS,
