@@ -23,11 +23,22 @@ from PIL import Image
 from scipy.stats import binomtest
 from torch import Tensor
 
-from eyehand.envs.rough_ground import LEG, REPEAT, TIMESTEP, RoughGround, RoughGroundConfig
+from eyehand.envs.rough_ground import (
+    ENOUGH,
+    LEG,
+    REPEAT,
+    SCAN,
+    TIMESTEP,
+    RoughGround,
+    RoughGroundConfig,
+    ant,
+)
 from eyehand.files import replace_text
+from eyehand.functional.start_seed import start_seed
 from eyehand.rl.experience import Act, measure
 from eyehand.rl.ppo import PPOConfig
 from eyehand.runs.environment_run import (
+    MEASURED_FROM,
     EnvironmentRun,
     learn_environment,
     load_environment_policy,
@@ -93,13 +104,15 @@ def learnt(name: str, out: Path) -> dict[str, Any]:
 def measured(name: str, act: Act, out: Path) -> dict[str, list[dict[str, float]]]:
     """Return the episodes of a policy in every world, unless they are kept."""
     kept = out / f"episodes-{name.replace(', ', '-').replace(' ', '-')}.json"
-    if not kept.exists():
-        seeds = range(FIRST, FIRST + EPISODES)
-        found = {
-            title: measure(act, RoughGround(world, 50), seeds) for title, world in WORLDS.items()
-        }
-        replace_text(kept, json.dumps(found) + "\n")
-    episodes: dict[str, list[dict[str, float]]] = json.loads(kept.read_text())
+    worlds = json.loads(json.dumps({title: asdict(world) for title, world in WORLDS.items()}))
+    if not kept.exists() or json.loads(kept.read_text())["worlds"] != worlds:
+        found = {}
+        for title, world in WORLDS.items():
+            robots = RoughGround(world, 50)
+            found[title] = measure(act, robots, range(FIRST, FIRST + EPISODES))
+            robots.close()
+        replace_text(kept, json.dumps({"worlds": worlds, "episodes": found}) + "\n")
+    episodes: dict[str, list[dict[str, float]]] = json.loads(kept.read_text())["episodes"]
     return episodes
 
 
@@ -156,18 +169,20 @@ def page(
     )
     head = f"| world | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}"
     settings = ", ".join(f"{name} {value}" for name, value in asdict(PPO).items())
+    weight, first_learnt = ant().body_mass.sum(), start_seed("ppo", 0) % MEASURED_FROM // 2
     return f"""# A legged robot on ground it never saw
 
 <!-- Written by `python -m benchmarks.locomotion`. -->
 
 ![The robot walks over bumps and hollows](../images/walker.webp)
 
-Gymnasium's Ant (9 kg here, motors that hold angles) is told a direction and a speed of 0.5 m/s for
-10 seconds. The ground rises and falls by 25 % of a leg ({ROUGH.roughness * LEG:.2f} m) within a
-metre, on average over the ground. An episode is a success if the robot comes 70 % of the wanted
-distance or more in the wanted direction, and its torso never touches the ground. Of 100 grounds
-(seeds {FIRST:,} to {FIRST + EPISODES - 1:,}, looked at once; those of learning begin elsewhere),
-with the 95 % interval by Wilson; one training each:
+Gymnasium's Ant ({weight:.0f} kg here, motors that hold angles) is told a direction and a speed of
+{MEASURED.speed[0]} m/s for {MEASURED.seconds:.0f} seconds. The ground rises and falls by
+{100 * ROUGH.roughness:.0f} % of a leg ({ROUGH.roughness * LEG:.2f} m) within a metre, on average
+over the ground. An episode is a success if the robot comes {100 * ENOUGH:.0f} % of the wanted
+distance or more in the wanted direction, and its torso never touches the ground. Successes of
+{EPISODES} grounds (seeds {FIRST:,} to {FIRST + EPISODES - 1:,}, looked at once; the seeds of
+learning begin at {first_learnt:,}), with the 95 % interval by Wilson; one training each:
 
 {head}
 {table}
@@ -183,10 +198,12 @@ What learnt, and how long:
 
 The varied robot has in every episode another friction ({ROUGH.friction[0]} to
 {ROUGH.friction[1]}), mass ({ROUGH.mass[0]} to {ROUGH.mass[1]} times), strength of the motors
-({ROUGH.strength[0]} to {ROUGH.strength[1]} times) and delay (0 or 1 action of 40 ms). The last
-four worlds lie outside of these ranges. Wanted speeds are 0.3 to 0.8 m/s in learning, in any
-direction; roughness begins at 0 and grows for every place of a robot with its success. The policy
-feels the ground's height at 25 places around it, without noise.
+({ROUGH.strength[0]} to {ROUGH.strength[1]} times) and delay ({ROUGH.delay[0]} to {ROUGH.delay[1]}
+actions of {1000 * TIMESTEP * REPEAT:.0f} ms). The last four worlds lie outside of these ranges.
+Wanted speeds are {ROUGH.speed[0]} to {ROUGH.speed[1]} m/s in learning, in any direction; roughness
+begins at 0 and grows for every place of a robot with its success. The policy feels the ground's
+height at {len(SCAN)} places around it, without noise. Minutes are those of a clock, with another
+training on the other core.
 
 PPO: {settings}; {ROBOTS} robots.
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from eyehand.envs.mazes import FAR, RADIUS, RAYS, SPEED, TIMESTEP, Mazes, MazesConfig
-from eyehand.functional.maze import read_at
+from eyehand.envs.mazes import FAR, NEAR, RADIUS, RAYS, SPEED, TIMESTEP, Mazes, MazesConfig
+from eyehand.functional.maze import POINTS, read_at
 from eyehand.types import InputError
 
 SMALL = MazesConfig(cells=(3, 3), seconds=20.0)
@@ -29,7 +29,29 @@ def test_distances_end_at_walls() -> None:
             assert seen[ray] * FAR == pytest.approx(far, abs=0.1)
 
 
-def test_walls_stop_the_robot_and_let_it_slide() -> None:
+def test_beside_a_wall_distances_along_it_are_whole() -> None:
+    world = Mazes(MazesConfig(cells=(5, 5)), 1)
+    world.begin(0, 0)
+    held = world._held
+    world._clear[:] = 0.0
+    world._clear[0, 3:] = np.arange(len(world._clear[0]) - 3)[:, None] / POINTS  # a wall below
+    held["place"][0], held["heading"][0] = (1.0, 0.3 + RADIUS), 0.0
+    assert world._feel(slice(0, 1))[0, 0] == 1.0  # nothing ahead for three metres
+
+
+def test_the_robot_slides_along_a_wall() -> None:
+    world = Mazes(SMALL, 1)
+    world.begin(0, 0)
+    held = world._held
+    world._clear[:] = 9.0
+    world._clear[0, :, 20:] = 0.0
+    held["place"][0], held["heading"][0] = (1.85, 1.0), math.pi / 4
+    world.step(torch.tensor([[1.0, 0.0]]))
+    assert held["place"][0, 0] == 1.85
+    assert held["place"][0, 1] == pytest.approx(1.0 + SPEED * TIMESTEP * math.sin(math.pi / 4))
+
+
+def test_walls_stop_the_robot() -> None:
     world = Mazes(SMALL, 1)
     world.begin(0, 0)
     held = world._held
@@ -60,7 +82,7 @@ def test_at_the_goal_the_episode_ends_and_its_score_is_the_length_of_the_way() -
     held = world._held
     assert world.outcome(0) == {"success": 0.0, "spl": 0.0}
     held["place"][0] = held["goal"][0]
-    held["driven"][0] = 2 * held["shortest"][0]
+    held["driven"][0] = 2 * (held["shortest"][0] - NEAR)
     _, reward, arrived, truncated = world.step(torch.zeros(1, 2))
     assert arrived[0]
     assert not truncated[0]
@@ -90,3 +112,5 @@ def test_the_robot_feels_where_the_goal_is_and_where_it_has_been() -> None:
 def test_numbers_out_of_range_are_named() -> None:
     with pytest.raises(InputError, match=r"MazesConfig\.cells"):
         MazesConfig(cells=(1, 3))
+    with pytest.raises(InputError, match="the smallest, then the largest; got 6, 3"):
+        MazesConfig(cells=(6, 3))

@@ -25,9 +25,10 @@ def test_every_cell_is_reached_by_exactly_one_way(seed: int) -> None:
     assert openings(wall, 5) == 24  # a tree of 25 cells
     assert wall[[0, -1]].all()
     assert wall[:, [0, -1]].all()
-    more = draw_maze(np.random.default_rng(seed), cells=5, loops=20)
-    assert openings(more, 5) > 24
-    assert (wall | ~more).all()  # loops take walls away and add none
+    for loops in (2, 20):
+        more = draw_maze(np.random.default_rng(seed), cells=5, loops=loops)
+        assert openings(more, 5) == min(24 + loops, 40)
+        assert (wall | ~more).all()  # loops take walls away and add none
 
 
 def test_seeds_decide_the_maze() -> None:

@@ -86,6 +86,29 @@ def practise_once(policy: StatePolicy, number: int, randomness: float = 0.3) -> 
     return actor.practice(near, [2] * len(near), groups, terminated=near, executed=2)
 
 
+def practise_episodes(policy: StatePolicy) -> Practice:
+    """Four episodes of 3, 1, 2 and 2 chunks; those of a start do not stand together."""
+    actor = PractisingActor(policy, randomness=0.3, seed=0)
+    for going in ([0, 1, 2, 3], [0, 2, 3], [0]):
+        with torch.inference_mode():
+            actor.act(
+                Observation(
+                    image={"corner4": torch.zeros(len(going), 16, 16, 3, dtype=torch.uint8)},
+                    state=torch.tensor([[0.1 * one, 0.3] for one in going]),
+                    instruction=["copy"] * len(going),
+                    env_ids=going,
+                )
+            )
+    won = [True, False, False, True]
+    return actor.practice(won, [6, 2, 4, 4], [1, 0, 1, 0], terminated=won, executed=2)
+
+
+@pytest.fixture
+def several_chunks() -> Callable[..., Practice]:
+    """From a policy to episodes of several chunks."""
+    return practise_episodes
+
+
 @pytest.fixture(name="make_policy")
 def policy_maker() -> Callable[..., StatePolicy]:
     """From a head to a policy, always with the same weights."""

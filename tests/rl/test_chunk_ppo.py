@@ -41,3 +41,31 @@ def test_advantages_of_an_episode_follow_the_value(make_policy: Make, practise_o
     assert used.all()
     practice.success[:] = False
     assert not update.judge(practice)[1].any()  # the value's own errors alone tell nothing
+
+
+def test_the_trace_ends_with_the_episode(
+    make_policy: Make, practise_once: Make, several_chunks: Make
+) -> None:
+    policy = make_policy()
+    config = ChunkPPOConfig(randomness=0.3, epochs=1, discount=0.9, trace=0.8)
+    update = ChunkPPO(policy, config, practise_once)
+    practice = several_chunks(policy)
+    update.prepare(Accelerator(cpu=True), practice)
+    with torch.no_grad():
+        value = update.critic(practice.drawn.feature[:, -1]).sigmoid()
+    raw = []
+    for episode, won in enumerate(practice.success.tolist()):
+        own = value[practice.episode == episode].tolist()
+        errors = [
+            0.9 * (own[n + 1] if n + 1 < len(own) else 0.0)
+            + float(won and n + 1 == len(own))
+            - own[n]
+            for n in range(len(own))
+        ]
+        raw += [
+            sum((0.9 * 0.8) ** k * error for k, error in enumerate(errors[n:]))
+            for n in range(len(own))
+        ]
+    wanted = torch.tensor(raw)
+    wanted = (wanted - wanted.mean()) / (wanted.std(correction=0) + 1e-8)
+    torch.testing.assert_close(update.judge(practice)[0], wanted, atol=1e-5, rtol=1e-5)

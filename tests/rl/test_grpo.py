@@ -34,6 +34,23 @@ def test_starts_that_tell_nothing_are_left_out(make_policy: Make, practise_once:
     assert all(torch.equal(weight, before[name]) for name, weight in policy.state_dict().items())
 
 
+def test_every_chunk_has_the_advantage_of_its_episode(
+    make_policy: Make, practise_once: Make, several_chunks: Make
+) -> None:
+    policy = make_policy()
+    practice = several_chunks(policy)
+    assert practice.episode.tolist() == [0, 0, 0, 1, 2, 2, 3, 3]
+    advantage, used, _ = GRPO(policy, ChunkConfig(), practise_once).judge(practice)
+    assert used.all()
+    better, worse = group_advantage(torch.tensor([[1.0, 0.0]]))[0].tolist()
+    wanted = [better] * 3 + [worse] + [worse] * 2 + [better] * 2
+    torch.testing.assert_close(advantage, torch.tensor(wanted))
+    practice.success[:] = torch.tensor([True, False, True, True])
+    assert GRPO(policy, ChunkConfig(), practise_once).judge(practice)[1].tolist() == [
+        False, False, False, True, False, False, True, True,
+    ]  # fmt: skip
+
+
 def test_groups_of_different_sizes_are_refused(make_policy: Make, practise_once: Make) -> None:
     policy = make_policy()
     practice = practise_once(policy, 0)

@@ -9,9 +9,18 @@ import gymnasium
 import numpy as np
 import pytest
 
+from eyehand.checksums import write_json
+from eyehand.envs.mazes import MazesConfig
 from eyehand.rl.ddpg import DDPGConfig
+from eyehand.rl.experience import measure
 from eyehand.rl.ppo import PPOConfig
-from eyehand.runs.environment_run import EnvironmentRun, learn_environment
+from eyehand.runs.environment_run import (
+    MEASURED_FROM,
+    EnvironmentRun,
+    learn_environment,
+    load_environment_policy,
+    make_environments,
+)
 from eyehand.types import InputError
 
 SMALL = EnvironmentRun(environment="CartPole-v1", steps=256, environments=2, episodes=3)
@@ -39,6 +48,37 @@ def test_a_run_goes_on_to_more_steps(tmp_path: Path) -> None:
     other = replace(SMALL, environment="Acrobot-v1")
     with pytest.raises(InputError, match="environment"):
         learn(tmp_path / "run", other, resume=True)
+
+
+def test_a_world_is_learnt_and_its_policy_comes_back(tmp_path: Path) -> None:
+    world = MazesConfig(cells=(2, 2), seconds=1.0)
+    run = EnvironmentRun(environment="mazes", steps=32, environments=2, episodes=2)
+    config = PPOConfig(steps=8, epochs=1, minibatch=8, dims=(4,))
+    told = {"world": world, "resume": False, "threads": None}
+    found = learn_environment("ppo", run, config, tmp_path / "run", **told)
+    assert {"return", "success", "spl"} <= set(found)
+    act = load_environment_policy(tmp_path / "run")
+    seeds = range(MEASURED_FROM, MEASURED_FROM + 2)
+    assert measure(act, make_environments("mazes", 2, world), seeds) == found["episodes"]
+    with pytest.raises(InputError, match="world"):
+        told |= {"world": replace(world, loops=0), "resume": True}
+        learn_environment("ppo", replace(run, steps=64), config, tmp_path / "run", **told)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    learn(tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    described = json.loads(config.read_text())
+    for changed, sentence in (
+        ({"policy": {}}, "holds no run of an algorithm"),
+        ({**described, "environment": None}, "cannot be built"),
+        ({**described, "algorithm": {**described["algorithm"], "dims": [5]}}, "cannot be built"),
+        ({**described, "algorithm": {**described["algorithm"], "colour": 1}}, "cannot be built"),
+    ):
+        changed.pop("checksum", None)
+        write_json(config, changed)
+        with pytest.raises(InputError, match=sentence):
+            load_environment_policy(tmp_path / "run")
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ KINDS: dict[str, Callable[[], Environments]] = {
     "CartPole-v1": partial(GymnasiumEnvironments.make, "CartPole-v1", 3),
     "Pendulum-v1": partial(GymnasiumEnvironments.make, "Pendulum-v1", 2),
     "mazes": partial(Mazes, MazesConfig(seconds=3.0), 2),
-    "rough-ground": partial(RoughGround, RoughGroundConfig(seconds=0.4, randomize=True), 2),
-    "rough-ground-learning": partial(RoughGround, RoughGroundConfig(seconds=0.4), 2, learning=True),
+    "rough-ground": partial(
+        RoughGround, RoughGroundConfig(seconds=0.6, randomize=True, delay=(2, 2)), 2
+    ),
+    "rough-ground-learning": partial(RoughGround, RoughGroundConfig(seconds=0.6), 2, learning=True),
 }
 
 

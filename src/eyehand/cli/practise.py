@@ -12,6 +12,7 @@ A policy is a folder of a checkpoint or the name of a released one; ways to prac
 dpo and residual_sac. Algorithms in an environment are a2c, ddpg, dqn, ppo, reinforce, sac and td3.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +82,12 @@ def _practise_policy(checkpoint: Path, rest: Sequence[str]) -> None:
     def start(wanted: Annotated[PolicyArguments, tyro.conf.arg(name="")], settings: Any) -> None:
         """Practise."""
         done = practise(checkpoint, wanted.run, settings, method=method, resume=wanted.resume)
+        run = wanted.run
+        words = ["eyehand", "eval", str(run.out), "--suite", run.suite, "--tasks", run.tasks]
+        words += ["--execution.steps", str(run.execution.steps), "--out", "FOLDER"]
         Console(highlight=False, soft_wrap=True).print(
-            f"{done.steps} rounds in {done.seconds / 60:.1f} minutes; measure it on new start "
-            f"states: eyehand eval {wanted.run.out} --suite {wanted.run.suite} --tasks "
-            f"{wanted.run.tasks} --out FOLDER"
+            f"{done.steps} steps in {done.seconds / 60:.1f} minutes; measure it on new start "
+            f"states: {shlex.join(words)}"
         )
 
     start.__annotations__["settings"] = METHODS[method][1]
@@ -92,13 +95,14 @@ def _practise_policy(checkpoint: Path, rest: Sequence[str]) -> None:
 
 
 def _value_of(flag: str, words: Sequence[str]) -> str | None:
-    """Return what follows a flag, before all flags are read."""
+    """Return what follows a flag, before all flags are read; the last one counts."""
+    found = None
     for number, word in enumerate(words):
         if word.startswith(f"{flag}="):
-            return word.removeprefix(f"{flag}=")
+            found = word.removeprefix(f"{flag}=")
         if word == flag and number + 1 < len(words):
-            return words[number + 1]
-    return None
+            found = words[number + 1]
+    return found
 
 
 def _learn_in_environment(name: str, rest: Sequence[str]) -> None:

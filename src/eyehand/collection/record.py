@@ -360,6 +360,8 @@ def _start_worker(make_policy: Callable[[], Actor] | None) -> None:
 def _prepare(make_policy: Callable[[], Actor] | None) -> None:
     """Load the policy; what an earlier recording left in this process is forgotten."""
     global _policy
+    for environment in _environments.values():
+        environment.close()
     _environments.clear()
     _policy = None
     if make_policy is not None:

@@ -58,7 +58,8 @@ class GymnasiumEnvironments:
     def begin(self, which: int, seed: int) -> Float32[np.ndarray, " observation"]:
         """Begin an episode in one of them; return what is seen first."""
         self._seed[which], self._actions[which] = seed, []
-        return _flat(self.environments[which].reset(seed=seed)[0])
+        found, self._info[which] = self.environments[which].reset(seed=seed)
+        return _flat(found)
 
     def step(
         self, actions: Tensor
@@ -115,7 +116,8 @@ class GymnasiumEnvironments:
             seen[which] = self.begin(which, seed)
             for action in state["actions"][which, :length].numpy():
                 taken: Any = np.int64(action) if discrete else action.astype(np.float32)
-                seen[which] = _flat(self.environments[which].step(taken)[0])
+                found, *_, self._info[which] = self.environments[which].step(taken)
+                seen[which] = _flat(found)
                 self._actions[which].append(taken)
         return seen
 

@@ -1,6 +1,6 @@
 """A robot on wheels finds its way through a maze that it never saw, from what is near.
 
-It feels distances around it, where the goal lies as the crow flies, and how often it has been
+It feels distances around it, where the goal lies as the crow flies, and how long it has been
 nearby. The reward is the task's of Habitat's point navigation (Savva et al., 2019,
 https://arxiv.org/abs/1904.01201), and so is its score, SPL (Anderson et al., 2018,
 https://arxiv.org/abs/1807.06757).
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from eyehand.functional.maze import POINTS, THICK, clearance, draw_maze, read_at, ways_to
-from eyehand.types import check_ranges
+from eyehand.types import InputError, check_ranges
 
 RADIUS, NEAR = 0.2, 0.4
 """Of the robot, and how near the goal is reached, m; a cell is a metre wide."""
@@ -27,7 +27,7 @@ SPEED, TURN, TIMESTEP = 0.8, 2.0, 0.1
 RAYS, FAR = 16, 3.0
 """Directions in which distances are felt, and the farthest, m."""
 AROUND = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
-"""Where the robot feels how often it has been: here, ahead, left, behind, right, m."""
+"""Where the robot feels how long it has been: here, ahead, left, behind, right, m."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,8 @@ class MazesConfig:
     seconds: float = 60.0
     """Length of an episode."""
     trail: bool = True
-    """Whether the robot feels how often it has been nearby; without, it has no memory at all."""
+    """Whether the robot feels how long it has been nearby; without, it remembers nothing but its
+    last action."""
 
     def __post_init__(self) -> None:
         """Check that every number is in its range."""
@@ -56,6 +57,11 @@ class MazesConfig:
             loops=(0, 100),
             seconds=(0.1, 10_000),
         )
+        low, high = self.cells
+        if low > high:
+            raise InputError(
+                f"MazesConfig.cells must be the smallest, then the largest; got {low}, {high}."
+            )
 
 
 class Mazes:
@@ -144,12 +150,13 @@ class Mazes:
         """Return whether the robot arrived, and its SPL.
 
         Returns:
-            ``success``: 1 at the goal; ``spl``: success times the shortest way over the way that
-            was driven, where that is longer.
+            ``success``: 1 at the goal; ``spl``: success times the shortest way to where the goal is
+            reached over the way that was driven, where that is longer.
         """
         held = self._held
-        success, shortest = float(held["arrived"][which]), held["shortest"][which]
-        spl = success * shortest / max(held["driven"][which], shortest, 1e-9)
+        success = float(held["arrived"][which])
+        shortest = held["shortest"][which] - NEAR  # goal and start are a cell apart or more
+        spl = success * shortest / max(held["driven"][which], shortest)
         return {"success": success, "spl": float(spl)}
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -184,7 +191,7 @@ class Mazes:
         self._clear[which, :points, :points] = clear
         at_goal = tuple(round(number * POINTS) for number in centres[1][::-1])
         ways = ways_to(clear >= RADIUS - 1 / POINTS, (at_goal[0], at_goal[1]))
-        # A place near a wall lies between points of which some have no way: those take the nearest.
+        # Points in walls have no weight where the robot can be; they must only be finite.
         longest = ways[np.isfinite(ways)].max()
         self._way[which, :points, :points] = np.where(np.isfinite(ways), ways, longest)
 
@@ -199,7 +206,7 @@ class Mazes:
         ways = heading[:, None] + np.linspace(0, 2 * math.pi, RAYS, endpoint=False)
         ray = np.stack([np.cos(ways), np.sin(ways)], axis=-1)
         far, number = np.zeros(ways.shape), np.arange(len(self))[rows]
-        for _ in range(12):  # as far as nothing can be, again and again ("sphere tracing")
+        for _ in range(40):  # as far as nothing can be, again and again ("sphere tracing")
             far += read_at(self._clear, number, place[:, None] + far[..., None] * ray)
         goal = held["goal"][rows] - place
         distance = np.linalg.norm(goal, axis=1)

@@ -49,6 +49,8 @@ def connect(address: str, workers: int) -> Any:
     # lets workers see the graphics cards, as local ones do.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A task that is ended for want of memory counts apart, and would be tried again for ever.
+    os.environ.setdefault("RAY_task_oom_retries", str(DEATHS - 1))
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -68,10 +70,11 @@ def connect(address: str, workers: int) -> Any:
             _check_listener(address)
             try:
                 ray.init(address, **quiet)
-            except (ConnectionError, ray.exceptions.RayError) as error:
+            except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+                why = " ".join(str(error).split())  # another version of Python or Ray, or no token
                 raise InputError(
-                    f"the Ray cluster at {address} does not let this process in; with a token it "
-                    f"needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN: {error!s:.200}"
+                    f"the Ray cluster at {address} does not let this process in ({why:.300}); with "
+                    "a token it needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
                 ) from error
     processors = ray.cluster_resources().get("CPU", 0)
     if workers > processors:

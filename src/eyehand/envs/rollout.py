@@ -207,7 +207,7 @@ def rollout_chains(
         return []
     outcomes: list[list[Outcome]] = [[] for _ in chains]
     queue = _Queue([chain[0] for chain in chains])
-    slots = min(environments, len(chains))
+    slots = min(max(environments, workers), len(chains))
     episodes: dict[int, _Episode] = {}
     waiting: deque[int] = deque()
     make = partial(suite.make, **(disturbance or {}))

@@ -4,10 +4,12 @@ A suite (`eyehand.envs.suite`) defines the tasks and the score. This file has wh
 share: start states, controls, and the content of the results.
 
 The seed of a start state says what it may be used for: 0-9,999 demonstrations for training,
-10,000-19,999 validation (choosing checkpoints and settings), from 1,000,000 evaluation.
+10,000-19,999 validation (choosing checkpoints and settings), import os
+from 1,000,000 evaluation.
 """
 
 import hashlib
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -329,8 +331,10 @@ def make_films(
             jobs.append((suite, Outcome(start, record.success, actions), file))
     if jobs:
         bar = progress.add_task("filming", total=len(jobs), rate="")
+        # Films are made here, even where the simulators were in a cluster.
+        workers = config.workers if config.ray is None else min(config.workers, os.cpu_count() or 1)
         # spawn: a GL context does not survive a fork.
-        with ProcessPoolExecutor(config.workers, get_context("spawn"), end_with_parent) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
             try:
                 for _ in pool.map(film_episode, *zip(*jobs, strict=True)):
                     progress.advance(bar)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from scipy.ndimage import map_coordinates, maximum_filter, minimum_filter, zoom
 
 WAVES = ((1.6, 1.0), (0.8, 0.5))
-"""About the distance between the random heights that a surface goes through, metres, and their weight."""
+"""About how far apart the random heights are that a surface goes through, metres; their weight."""
 
 
 def rough_heights(

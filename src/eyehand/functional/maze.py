@@ -16,7 +16,8 @@ def draw_maze(random: np.random.Generator, *, cells: int, loops: int) -> Bool[np
     Args:
         random: Decides the maze.
         cells: Along a side.
-        loops: Walls that are taken away afterwards, so that some ways are round trips.
+        loops: Walls that are taken away afterwards, so that some ways are round trips; all that
+            stand, if there are fewer.
 
     Returns:
         True where a wall is; `POINTS` points along a cell, and the last wall beyond.
@@ -41,21 +42,32 @@ def draw_maze(random: np.random.Generator, *, cells: int, loops: int) -> Bool[np
         _open(wall, (y, x), cell)
         reached.add(cell)
         way.append(cell)
-    for _ in range(loops if cells > 1 else 0):
-        y, x = (int(number) for number in random.integers(cells - 1, size=2))
-        _open(wall, (y, x), (y + 1, x) if random.random() < 0.5 else (y, x + 1))
+    standing = [
+        ((y, x), (y + dy, x + dx))
+        for y in range(cells)
+        for x in range(cells)
+        for dy, dx in ((0, 1), (1, 0))
+        if max(y + dy, x + dx) < cells and wall[_between((y, x), (y + dy, x + dx))].all()
+    ]
+    for which in random.permutation(len(standing))[:loops]:
+        _open(wall, *standing[which])
     return wall
 
 
 def _open(wall: Bool[np.ndarray, "y x"], cell: tuple[int, int], other: tuple[int, int]) -> None:
     """Take away the wall between two neighbouring cells."""
-    along = [
+    wall[_between(cell, other)] = False
+
+
+def _between(cell: tuple[int, int], other: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the points of the wall between two neighbouring cells."""
+    rows, columns = (
         slice(max(a, b) * POINTS, max(a, b) * POINTS + THICK)
         if a != b
         else slice(a * POINTS + THICK, (a + 1) * POINTS)
         for a, b in zip(cell, other, strict=True)
-    ]
-    wall[along[0], along[1]] = False
+    )
+    return rows, columns
 
 
 def clearance(wall: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:

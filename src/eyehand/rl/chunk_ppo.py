@@ -6,6 +6,7 @@ algorithm is one chunk, the reward is 1 at the end of an episode that succeeded,
 on the policy's features without a gradient into them.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -109,9 +110,9 @@ class ChunkPPO(ChunkUpdate):
         self, feature: Float[Tensor, "row dim"], target: Float[Tensor, " row"]
     ) -> float:
         """Lower the cross-entropy between value and target, in as many passes as the policy's."""
-        losses = []
+        losses, count = [], math.ceil(len(target) / self.config.minibatch)
         for _ in range(self.config.epochs):
-            for which in torch.randperm(len(target)).split(self.config.minibatch):
+            for which in torch.randperm(len(target)).tensor_split(count):
                 logit = self.critic(feature[which])
                 loss = F.binary_cross_entropy_with_logits(logit.float(), target[which])
                 self.critic.zero_grad()

@@ -1,5 +1,6 @@
 """What GRPO and PPO over chunks share: judge every chunk, then make the good ones more probable."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,8 +81,9 @@ class ChunkUpdate(HeadPractising):
             for policy in (self.policy, self.first)
         )
         passes = []
+        count = math.ceil(len(practice) / config.minibatch)  # of equal size: no step for a few
         for _ in range(config.epochs):
-            for which in torch.randperm(len(practice), device=self.device).split(config.minibatch):
+            for which in torch.randperm(len(practice), device=self.device).tensor_split(count):
                 part = practice.rows(which)
                 passes.append(self._minibatch(part, old[which], first[which], advantage[which]))
         means = {n: sum(float(one[n]) for one in passes) / len(passes) for n in passes[0]}

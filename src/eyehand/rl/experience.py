@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -91,11 +92,7 @@ class Collector:
             self.observation = after.copy()
             for e, ended in enumerate(terminated | truncated):
                 self.length[e] += 1
-                if not np.isfinite(reward[e]):
-                    raise InputError(
-                        f"an environment's reward was {reward[e]} in step {self.length[e]} of an "
-                        "episode; it must be a finite number."
-                    )
+                check_finite(after[e], reward[e], step=self.length[e])
                 self.total[e] += float(reward[e])
                 if ended:
                     finished.append({"return": self.total[e], **self.environments.outcome(e)})
@@ -118,9 +115,7 @@ class Collector:
         self.episode, self.length = state["episode"].tolist(), state["length"].tolist()
         self.total = state["total"].tolist()
         title = "environments/"
-        self.observation = self.environments.load_state_dict(
-            {n.removeprefix(title): t for n, t in state.items() if n.startswith(title)}
-        )
+        self.observation = self.environments.load_state_dict(under(state, title))
 
     def close(self) -> None:
         """Close the environments."""
@@ -169,6 +164,30 @@ def check_widths(name: str, widths: Sequence[int]) -> None:
         raise InputError(f"{name} must name the width of one hidden layer or more; got none.")
 
 
+def check_finite(
+    observation: Float32[np.ndarray, " observation"], reward: np.floating[Any], *, step: int
+) -> None:
+    """Refuse what an environment said if it is no finite number.
+
+    Args:
+        observation: What was seen after a step.
+        reward: Of the step.
+        step: Its number in the episode, for the sentence.
+
+    Raises:
+        InputError: If one is not.
+    """
+    if not np.isfinite(reward):
+        raise InputError(
+            f"an environment's reward was {reward} in step {step} of an episode; it must be a "
+            "finite number."
+        )
+    if not np.isfinite(observation).all():
+        raise InputError(
+            f"an environment's observation was not finite after step {step} of an episode."
+        )
+
+
 def means_of(episodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of everything that episodes came to; nothing where none ended.
 
@@ -191,21 +210,33 @@ def measure(act: Act, environments: Environments, seeds: Sequence[int]) -> list[
     came_to: dict[int, dict[str, float]] = {}
     count, left = len(environments), list(range(len(seeds)))[::-1]
     number = [left.pop() if left else -1 for _ in range(count)]
-    total = [0.0] * count
+    total, length = [0.0] * count, [0] * count
     seen = np.stack([environments.begin(e, seeds[max(number[e], 0)]) for e in range(count)])
     while len(came_to) < len(seeds):
         with torch.no_grad():
             actions = act(torch.from_numpy(seen)).cpu()
         seen, reward, terminated, truncated = environments.step(actions)
         for e in range(count):
+            length[e] += 1
+            check_finite(seen[e], reward[e], step=length[e])
             total[e] += float(reward[e])
             if not (terminated[e] or truncated[e]):
                 continue
             if number[e] >= 0:
                 came_to[number[e]] = {"return": total[e], **environments.outcome(e)}
-            number[e], total[e] = left.pop() if left else -1, 0.0
+            number[e], total[e], length[e] = left.pop() if left else -1, 0.0, 0
             seen[e] = environments.begin(e, seeds[max(number[e], 0)])
     return [came_to[one] for one in range(len(seeds))]
+
+
+def under(state: Mapping[str, Tensor], title: str) -> dict[str, Tensor]:
+    """Return the entries of a state whose names begin with a title, without it.
+
+    Example:
+        >>> under({"buffer/count": torch.tensor(1), "gradients": torch.tensor(2)}, "buffer/")
+        {'count': tensor(1)}
+    """
+    return {n.removeprefix(title): t for n, t in state.items() if n.startswith(title)}
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class HeadPractising(Practising):
         return policy
 
     def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
-        """Move to the device; the trunk gets no gradient."""
+        """Move to the device, the first policy too."""
         super().prepare(accelerator, batch)
         self.first.to(self.device)
 

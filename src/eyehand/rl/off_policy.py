@@ -18,6 +18,7 @@ from eyehand.rl.experience import (
     check_one_process,
     check_widths,
     means_of,
+    under,
 )
 from eyehand.rl.replay_buffer import ReplayBuffer
 from eyehand.training.config import TrainBatch
@@ -161,10 +162,7 @@ class OffPolicy(Update):
         self.gradients = int(state["gradients"])
         parts: dict[str, Any] = {"collector": self.collector, "buffer": self.buffer}
         for title, part in (parts | dict(self.targets)).items():
-            start = f"{title}/"
-            part.load_state_dict(
-                {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
-            )
+            part.load_state_dict(under(state, f"{title}/"))
 
 
 class Critic(nn.Module):

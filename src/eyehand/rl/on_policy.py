@@ -18,6 +18,7 @@ from eyehand.rl.experience import (
     check_one_process,
     check_widths,
     means_of,
+    under,
 )
 from eyehand.training.config import TrainBatch
 from eyehand.training.learner import Learner
@@ -225,11 +226,5 @@ class OnPolicy(Update):
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self.running = state["running"].clone()
-        self.returns.load_state_dict(_part(state, "returns"))
-        self.collector.load_state_dict(_part(state, "collector"))
-
-
-def _part(state: Mapping[str, Tensor], title: str) -> dict[str, Tensor]:
-    """Return the entries under a title, without it."""
-    start = f"{title}/"
-    return {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
+        self.returns.load_state_dict(under(state, "returns/"))
+        self.collector.load_state_dict(under(state, "collector/"))

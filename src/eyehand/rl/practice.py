@@ -60,10 +60,10 @@ class Practice:
         )
 
     def log_prob(
-        self, policy: Callable[..., Float[Tensor, " row"]], randomness: float
+        self, log_prob_of: Callable[..., Float[Tensor, " row"]], randomness: float
     ) -> Float[Tensor, " row"]:
         """Return the log-probability of what was executed, by a policy's `FramePolicy.log_prob`."""
-        return policy(self.drawn, self.executed, randomness)
+        return log_prob_of(self.drawn, self.executed, randomness)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what `from_state` reads."""

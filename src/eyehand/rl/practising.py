@@ -78,7 +78,7 @@ class Practising(Update):
         """
 
     def prepare(self, accelerator: Accelerator, batch: TrainBatch) -> None:
-        """Move to the device; what does not learn gets no gradient."""
+        """Move to the device."""
         check_one_process(accelerator)
         for learner in self.learners.values():
             learner.prepare(accelerator, unused=True)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.policies.residual import ResidualConfig, ResidualPolicy, corrected
-from eyehand.rl.experience import Experience, check_widths
+from eyehand.rl.experience import Experience, check_widths, under
 from eyehand.rl.off_policy import Critic, soft_update
 from eyehand.rl.practice import Practice
 from eyehand.rl.practising import Practise, Practising, PractisingConfig
@@ -227,10 +227,8 @@ class ResidualSAC(Practising):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
-        for start, part in (("buffer/", self.buffer), ("target/", self.target_critic)):
-            part.load_state_dict(
-                {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
-            )
+        for title, part in (("buffer/", self.buffer), ("target/", self.target_critic)):
+            part.load_state_dict(under(state, title))
 
 
 def decisions(practice: Practice) -> Experience:
@@ -243,7 +241,8 @@ def decisions(practice: Practice) -> Experience:
     base, residual = practice.drawn.sample.chunk(2, dim=1)
     seen = torch.cat([practice.drawn.feature[:, -1], base], dim=1)
     last = practice.last
-    terminated = last & practice.terminated[practice.episode]
+    over = practice.terminated | practice.success  # a task that was solved is over
+    terminated = last & over[practice.episode]
     found = Experience(
         observation=seen,
         action=residual,

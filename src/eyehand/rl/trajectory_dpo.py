@@ -79,7 +79,7 @@ class TrajectoryDPO(HeadPractising):
         if len(good) == 0:
             raise InputError(
                 "no start of the practice has an episode that succeeded and one that failed: more "
-                "episodes from each start, or more randomness, may give some."
+                "episodes from each start, or more randomness, may give some; with another --out."
             )
         if self.before is None:
             self.before = self.known(self.first, practice, rows=ROWS)

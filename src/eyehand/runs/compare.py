@@ -87,8 +87,8 @@ class CompareConfig:
     """Simulator processes."""
     ray: str | None = None
     """Run the simulators in a Ray cluster: auto takes that of RAY_ADDRESS or starts one on this
-    machine, HOST:PORT names one. Trainings stay in
-    this process; more machines train with ``storage`` (docs/ray.md)."""
+    machine, HOST:PORT names one. Trainings stay in this process; more machines train with
+    ``storage`` (docs/ray.md)."""
     trials: int | None = None
     """Trainings of a search; without it, every combination of the given values is trained."""
     prune: bool = False

@@ -117,12 +117,12 @@ def _libero() -> Iterator[Check]:
 def _ray() -> Iterator[Check]:
     try:
         found = (
-            f"{version('ray')}; it listens on every network interface, so it runs with --ray only"
+            f"{version('ray')}; it listens on every network interface, so it starts with --ray only"
         )
     except PackageNotFoundError:
         yield Check("Ray", False, "not installed; --ray needs it", INSTALL_RAY, required=False)
     else:
-        yield Check("Ray", True, f"{found}, and with a token")
+        yield Check("Ray", True, f"{found}, and what eyehand starts has a token")
 
 
 def _disk() -> Iterator[Check]:

@@ -23,7 +23,7 @@ from eyehand.rl.experience import Act, Turn, measure
 from eyehand.rl.off_policy import OffPolicyConfig
 from eyehand.rl.registry import find_algorithm
 from eyehand.training.config import TrainConfig
-from eyehand.training.loop import train
+from eyehand.training.loop import torch_threads, train
 from eyehand.types import LARGEST_SEED, Environments, InputError, check_ranges
 
 WORLDS: dict[str, tuple[Any, Any]] = {
@@ -91,19 +91,20 @@ def learn_environment(
             holds another run.
     """
     algorithm, _ = find_algorithm(name)
-    torch.manual_seed(run.seed)
     replays = isinstance(config, OffPolicyConfig)
     count = run.environments or (1 if replays else 8)
-    final = run.final_learning_rate
+    each, final = config.steps * count, run.final_learning_rate
     if world is None and run.environment in WORLDS:
         world = WORLDS[run.environment][1]()
-    environments = make_environments(run.environment, count, world, learning=True)
-    update = algorithm(environments, config, seed=start_seed(name, run.seed) % MEASURED_FROM // 2)
-    each = config.steps * count
-
-    def turns(start: int) -> Iterator[Turn]:
-        return repeat(Turn(each))
-
+    training = TrainConfig(
+        steps=math.ceil(run.steps / each),
+        seed=run.seed,
+        warmup=0.0,
+        learning_rate=config.learning_rate,
+        final_learning_rate=(0.999 if replays else 0.0) if final is None else final,
+        precision="fp32",
+        threads=1 if threads is None else threads,  # a second one costs small networks more
+    )
     description: dict[str, Any] = {
         "algorithm": {"name": name, **asdict(config)},
         "environment": run.environment,
@@ -111,29 +112,23 @@ def learn_environment(
     }
     if world is not None:
         description["world"] = asdict(world)
-    trained = train(
-        update,
-        turns,
-        config=TrainConfig(
-            steps=math.ceil(run.steps / each),
-            seed=run.seed,
-            warmup=0.0,
-            learning_rate=config.learning_rate,
-            final_learning_rate=(0.999 if replays else 0.0) if final is None else final,
-            precision="fp32",
-            threads=1
-            if threads is None
-            else threads,  # networks are small: a second thread costs more than it does
-        ),
-        folder=out,
-        description=description,
-        resume=resume,
-    )
-    update.collector.close()
-    seeds = range(MEASURED_FROM, MEASURED_FROM + run.episodes)
-    measured = make_environments(run.environment, min(count, run.episodes), world)
-    episodes = measure(lambda seen: update.best(seen.to(update.device)), measured, seeds)
-    measured.close()
+
+    def turns(start: int) -> Iterator[Turn]:
+        return repeat(Turn(each))
+
+    with torch_threads(training.threads):  # a world's physics takes as many
+        torch.manual_seed(run.seed)
+        environments = make_environments(run.environment, count, world, learning=True)
+        seed = start_seed(name, run.seed) % MEASURED_FROM // 2
+        update = algorithm(environments, config, seed=seed)
+        trained = train(
+            update, turns, config=training, folder=out, description=description, resume=resume
+        )
+        environments.close()
+        measured = make_environments(run.environment, min(count, run.episodes), world)
+        seeds = range(MEASURED_FROM, MEASURED_FROM + run.episodes)
+        episodes = measure(lambda seen: update.best(seen.to(update.device)), measured, seeds)
+        measured.close()
     results = {
         **{title: mean_and_interval([one[title] for one in episodes]) for title in episodes[0]},
         "episodes": episodes,
@@ -153,14 +148,24 @@ def load_environment_policy(folder: Path) -> Act:
     described = read_config(folder)
     if "algorithm" not in described:
         raise InputError(f"{folder} holds no run of an algorithm in an environment.")
-    settings = dict(described["algorithm"])
-    algorithm, config = find_algorithm(settings.pop("name"))
-    kinds = WORLDS.get(described["environment"])
-    world = None if kinds is None else kinds[1](**_tuples(described["world"]))
-    environments = make_environments(described["environment"], 1, world)
-    update = algorithm(environments, config(**_tuples(settings)))
-    title = update.published.removesuffix("weights/").removesuffix("/")
-    update.learners[title].network.load_state_dict(load_tensors(folder / WEIGHTS))
+    weights = load_tensors(folder / WEIGHTS)
+    try:
+        settings, environment = dict(described["algorithm"]), described["environment"]
+        algorithm, config = find_algorithm(settings.pop("name"))
+        world = None
+        if environment in WORLDS:
+            world = WORLDS[environment][1](**_tuples(described["world"]))
+        environments = make_environments(environment, 1, world)
+        update = algorithm(environments, config(**_tuples(settings)))
+        environments.close()
+        title = update.published.removesuffix("weights/").removesuffix("/")
+        update.learners[title].network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{folder} does not describe a run that can be built ({error!s:.200})."
+        ) from error
     act: Act = update.best
     return act
 

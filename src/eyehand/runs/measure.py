@@ -31,6 +31,12 @@ def measure(checkpoint: Path, config: EvalConfig, *, rerun: Path | None = None) 
     if rerun is not None:
         check_recording(rerun)
     policy = load_policy(checkpoint)
+    executed = getattr(policy.config, "executed", config.execution.steps)
+    if executed != config.execution.steps:
+        raise InputError(
+            f"{checkpoint} corrects {executed} actions of a chunk: measure it with "
+            f"--execution.steps {executed}."
+        )
     evaluated = EvaluatedPolicy.checkpoint(checkpoint, cameras=policy.cameras)
     results = _measure(policy, config, evaluated, training=checkpoint)
     if rerun is not None:

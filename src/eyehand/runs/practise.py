@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from eyehand.available_memory import check_workers
+from eyehand.collection.record import TRAINING_SEEDS
 from eyehand.envs.execution import Execution
 from eyehand.envs.rollout import Outcome, Start, rollout
 from eyehand.envs.suite import Suite, find_suite
 from eyehand.evaluation.protocol import progress_bar
-from eyehand.files import check_place
-from eyehand.models.checkpoint import CONFIG, WEIGHTS, read_config
+from eyehand.files import check_place, locked
+from eyehand.functional.start_seed import start_seed
+from eyehand.models.checkpoint import CONFIG, WEIGHTS
 from eyehand.policies.contract import DrawingPolicy
 from eyehand.policies.frame_policy import FramePolicy
 from eyehand.policies.registry import describe_policy, load_policy
@@ -35,7 +38,7 @@ from eyehand.rl.practice import Practice, PractisingActor
 from eyehand.rl.practising import Practising, PractisingConfig
 from eyehand.rl.residual_sac import ResidualSAC, ResidualSACConfig
 from eyehand.rl.trajectory_dpo import TrajectoryDPO, TrajectoryDPOConfig
-from eyehand.training.checkpoint import check_out
+from eyehand.training.checkpoint import check_out, run_config
 from eyehand.training.config import TrainConfig, TrainResult
 from eyehand.training.loop import train
 from eyehand.types import LARGEST_SEED, Actor, InputError, check_ranges
@@ -47,8 +50,6 @@ METHODS: dict[str, tuple[type[Practising], type[PractisingConfig]]] = {
     "residual_sac": (ResidualSAC, ResidualSACConfig),
 }
 """Name of a way to practise to its update and the update's config."""
-TRAINING_SEEDS = 10_000
-"""Start states for training have smaller seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +87,9 @@ class PractiseConfig:
             candidates=(1, TRAINING_SEEDS),
             starts=(1, 10**6),
             episodes=(2, 10**6),
-            workers=(1, 1024),
             seed=(0, LARGEST_SEED),
         )
+        check_workers(self.workers, elsewhere=self.ray is not None)
         TrainConfig(minutes=self.minutes)
         suite = find_suite(self.suite)
         suite.select_tasks(self.tasks)
@@ -132,7 +133,8 @@ def practise(
     hard = kept_failures(config.out) if resume and (config.out / CONFIG).exists() else None
     config.out.mkdir(parents=True, exist_ok=True)  # what cannot be made is known before the work
     if hard is None:
-        hard = first_failures(policy, suite, config)
+        with locked(config.out, "practises"):
+            hard = first_failures(policy, suite, config)
     update = algorithm(policy, settings, partial(practise_round, suite, config, hard))
 
     def turns(start: int) -> Iterator[Turn]:
@@ -182,7 +184,7 @@ def kept_failures(out: Path) -> list[list[str | int]]:
     Raises:
         InputError: If it is no run of practice.
     """
-    found = read_config(out).get("practise", {})
+    found = run_config(out).get("practise", {})
     if "failures" not in found:
         raise InputError(f"{out} holds a run that is no practice; name another folder.")
     return list(found["failures"])
@@ -228,13 +230,13 @@ def practise_round(
     Args:
         suite: The family of tasks.
         config: What is practised.
-        hard: Starts, task and seed, from which every other episode is; with none, none is.
+        hard: Starts, task and seed, of which every other start of the round is; with none, none is.
         policy: The policy as it is.
         number: Of the round.
         randomness: How random chunks are drawn, as of `DrawingPolicy.draw`.
     """
     tasks = suite.select_tasks(config.tasks)
-    seeds = TRAINING_SEEDS if suite.last_seed is None else suite.last_seed + 1
+    seeds = TRAINING_SEEDS if suite.last_seed is None else min(TRAINING_SEEDS, suite.last_seed + 1)
     draw = np.random.default_rng([config.seed, number])
     starts, groups = [], []
     for group in range(config.starts):
@@ -242,13 +244,14 @@ def practise_round(
             task, seed = hard[int(draw.integers(len(hard)))]
         else:
             task = tasks[int(draw.integers(len(tasks)))]
-            seed = int(draw.integers(min(TRAINING_SEEDS, seeds)))
+            seed = int(draw.integers(seeds))
         told = suite.instructions(task)
         sentences = (told.canonical, *told.training)
         sentence = sentences[int(draw.integers(len(sentences)))]
         starts += [Start(task, seed, sentence)] * config.episodes
         groups += [group] * config.episodes
-    actor = PractisingActor(policy, randomness=randomness, seed=config.seed + 1000 * number)
+    noise = start_seed(f"round {number}", config.seed)
+    actor = PractisingActor(policy, randomness=randomness, seed=noise)
     outcomes = _run(actor, policy.cameras, suite, starts, config)
     return actor.practice(
         [one.success for one in outcomes],

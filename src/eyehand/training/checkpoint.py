@@ -228,6 +228,16 @@ def _newest_whole(states: list[Path], training: Mapping[str, Any]) -> Resumed:
     )
 
 
+def run_config(folder: Path) -> dict[str, Any]:
+    """Return what a run's config.json says; where that is damaged, what its newest whole copy says.
+
+    Raises:
+        InputError: If none is whole.
+    """
+    states = sorted(_step_folders(folder), key=_step_of, reverse=True)
+    return _first_whole([folder / CONFIG, *(state / CONFIG for state in states)])
+
+
 def _first_whole(configs: list[Path]) -> dict[str, Any]:
     """Return what config.json says, or where that is damaged, the first copy that is whole."""
     for copy in configs[1:]:

@@ -98,7 +98,7 @@ def train(
             checkpoints.describe(description)
         try:
             keep_freed_memory()
-            with _threads(config.threads):
+            with torch_threads(config.threads):
                 run = _Run(
                     update, batches(counters.step * config.accumulate), config, counters,
                     checkpoints=checkpoints, accelerator=accelerator, watch=watch,
@@ -122,7 +122,7 @@ def _held(folder: Path, *, main: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
+def torch_threads(wanted: int | None) -> Iterator[None]:
     """Compute with so many threads inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(wanted or before)
