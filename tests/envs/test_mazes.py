@@ -45,9 +45,9 @@ def test_the_robot_slides_along_a_wall() -> None:
     held = world._held
     world._clear[:] = 9.0
     world._clear[0, :, 20:] = 0.0
-    held["place"][0], held["heading"][0] = (1.85, 1.0), math.pi / 4
+    held["place"][0], held["heading"][0] = (1.95, 1.0), math.pi / 4
     world.step(torch.tensor([[1.0, 0.0]]))
-    assert held["place"][0, 0] == 1.85
+    assert held["place"][0, 0] == 1.95
     assert held["place"][0, 1] == pytest.approx(1.0 + SPEED * TIMESTEP * math.sin(math.pi / 4))
 
 

@@ -60,8 +60,8 @@ def test_a_world_is_learnt_and_its_policy_comes_back(tmp_path: Path) -> None:
     act = load_environment_policy(tmp_path / "run")
     seeds = range(MEASURED_FROM, MEASURED_FROM + 2)
     assert measure(act, make_environments("mazes", 2, world), seeds) == found["episodes"]
+    told |= {"world": replace(world, loops=0), "resume": True}
     with pytest.raises(InputError, match="world"):
-        told |= {"world": replace(world, loops=0), "resume": True}
         learn_environment("ppo", replace(run, steps=64), config, tmp_path / "run", **told)
 
 
@@ -71,9 +71,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     described = json.loads(config.read_text())
     for changed, sentence in (
         ({"policy": {}}, "holds no run of an algorithm"),
-        ({**described, "environment": None}, "cannot be built"),
-        ({**described, "algorithm": {**described["algorithm"], "dims": [5]}}, "cannot be built"),
-        ({**described, "algorithm": {**described["algorithm"], "colour": 1}}, "cannot be built"),
+        ({**described, "environment": None}, "does not describe a run that can be built"),
+        (
+            {**described, "algorithm": {**described["algorithm"], "dims": [5]}},
+            "does not describe a run that can be built",
+        ),
+        (
+            {**described, "algorithm": {**described["algorithm"], "colour": 1}},
+            "does not describe a run that can be built",
+        ),
     ):
         changed.pop("checksum", None)
         write_json(config, changed)
