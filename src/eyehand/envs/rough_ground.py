@@ -13,15 +13,18 @@ from importlib.resources import files
 from typing import Any
 
 import gymnasium
-import mujoco
-import mujoco.rollout
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
+from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
 from eyehand.functional.height_field import heights_at, rough_heights
 from eyehand.types import InputError, check_ranges
+
+# isort: split
+import mujoco
+import mujoco.rollout
 
 LEG = 0.85
 """Length of a leg, metres: upper part 0.28, lower part 0.57."""
