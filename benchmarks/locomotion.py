@@ -15,7 +15,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -43,6 +42,9 @@ from eyehand.runs.environment_run import (
     learn_environment,
     load_environment_policy,
 )
+
+# isort: split
+import mujoco  # after what chooses its library
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FILM = DOCS / "benchmarks" / "locomotion.md", DOCS / "images" / "walker.webp"
