@@ -1,6 +1,6 @@
 # make demo   from nothing to a robot that obeys a sentence, with a report (20 minutes, 2 cores)
 # make mt50   one policy for fifty tasks, from nothing to results with controls (4 hours, 2 cores)
-# make test   every check and every test (6 minutes)
+# make test   every check and every test (7 minutes)
 # make extras what only some tests need: LIBERO, Ray, rerun, vla-eval, a browser (1.9 GB); else they are skipped
 # make docs   the handbook as a site: how a network sees and how a robot learns by doing (half a minute)
 # They set themselves up: a virtual environment in .venv and a headless OpenGL library.
