@@ -4,13 +4,12 @@
 
 Three policies learn by PPO, each in so many steps: on flat ground, on rough ground, and on rough
 ground with a robot that varies. They, and a robot that stands still, are measured on the same 100
-unseen grounds, in worlds that are as in training and in worlds that are not. What is done is kept
-in the folder, and skipped by the next call. Writes docs/benchmarks/locomotion.md and its film.
+unseen grounds, in worlds that are as in training and in worlds that are not. Writes
+docs/benchmarks/locomotion.md and its film.
 """
 
 import argparse
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
-from scipy.stats import binomtest
 from torch import Tensor
 
+from benchmarks.learnt_worlds import Episodes, learnt, measured, successes, what_learnt
 from eyehand.envs.rough_ground import (
     ENOUGH,
     LEG,
@@ -34,14 +33,9 @@ from eyehand.envs.rough_ground import (
 )
 from eyehand.files import replace_text
 from eyehand.functional.start_seed import start_seed
-from eyehand.rl.experience import Act, measure
+from eyehand.rl.experience import Act
 from eyehand.rl.ppo import PPOConfig
-from eyehand.runs.environment_run import (
-    MEASURED_FROM,
-    EnvironmentRun,
-    learn_environment,
-    load_environment_policy,
-)
+from eyehand.runs.environment_run import MEASURED_FROM, EnvironmentRun, load_environment_policy
 
 # isort: split
 import mujoco  # after what chooses its library
@@ -86,38 +80,6 @@ def stand_still(observation: Tensor) -> Tensor:
     return torch.zeros(len(observation), 8)
 
 
-def learnt(name: str, out: Path) -> dict[str, Any]:
-    """Let a policy learn, unless it has; return what its run says of itself."""
-    folder = out / name.replace(", ", "-").replace(" ", "-")
-    results = folder / "results.json"
-    if not results.exists():
-        learn_environment(
-            "ppo",
-            EnvironmentRun(environment="rough-ground", steps=STEPS, environments=ROBOTS),
-            PPO,
-            folder,
-            world=TRAININGS[name],
-            resume=folder.exists(),
-            threads=None,
-        )
-    return {"folder": folder, **json.loads(results.read_text())}
-
-
-def measured(name: str, act: Act, out: Path) -> dict[str, list[dict[str, float]]]:
-    """Return the episodes of a policy in every world, unless they are kept."""
-    kept = out / f"episodes-{name.replace(', ', '-').replace(' ', '-')}.json"
-    worlds = json.loads(json.dumps({title: asdict(world) for title, world in WORLDS.items()}))
-    if not kept.exists() or json.loads(kept.read_text())["worlds"] != worlds:
-        found = {}
-        for title, world in WORLDS.items():
-            robots = RoughGround(world, 50)
-            found[title] = measure(act, robots, range(FIRST, FIRST + EPISODES))
-            robots.close()
-        replace_text(kept, json.dumps({"worlds": worlds, "episodes": found}) + "\n")
-    episodes: dict[str, list[dict[str, float]]] = json.loads(kept.read_text())["episodes"]
-    return episodes
-
-
 def film(act: Act, file: Path, *, seed: int) -> None:
     """Write one episode as a picture that moves: every other step, at the robot's own speed."""
     shown = [Image.fromarray(one) for one in pictures(act, RoughGround(MEASURED, 1), seed)][::2]
@@ -142,20 +104,16 @@ def pictures(act: Act, world: RoughGround, seed: int) -> Iterator[UInt8[np.ndarr
         over = bool(terminated[0] or truncated[0])
 
 
-def share(episodes: list[dict[str, float]]) -> str:
-    """Return the share of episodes that succeeded, with its interval."""
-    won = int(sum(one["success"] for one in episodes))
-    low, high = binomtest(won, len(episodes)).proportion_ci(method="wilson")
-    return f"{won} ({100 * low:.0f} to {100 * high:.0f})"
+def page(found: Mapping[str, Mapping[str, Episodes]], learning: str) -> str:
+    """Return the page.
 
-
-def page(
-    found: dict[str, dict[str, list[dict[str, float]]]], runs: dict[str, dict[str, Any]]
-) -> str:
-    """Return the page."""
+    Args:
+        found: Name of a policy to its episodes in every world.
+        learning: What learnt, and how long.
+    """
     names = list(found)
     table = "\n".join(
-        f"| {title} | " + " | ".join(share(found[name][title]) for name in names) + " |"
+        f"| {title} | " + " | ".join(successes(found[name][title]) for name in names) + " |"
         for title in WORLDS
     )
     distances = "\n".join(
@@ -163,11 +121,6 @@ def page(
         + " | ".join(f"{np.mean([one['share'] for one in found[n][title]]):.2f}" for n in names)
         + " |"
         for title in WORLDS
-    )
-    minutes = "\n".join(
-        f"- {name}: {run['environment_steps']:,} steps in {run['seconds'] / 60:.0f} minutes on "
-        "one core"
-        for name, run in runs.items()
     )
     head = f"| world | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}"
     settings = ", ".join(f"{name} {value}" for name, value in asdict(PPO).items())
@@ -196,7 +149,7 @@ The mean share of the wanted distance:
 
 What learnt, and how long:
 
-{minutes}
+{learning}
 
 The varied robot has in every episode another friction ({ROUGH.friction[0]} to
 {ROUGH.friction[1]}), mass ({ROUGH.mass[0]} to {ROUGH.mass[1]} times), strength of the motors
@@ -221,12 +174,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     wanted = parser.parse_args()
     torch.set_num_threads(1)
-    runs = {name: learnt(name, wanted.out) for name in TRAININGS}
+    run = EnvironmentRun(environment="rough-ground", steps=STEPS, environments=ROBOTS)
+    folders = {
+        name: learnt(name, run, PPO, world, out=wanted.out) for name, world in TRAININGS.items()
+    }
     acts: dict[str, Act] = {"stands still": stand_still}
-    acts |= {name: load_environment_policy(run["folder"]) for name, run in runs.items()}
-    found = {name: measured(name, act, wanted.out) for name, act in acts.items()}
+    acts |= {name: load_environment_policy(folder) for name, folder in folders.items()}
+    seeds = range(FIRST, FIRST + EPISODES)
+    found = {
+        name: measured(name, act, WORLDS, RoughGround, seeds=seeds, out=wanted.out)
+        for name, act in acts.items()
+    }
     film(acts["rough"], FILM, seed=FIRST)
-    replace_text(PAGE, page(found, runs))
+    replace_text(PAGE, page(found, what_learnt(folders)))
 
 
 if __name__ == "__main__":

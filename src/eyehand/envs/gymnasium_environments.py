@@ -10,10 +10,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
-from eyehand.types import InputError
+from eyehand.types import EnvironmentStep, InputError
 
 
 class GymnasiumEnvironments:
@@ -61,14 +61,7 @@ class GymnasiumEnvironments:
         found, self._info[which] = self.environments[which].reset(seed=seed)
         return _flat(found)
 
-    def step(
-        self, actions: Tensor
-    ) -> tuple[
-        Float32[np.ndarray, "env observation"],
-        Float32[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-    ]:
+    def step(self, actions: Tensor) -> EnvironmentStep:
         """Act in all of them; see `eyehand.types.Environments.step`."""
         seen = np.empty((len(self), self.observation_dim), np.float32)
         reward = np.empty(len(self), np.float32)

@@ -14,11 +14,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from eyehand.functional.maze import POINTS, THICK, clearance, draw_maze, read_at, ways_to
-from eyehand.types import InputError, check_ranges
+from eyehand.types import EnvironmentStep, InputError, check_ranges
 
 RADIUS, NEAR = 0.2, 0.4
 """Of the robot, and how near the goal is reached, m; a cell is a metre wide."""
@@ -111,14 +111,7 @@ class Mazes:
         held["shortest"][which] = self._left(slice(which, which + 1))[0]
         return self._feel(slice(which, which + 1))[0]
 
-    def step(
-        self, actions: Tensor
-    ) -> tuple[
-        Float32[np.ndarray, "env observation"],
-        Float32[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-    ]:
+    def step(self, actions: Tensor) -> EnvironmentStep:
         """Act in all of them; see `eyehand.types.Environments.step`."""
         held, rows = self._held, np.arange(len(self))
         before = self._left(slice(None))

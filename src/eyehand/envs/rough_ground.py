@@ -20,7 +20,7 @@ from torch import Tensor
 
 from eyehand.envs import opengl  # noqa: F401  (first: it chooses the library for mujoco)
 from eyehand.functional.height_field import heights_at, rough_heights
-from eyehand.types import InputError, check_ranges
+from eyehand.types import EnvironmentStep, InputError, check_ranges
 
 # isort: split
 import mujoco
@@ -174,14 +174,7 @@ class RoughGround:
             held[name][which] = 0
         return self._feel(slice(which, which + 1))[0]
 
-    def step(
-        self, actions: Tensor
-    ) -> tuple[
-        Float32[np.ndarray, "env observation"],
-        Float32[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-    ]:
+    def step(self, actions: Tensor) -> EnvironmentStep:
         """Act in all of them; see `eyehand.types.Environments.step`."""
         held, rows = self._held, np.arange(len(self))
         given = actions.cpu().numpy().clip(-1, 1)

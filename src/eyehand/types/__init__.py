@@ -1,6 +1,6 @@
 """What passes between the rooms; anything of ours may import it, and it imports nothing of ours."""
 
-from eyehand.types.environments import Environments
+from eyehand.types.environments import Environments, EnvironmentStep
 from eyehand.types.errors import InputError
 from eyehand.types.parameters import ParameterGroup
 from eyehand.types.picture import PictureBatch
@@ -21,6 +21,7 @@ __all__ = [
     "ActionChunk",
     "Actor",
     "Batch",
+    "EnvironmentStep",
     "Environments",
     "Episode",
     "InputError",

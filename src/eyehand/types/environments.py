@@ -7,6 +7,15 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+EnvironmentStep = tuple[
+    Float32[np.ndarray, "env observation"],
+    Float32[np.ndarray, " env"],
+    Bool[np.ndarray, " env"],
+    Bool[np.ndarray, " env"],
+]
+"""What came of a step: what is seen then; rewards; whether the task ended, well or badly; and
+whether the episode was cut short."""
+
 
 @runtime_checkable
 class Environments(Protocol):
@@ -29,23 +38,12 @@ class Environments(Protocol):
         """Begin an episode, which the seed decides, in one of them; return what is seen first."""
         ...
 
-    def step(
-        self, actions: Tensor
-    ) -> tuple[
-        Float32[np.ndarray, "env observation"],
-        Float32[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-        Bool[np.ndarray, " env"],
-    ]:
+    def step(self, actions: Tensor) -> EnvironmentStep:
         """Act in all of them.
 
         Args:
             actions: [env, action] numbers, of which those beyond [-1, 1] are clipped, or [env]
                 numbers of actions.
-
-        Returns:
-            What is seen then; rewards; whether the task ended, well or badly; and whether the
-            episode was cut short.
         """
         ...
 
