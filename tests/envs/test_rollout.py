@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eyehand.envs import rollout as rollout_module
 from eyehand.envs.execution import Execution
 from eyehand.envs.metaworld import CAMERA, MAX_STEPS, METAWORLD, MetaWorldEnv
 from eyehand.envs.rollout import (
@@ -200,6 +201,24 @@ def test_an_unknown_camera_is_one_sentence() -> None:
         rollout(
             Network(), METAWORLD, STARTS[:1], execution=LONG, workers=1, cameras={"work-area": 96}
         )
+
+
+def test_many_workers_have_an_environment_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def begun(*_: Any, slots: int, **__: Any) -> None:
+        asked.append(slots)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rollout_module, "VectorEnv", begun)
+    starts = [Start("two-ways", seed, "reach") for seed in range(40)]
+    for workers, slots in ((2, 16), (20, 20), (100, 40)):
+        with pytest.raises(KeyboardInterrupt):
+            rollout(
+                Straight(), TWO_WAYS, starts, execution=Execution(steps=1),
+                cameras={"top": 16}, workers=workers,
+            )  # fmt: skip
+        assert asked[-1] == slots
 
 
 def test_no_starts() -> None:

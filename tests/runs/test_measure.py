@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,3 +119,12 @@ def test_a_server_that_does_not_fit_the_robot_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         begin(metadata, monkeypatch)
+
+
+def test_a_correction_is_measured_on_the_actions_that_it_was_learnt_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = SimpleNamespace(config=SimpleNamespace(executed=2), cameras={})
+    monkeypatch.setattr(measure_module, "load_policy", lambda _: policy)
+    with pytest.raises(InputError, match=r"corrects 2 actions of a chunk.*--execution\.steps 2"):
+        measure_module.measure(tmp_path, EvalConfig(tmp_path / "out", tasks="reach"))

@@ -19,6 +19,7 @@ from eyehand.checksums import load_tensors, read_json, save_tensors, write_json
 from eyehand.files import locked
 from eyehand.models.checkpoint import load_described
 from eyehand.training import checkpoint
+from eyehand.training.checkpoint import run_config
 from eyehand.training.counters import Counters
 from eyehand.training.cycle import Cycle
 from eyehand.types import InputError
@@ -369,6 +370,15 @@ def test_a_damaged_config_is_replaced_by_its_copy(
     assert line.endswith("step-00000004/config.json.")
     assert read_json(folder / "config.json")["policy"]["horizon"] == 16
     assert steps > 4 or (folder / "config.json").read_bytes() == whole
+
+
+def test_what_a_run_says_of_itself_outlives_a_damaged_config(
+    tmp_path: Path, finished: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    whole = run_config(folder)
+    flip(folder / "config.json", 40)
+    assert run_config(folder) == whole
 
 
 def test_a_damaged_config_without_a_copy_is_one_sentence(
