@@ -123,7 +123,7 @@ def open_run(
     states = sorted(_step_folders(folder), key=_step_of, reverse=True)
     if not states and not (folder / CONFIG).exists():
         return None
-    before = _first_whole([folder / CONFIG, *(state / CONFIG for state in states)])
+    before = run_config(folder)
     training = before.get("training")
     training = dict(training) if isinstance(training, dict) else {}
     before.pop("made_with", None)
